@@ -1,0 +1,88 @@
+# A thin front of CMakeLists.txt; `make help` lists the targets.
+BUILD ?= build
+# As many jobs as cores, but no more than memory holds at about 700 MB each.
+MEMORY_LIMITS := /proc/meminfo /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes
+JOBS ?= $(shell cat $(MEMORY_LIMITS) 2>/dev/null | awk -v n="$$(nproc)" ' \
+    /^MemTotal/ { kb = $$2 } /^[0-9]+$$/ && $$1 / 1024 < kb { kb = $$1 / 1024 } \
+    END { fit = int(kb / 700000); print fit < 1 ? 1 : fit < n ? fit : n }')
+
+CMAKE_FLAGS ?=
+MAKEFLAGS += --no-print-directory
+
+FLOORS := kernels ggq models examples tests bench
+SOURCES = $(shell find $(FLOORS) -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+CONFIGURE = cmake -S . -B $(BUILD) $(CMAKE_FLAGS)
+COMPILE = cmake --build $(BUILD) -j $(JOBS)
+# Kernels use all cores themselves, so the tests run one after the other. What they skipped is said at the end.
+CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
+    sh tests/list_skipped.sh $(BUILD); return $$status; }; run
+
+.PHONY: help build test test-all test-gpu demo base bench format format-check tidy floors check loc sanitize clean
+
+build: ## the library and the programs, in build/bin
+	$(CONFIGURE)
+	$(COMPILE)
+
+test: ## install what is missing, build, run the quick tests
+	.ci/packages test
+	$(CONFIGURE) -DGGQ_TESTS=ON
+	$(COMPILE)
+	@$(CTEST) -L quick
+
+test-all: ## the quick and the slow tests
+	.ci/packages test
+	$(CONFIGURE) -DGGQ_TESTS=ON
+	$(COMPILE)
+	@$(CTEST)
+
+test-gpu: ## the tests that need a GPU
+	@echo "test-gpu: skipped, 0 tests: all code of this version runs on the CPU"
+
+demo: ## install what is missing, build, fine-tune a small Llama and show what it learned
+	.ci/packages demo
+	$(CONFIGURE)
+	$(COMPILE) --target programs
+	sh examples/demo/run.sh
+
+base: ## make the base model of the demo again
+	.ci/packages demo
+	$(CONFIGURE)
+	$(COMPILE) --target programs
+	sh examples/demo/make_base.sh
+
+bench: ## build and run the benchmarks of the kernels
+	.ci/packages bench
+	$(CONFIGURE) -DGGQ_BENCH=ON
+	$(COMPILE) --target benches
+	set -e; for bench in $(BUILD)/bin/bench_*; do $$bench; done
+
+format: ## lay out all sources
+	clang-format -i $(SOURCES)
+
+format-check:
+	clang-format --dry-run -Werror $(SOURCES)
+
+tidy:
+	cmake -S . -B $(BUILD)-tidy -DGGQ_ISAS=portable -DGGQ_CUDA=OFF
+	find kernels ggq models examples -name '*.cpp' | sort | \
+	    xargs -P $(JOBS) -n 1 clang-tidy -p $(BUILD)-tidy --quiet
+
+floors:
+	sh tests/check_floors.sh
+
+check: format-check tidy floors ## layout, clang-tidy, and that no include points upward
+
+loc: ## lines of code in each folder
+	@for floor in $(FLOORS); do \
+	    find $$floor -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs -r cat | wc -l | \
+	    awk -v floor=$$floor '{ printf "%-10s %6d\n", floor, $$1 }'; \
+	done | awk '{ print; sum += $$2 } END { printf "%-10s %6d\n", "all", sum }'
+
+sanitize: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) test-all BUILD=$(BUILD)-sanitize CMAKE_FLAGS="$(CMAKE_FLAGS) -DGGQ_SANITIZE=ON"
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

@@ -1,0 +1,230 @@
+#include "examples/support/flags.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+namespace ggq {
+
+namespace {
+
+using Takes = Flag::Takes;
+
+// A switch of another program that stands for one value of ours.
+void switch_for(FlagTable& table, const std::string& name, const std::string& flag, const Words& if_true,
+                const Words& if_false = {}) {
+    table.translated(name, flag, Takes::perhaps_a_value,
+                     [=](const Words& values) { return read_switch(name, values) ? if_true : if_false; });
+}
+
+void quantization_flags(FlagTable& t, BaseOptions& o) {
+    t.group("quantization and numbers");
+    t.choice("--quant", kQuantNames, o.quant, "format of the base's linear weights", {"--bnb_4bit_quant_type"}).given =
+        &o.quant_given;
+    t.add("--quant-block", "64|128|256", o.quant_spec.block, "weights that share a scale").given = &o.quant_given;
+    t.add("--double-quant", o.quant_spec.double_quant, "quantize the scales too",
+          {"--bnb_4bit_use_double_quant", "--use_bnb_nested_quant"})
+        .given = &o.quant_given;
+    t.add("--quant-only-adapted", o.quant_only_adapted, "leave linears without an adapter as they are").given =
+        &o.quant_given;
+    t.choice("--compute-dtype", kComputeDTypes, o.compute_dtype, "type of activations",
+             {"--dtype", "--torch_dtype", "--bnb_4bit_compute_dtype"});
+    t.add("--lift-f32", o.lift_f32, "norms, embedding and head in f32, whatever the checkpoint says");
+    switch_for(t, "--load_in_4bit", "--quant", {"nf4"});
+    switch_for(t, "--load_in_8bit", "--quant", {"int8"});
+    switch_for(t, "--bf16", "--compute-dtype", {"bf16"});
+    switch_for(t, "--fp16", "--compute-dtype", {"f16"});
+}
+
+void machine_flags(FlagTable& t, BaseOptions& o) {
+    t.group("machine");
+    t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run");
+    t.add("--threads", "N", o.threads, "threads of the CPU").fallback = "one a core";
+}
+
+void model_and_data_flags(FlagTable& t, TrainOptions& o) {
+    t.group("model and data");
+    t.add("-m, --model", "PATH", o.base.model, "model folder: config.json, safetensors, tokenizer.json",
+          {"--model_name_or_path"});
+    t.add("-d, --data", "PATH", o.data, "training data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
+    t.add("--val-data", "PATH", o.val_data, "validation data");
+    t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
+    t.add("--limit", "N", o.limit, "take the first N samples, before the split").fallback = "all";
+    t.add("--template", "NAME", o.template_name, "template of the prompts, as alpaca").fallback = "by the data's form";
+    t.add("--text-field", "NAME", o.text_field, "key of plain text", {"--dataset_text_field"});
+    t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
+    t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
+    t.add("--packing", o.packing, "fill a row with several samples, which do not see each other");
+    t.add("--train-on-prompt", o.train_on_prompt, "loss on the prompt too");
+    t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
+    for (const char* name : {"--mask_prompt", "--completion_only_loss", "--assistant_only_loss"})
+        switch_for(t, name, "--train-on-prompt", {"false"}, {"true"});
+    t.group("output");
+    t.add("-o, --output", "DIR", o.output, "folder of the result, empty or new", {"--output_dir", "--adapter-path"});
+    t.add("--overwrite", o.overwrite, "write into a folder that has content");
+    t.require("--model");
+    t.require("--data");
+    t.require("--output", {"--plan"});
+}
+
+// Both name layers by number, but of ours a single number counts from the end.
+Words layer_numbers(const Words& values) {
+    const bool single = values.size() == 1 && values[0].find_first_not_of("0123456789") == std::string::npos;
+    return single ? Words{values[0] + "-" + values[0]} : values;
+}
+
+void adapter_flags(FlagTable& t, TrainOptions& o) {
+    t.group("what is trained");
+    t.choice("--train", kTrainKinds, o.train, "an adapter, or every weight", {"--fine-tune-type"});
+    t.add("--from-scratch", o.from_scratch,
+          "random weights: the model folder needs only config.json and tokenizer.json");
+    t.add("--lora-r", "N", o.lora.r, "rank of the adapter", {"--lora_rank"});
+    t.add("--lora-alpha", "X", o.lora.alpha, "the adapter counts alpha / r times");
+    t.add("--lora-dropout", "P", o.lora.dropout, "share of the adapter's inputs set to zero");
+    t.add("--rslora", o.lora.rslora, "alpha / sqrt(r) instead of alpha / r", {"--use_rslora"});
+    t.choice("--adapter-dtype", kAdapterDTypes, o.lora.adapter_dtype, "type of the adapter's weights");
+    t.list("--lora-targets", "LIST|REGEX|all-linear", o.lora.targets, "linears with an adapter",
+           {"--lora_target_modules", "--lora-modules"});
+    t.list("--lora-layers", "N|LIST", o.lora.layers, "8: the last 8 layers; 4-7,12: these", {"--num-layers"}).fallback =
+        "all";
+    t.translated("--layers_to_transform", "--lora-layers", Takes::values, layer_numbers);
+}
+
+void batch_flags(FlagTable& t, TrainOptions& o) {
+    t.group("batch and length of the run");
+    t.add("-b, --batch-size", "N", o.batch_size, "rows in a micro-batch", {"--per_device_train_batch_size"});
+    t.add("--grad-accum", "N", o.grad_accum, "micro-batches in an update", {"--gradient_accumulation_steps"});
+    t.add("--global-batch-size", "N", o.global_batch_size, "rows in an update; gives --grad-accum");
+    t.add("--epochs", "N", o.epochs, "times through the data", {"--num_train_epochs"});
+    t.add("--max-steps", "N", o.max_steps, "updates, whatever --epochs says", {"--iters"});
+    t.add("-s, --seed", "N", o.seed, "seed of initial weights, order, dropout");
+}
+
+void optimizer_flags(FlagTable& t, TrainOptions& o) {
+    t.group("optimizer");
+    t.add("--lr", "X", o.lr, "learning rate", {"--learning_rate"}).fallback = "2e-4; 1e-4 above 33B";
+    t.choice("--lr-scheduler", kLrSchedulers, o.lr_scheduler, "how the rate falls", {"--lr_scheduler_type"});
+    t.add("--lr-min", "X", o.lr_min, "rate at the end");
+    t.add("--warmup-ratio", "F", o.warmup_ratio, "share of the updates in which the rate rises");
+    t.add("--warmup-steps", "N", o.warmup_steps, "updates in which the rate rises, whatever the ratio says");
+    t.choice("--optim", kOptimKinds, o.optim, "optimizer and how it stores its state");
+    t.add("--weight-decay", "X", o.weight_decay, "decoupled weight decay");
+    t.add("--adam-beta1", "X", o.adam_beta1, "decay of the first moment");
+    t.add("--adam-beta2", "X", o.adam_beta2, "decay of the second moment");
+    t.add("--adam-eps", "X", o.adam_eps, "keeps the division finite", {"--adam_epsilon"});
+    t.add("--max-grad-norm", "X", o.max_grad_norm, "clip the gradient to this norm; 0: do not");
+    t.add("--min-8bit-size", "N", o.min_8bit_size, "8-bit optimizer: smaller tensors keep 32 bits");
+    t.choice("--recompute", kRecomputeKinds, o.recompute, "activations computed again in the backward, to save memory");
+    for (const char* name : {"--grad-checkpoint", "--gradient_checkpointing"})
+        switch_for(t, name, "--recompute", {"full"}, {"none"});
+}
+
+void report_flags(FlagTable& t, TrainOptions& o) {
+    t.group("log, evaluate, save");
+    t.add("--log-every", "N", o.log_every, "updates between log entries", {"--logging_steps", "--steps-per-report"});
+    t.add("--eval-every", "N", o.eval_every, "updates between evaluations; 0: at the end only", {"--eval_steps"});
+    t.add("--save-every", "N", o.save_every, "updates between checkpoints; 0: at the end only", {"--save_steps"});
+    t.add("--keep-last", "N", o.keep_last, "checkpoints to keep", {"--save_total_limit"}).fallback = "all";
+    t.add("--patience", "N", o.patience, "end after N evaluations without a better loss").fallback = "off";
+    Flag& resume = t.add("--resume", "PATH", o.resume, "go on from a checkpoint, the newest in the output folder",
+                         {"--resume_from_checkpoint"});
+    resume.takes = Takes::perhaps_a_value;
+    // "--resume_from_checkpoint True" is how transformers says "the newest".
+    resume.set = [&o](const Words& values) {
+        const std::string& word = values.back();
+        if (word == "False" || word == "false") o.resume.reset();
+        else o.resume = word == "True" || word == "true" ? "" : word;
+    };
+    t.add("--accept-changes", o.accept_changes, "resume although data, model or settings changed");
+    t.add("--plan", o.plan, "print the memory plan and end");
+    t.add("--print-graph", o.print_graph, "print the graph of a training step");
+    t.add("--profile", o.profile, "print the time that each op took");
+    t.add("--quiet", o.quiet, "no progress, only warnings and errors");
+}
+
+// "PATH" or "PATH:SCALE"
+AdapterChoice read_adapter(const std::string& text) {
+    const size_t colon = text.rfind(':');
+    if (colon == std::string::npos || colon + 1 == text.size()) return {text};
+    AdapterChoice adapter{text.substr(0, colon)};
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, adapter.scale);
+    return error == std::errc() && stop == end ? adapter : AdapterChoice{text};
+}
+
+bool is_number(const std::string& text) {
+    double number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    return error == std::errc() && stop == end;
+}
+
+// llama.cpp has "--lora-scaled PATH:SCALE" and, of old, "--lora-scaled PATH SCALE".
+Words join_scales(const Words& values) {
+    Words joined;
+    for (const std::string& value : values) {
+        if (!joined.empty() && is_number(value)) joined.back() += ":" + value;
+        else joined.push_back(value);
+    }
+    return joined;
+}
+
+void prompt_flags(FlagTable& t, GenerateOptions& o) {
+    t.group("model and prompt");
+    t.add("-m, --model", "PATH", o.base.model, "model folder: config.json, safetensors, tokenizer.json",
+          {"--model_name_or_path"});
+    Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
+    t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&o](const Words& values) {
+        o.adapters.clear();
+        for (const std::string& value : values) o.adapters.push_back(read_adapter(value));
+    };
+    t.translated("--lora-scaled", "--adapter", Takes::values, join_scales);
+    t.add("-p, --prompt", "TEXT", o.prompt, "text to go on from");
+    t.add("--template", "NAME", o.template_name, "wrap the prompt, as alpaca wraps an instruction").fallback =
+        "the prompt as it is";
+    t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
+    t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
+        .fallback = "what they need";
+    t.require("--model");
+    t.require("--prompt");
+}
+
+void sampling_flags(FlagTable& t, GenerateOptions& o) {
+    t.group("sampling");
+    t.add("--temp", "X", o.temperature, "0: always the likeliest token", {"--temperature"});
+    t.add("--top-k", "N", o.top_k, "only the N likeliest tokens; 0: all");
+    t.add("--top-p", "P", o.top_p, "only the likeliest tokens that make up P; 1: all");
+    t.add("--min-p", "P", o.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
+    t.add("--repeat-penalty", "X", o.repeat_penalty, "above 1: tokens that are there already become less likely");
+    t.add("-s, --seed", "N", o.seed, "seed of the draws");
+    t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
+        [&o](const Words& values) { o.stop = values; };
+    t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");
+}
+
+}  // namespace
+
+FlagTable train_flags(TrainOptions& options) {
+    FlagTable table("train", "fine-tunes a Llama over a quantized base, or trains every weight");
+    model_and_data_flags(table, options);
+    quantization_flags(table, options.base);
+    adapter_flags(table, options);
+    batch_flags(table, options);
+    optimizer_flags(table, options);
+    report_flags(table, options);
+    machine_flags(table, options.base);
+    return table;
+}
+
+FlagTable generate_flags(GenerateOptions& options) {
+    FlagTable table("generate", "lets a Llama, with or without an adapter, go on from a prompt");
+    prompt_flags(table, options);
+    sampling_flags(table, options);
+    quantization_flags(table, options.base);
+    machine_flags(table, options.base);
+    table.add("--profile", options.profile, "print the time that each op took");
+    table.add("--quiet", options.quiet, "no notes, only warnings and errors");
+    return table;
+}
+
+}  // namespace ggq

@@ -1,0 +1,14 @@
+// The flags of each program, bound to its options. A flag of a feature that is not there yet is unknown.
+#pragma once
+
+#include "examples/support/cli.h"
+#include "models/generate/options.h"
+#include "models/train/options.h"
+
+namespace ggq {
+
+// The options must outlive the table.
+FlagTable train_flags(TrainOptions& options);
+FlagTable generate_flags(GenerateOptions& options);
+
+}  // namespace ggq

@@ -1,0 +1,86 @@
+// The CPU as a backend: plain memory, a thread pool, and the kernels of the best instruction set that the machine has.
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "ggq/backend.h"
+#include "ggq/error.h"
+#include "kernels/cpu/threads.h"
+
+namespace ggq {
+
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+// Processors that this process may use: affinity and container limits make it fewer than the machine has.
+int usable_processors() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+int64_t available_memory_bytes() {
+    std::ifstream meminfo("/proc/meminfo");
+    for (std::string line; std::getline(meminfo, line);)
+        if (line.starts_with("MemAvailable:")) return std::stoll(line.substr(13)) * 1024;
+    return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+}
+
+// What is left of a container's limit, or a very large number.
+int64_t cgroup_memory_bytes() {
+    int64_t limit = 0, used = 0;
+    if (!(std::ifstream("/sys/fs/cgroup/memory.max") >> limit)) return INT64_MAX;
+    std::ifstream("/sys/fs/cgroup/memory.current") >> used;
+    return std::max<int64_t>(0, limit - used);
+}
+
+class CpuBackend final : public Backend {
+public:
+    explicit CpuBackend(int n_threads)
+        : threads_(n_threads > 0 ? n_threads : usable_processors()), isa_(detect_cpu_isa()) {}
+
+    const char* name() const override { return "cpu"; }
+
+    void check_supported(const OpCall& call) const override {
+        GGQ_ASSERT(static_cast<bool>(call.op.cpu), std::string(call.op.name) + " has no CPU kernel");
+    }
+
+    int64_t workspace_bytes(const OpCall& call) const override {
+        return call.op.workspace ? call.op.workspace(call, threads_.size()) : 0;
+    }
+
+    void run(const OpDef& op, const KernelArgs& args) override { op.cpu[isa_]({&threads_}, args); }
+    void synchronize() override {}
+
+    void copy_in(void* device, const void* host, int64_t bytes) override {
+        if (bytes > 0) std::memcpy(device, host, static_cast<size_t>(bytes));
+    }
+    void copy_out(void* host, const void* device, int64_t bytes) override {
+        if (bytes > 0) std::memcpy(host, device, static_cast<size_t>(bytes));
+    }
+    void zero(void* device, int64_t bytes) override { std::memset(device, 0, static_cast<size_t>(bytes)); }
+    int64_t free_bytes() const override { return std::min(available_memory_bytes(), cgroup_memory_bytes()); }
+
+private:
+    void* do_allocate(int64_t bytes) override {
+        const size_t rounded = (static_cast<size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
+        return std::aligned_alloc(kAlignment, rounded);
+    }
+    void do_release(void* data, int64_t) noexcept override { std::free(data); }
+
+    ThreadPool threads_;
+    CpuIsa isa_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(int n_threads) { return std::make_unique<CpuBackend>(n_threads); }
+
+}  // namespace ggq

@@ -1,0 +1,120 @@
+#include "ggq/backward.h"
+
+#include <algorithm>
+
+#include "ggq/error.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+bool Gradients::needs(int i) const { return (*wanted_)[static_cast<size_t>(in(i).id)]; }
+
+void Gradients::set(int i, Tensor gradient) {
+    const Tensor input = in(i);
+    GGQ_ASSERT(gradient.shape() == input.shape(), std::string(step_->op->name) + ": gradient of another shape");
+    Tensor& sum = (*gradients_)[static_cast<size_t>(input.id)];
+    sum = sum ? add(sum, gradient) : gradient;
+}
+
+class BackwardScope {
+public:
+    explicit BackwardScope(Graph& graph) : graph_(graph) { graph_.backward_ = true; }
+    ~BackwardScope() { graph_.backward_ = false; }
+    BackwardScope(const BackwardScope&) = delete;
+    BackwardScope& operator=(const BackwardScope&) = delete;
+
+private:
+    Graph& graph_;
+};
+
+class BackwardWalk {
+public:
+    BackwardWalk(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink)
+        : graph_(*loss.graph), params_(params), sink_(sink), n_steps_(graph_.steps().size()) {
+        mark_wanted();
+        find_first_uses(loss);
+    }
+
+    void run(Tensor loss) {
+        const BackwardScope scope(graph_);
+        gradients_.resize(graph_.values().size());
+        gradients_[static_cast<size_t>(loss.id)] = full(graph_, loss.type(), 1.0);
+        for (size_t i = n_steps_; i-- > 0;) {
+            visit(i);
+            deliver(i);
+        }
+    }
+
+private:
+    // Values that depend on a parameter.
+    void mark_wanted() {
+        wanted_.resize(graph_.values().size());
+        for (Tensor p : params_) wanted_[static_cast<size_t>(p.id)] = true;
+        for (const Step& step : graph_.steps())
+            for (int32_t id : step.in)
+                if (wanted_[static_cast<size_t>(id)])
+                    for (int32_t out : step.out) wanted_[static_cast<size_t>(out)] = true;
+    }
+
+    // The step after whose visit a parameter's gradient is complete.
+    void find_first_uses(Tensor loss) {
+        for (Tensor p : params_) {
+            size_t first = 0;
+            while (first < n_steps_ && !uses(graph_.steps()[first], p.id)) ++first;
+            require(first < n_steps_ && wanted_[static_cast<size_t>(loss.id)],
+                    "backward: parameter '{}' does not reach the loss", p.name());
+            first_use_.push_back(first);
+        }
+    }
+
+    static bool uses(const Step& step, int32_t id) { return std::ranges::find(step.in, id) != step.in.end(); }
+
+    void visit(size_t i) {
+        const Step step = graph_.steps()[i];  // a copy: the rule appends steps
+        const Tensor dy = gradients_[static_cast<size_t>(step.out[0])];
+        const bool wanted = std::ranges::any_of(step.in, [&](int32_t id) { return wanted_[static_cast<size_t>(id)]; });
+        if (!dy || !wanted) return;
+        const std::string& where = graph_.scope_of(step);
+        require(step.op->gradient != nullptr, "[{}] {}: this op has no gradient", step.op->name, where);
+        const LayerScope scope(graph_, where, step.layer);
+        Gradients g;
+        g.graph_ = &graph_;
+        g.step_ = &step;
+        g.dy_ = dy;
+        g.wanted_ = &wanted_;
+        g.gradients_ = &gradients_;
+        step.op->gradient(g);
+    }
+
+    void deliver(size_t i) {
+        for (size_t p = 0; p < params_.size(); ++p) {
+            if (first_use_[p] != i) continue;
+            const Step& step = graph_.steps()[i];
+            const LayerScope scope(graph_, graph_.scope_of(step), step.layer);
+            const Tensor gradient = gradients_[static_cast<size_t>(params_[p].id)];
+            require(static_cast<bool>(gradient), "backward: parameter '{}' does not reach the loss", params_[p].name());
+            sink_(p, gradient);
+        }
+    }
+
+    Graph& graph_;
+    std::span<const Tensor> params_;
+    const std::function<void(size_t, Tensor)>& sink_;
+    size_t n_steps_;
+    std::vector<bool> wanted_;
+    std::vector<Tensor> gradients_;  // by value id
+    std::vector<size_t> first_use_;  // by parameter
+};
+
+void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink) {
+    require(loss.shape() == Shape{1}, "backward: expected a loss of shape [1], got {}", to_string(loss.shape()));
+    BackwardWalk(loss, params, sink).run(loss);
+}
+
+std::vector<Tensor> backward(Tensor loss, std::span<const Tensor> params) {
+    std::vector<Tensor> gradients(params.size());
+    backward(loss, params, [&](size_t i, Tensor g) { gradients[i] = g; });
+    return gradients;
+}
+
+}  // namespace ggq

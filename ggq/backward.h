@@ -1,0 +1,47 @@
+// Reverse-mode gradients: backward() walks a graph's steps from the last to the first and lets each op's row emit the
+// steps of its gradient.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "ggq/graph.h"
+
+namespace ggq {
+
+// What an op's gradient rule sees of one call.
+class Gradients {
+public:
+    const Step& step() const { return *step_; }
+    Tensor in(int i) const { return {graph_, step_->in[static_cast<size_t>(i)]}; }
+    Tensor out(int i) const { return {graph_, step_->out[static_cast<size_t>(i)]}; }
+    Tensor dy() const { return dy_; }  // gradient of output 0; the other outputs carry none
+    bool needs(int i) const;           // is a gradient of input i wanted
+    void set(int i, Tensor gradient);  // adds to what input i has already
+    Graph& graph() const { return *graph_; }
+
+    template <typename P>
+    const P& param() const {
+        return step_->params.as<P>();
+    }
+
+private:
+    friend class BackwardWalk;
+
+    Graph* graph_ = nullptr;
+    const Step* step_ = nullptr;
+    Tensor dy_;
+    const std::vector<bool>* wanted_ = nullptr;
+    std::vector<Tensor>* gradients_ = nullptr;
+};
+
+// Appends the gradient of the scalar `loss` [1] with respect to each of `params`. `sink(i, gradient)` is called as soon
+// as the gradient of params[i] is complete, so that steps which use it up (accumulate) come before the gradients of
+// earlier layers exist. Throws Error if a parameter does not reach the loss, or an op on the way has no gradient.
+void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink);
+
+// The same, all gradients at the end.
+std::vector<Tensor> backward(Tensor loss, std::span<const Tensor> params);
+
+}  // namespace ggq

@@ -1,0 +1,74 @@
+#include "ggq/buffer.h"
+
+#include <algorithm>
+
+#include "ggq/backend.h"
+#include "ggq/error.h"
+
+namespace ggq {
+
+namespace {
+
+constexpr int64_t kAlignment = 256;
+constexpr Kind kPersistent[] = {Kind::input, Kind::constant, Kind::parameter, Kind::state};
+
+int64_t place_bytes(const Buffer& b) { return (b.bytes() + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+Store::Store(Backend& backend) : backend_(&backend) {}
+
+Store::~Store() {
+    for (auto [data, n_bytes] : blocks_) backend_->release(data, n_bytes);
+}
+
+Buffer& Store::declare(std::string name, Kind kind, const TensorType& type) {
+    buffers_.push_back({std::move(name), kind, type, nullptr});
+    declared_.push_back(&buffers_.back());
+    return buffers_.back();
+}
+
+Buffer& Store::slice(Buffer& parent, std::string name, int64_t first, const Shape& shape) {
+    GGQ_ASSERT(!info(parent.type.dtype).quantized && first + shape.n_elems() <= parent.type.shape.n_elems(), name);
+    buffers_.push_back({std::move(name), parent.kind, {parent.type.dtype, shape, {}}, nullptr});
+    slices_.push_back({&buffers_.back(), &parent, first});
+    return buffers_.back();
+}
+
+void Store::allocate() {
+    for (Kind kind : kPersistent) {
+        int64_t total = 0;
+        for (const Buffer* b : declared_)
+            if (b->kind == kind && !b->data) total += place_bytes(*b);
+        if (total == 0) continue;
+        auto* next = static_cast<std::byte*>(backend_->allocate(total));
+        blocks_.emplace_back(next, total);
+        backend_->zero(next, total);
+        for (Buffer* b : declared_) {
+            if (b->kind != kind || b->data) continue;
+            b->data = next;
+            next += place_bytes(*b);
+        }
+    }
+    for (const Slice& s : slices_)
+        s.buffer->data = static_cast<std::byte*>(s.parent->data) + s.first * info(s.parent->type.dtype).bytes;
+}
+
+int64_t Store::bytes(Kind kind) const {
+    int64_t total = 0;
+    for (const Buffer* b : declared_)
+        if (b->kind == kind) total += place_bytes(*b);
+    return total;
+}
+
+int64_t Store::bytes() const {
+    int64_t total = 0;
+    for (Kind kind : kPersistent) total += bytes(kind);
+    return total;
+}
+
+void Store::write(const Buffer& buffer, const void* host) { backend_->copy_in(buffer.data, host, buffer.bytes()); }
+
+void Store::read(const Buffer& buffer, void* host) const { backend_->copy_out(host, buffer.data, buffer.bytes()); }
+
+}  // namespace ggq

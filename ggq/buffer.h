@@ -1,0 +1,79 @@
+// Persistent memory: everything that outlives a run of a program (weights, parameters, optimizer state, inputs).
+//
+// A Store is declared first, so that graphs can be built and planned over it, and allocated later, when the plan is
+// known to fit. Each kind is one allocation; a Buffer is a place in it, or a slice of another buffer, which is how
+// adapter masters, gradients and optimizer state form flat ranges.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "ggq/tensor.h"
+
+namespace ggq {
+
+class Backend;
+
+struct Buffer {
+    std::string name;
+    Kind kind = Kind::constant;
+    TensorType type;
+    void* data = nullptr;  // set by Store::allocate
+
+    int64_t bytes() const { return type.bytes(); }
+    View view() const { return make_view(data, type.dtype, type.shape, type.quant); }
+};
+
+class Store {
+public:
+    explicit Store(Backend& backend);
+    ~Store();
+    Store(const Store&) = delete;
+    Store& operator=(const Store&) = delete;
+
+    Backend& backend() const { return *backend_; }
+
+    // References stay valid for the life of the store.
+    Buffer& declare(std::string name, Kind kind, const TensorType& type);
+
+    // `n_elems` of shape starting at element `first` of a parent that is not quantized and not itself a slice.
+    Buffer& slice(Buffer& parent, std::string name, int64_t first, const Shape& shape);
+
+    // Allocates all that was declared since the last call, zeroed.
+    void allocate();
+
+    int64_t bytes(Kind kind) const;  // of what is declared, alignment included
+    int64_t bytes() const;           // of all kinds
+
+    void write(const Buffer& buffer, const void* host);
+    void read(const Buffer& buffer, void* host) const;
+
+private:
+    struct Slice {
+        Buffer* buffer;
+        Buffer* parent;
+        int64_t first;
+    };
+
+    Backend* backend_;
+    std::deque<Buffer> buffers_;
+    std::vector<Buffer*> declared_;  // those that own a place, in order
+    std::vector<Slice> slices_;
+    std::vector<std::pair<void*, int64_t>> blocks_;
+};
+
+// Copies one scalar or a small array between host and a buffer.
+template <typename T>
+void write_scalar(Store& store, const Buffer& buffer, T value) {
+    store.write(buffer, &value);
+}
+
+template <typename T>
+T read_scalar(const Store& store, const Buffer& buffer) {
+    T value;
+    store.read(buffer, &value);
+    return value;
+}
+
+}  // namespace ggq

@@ -1,0 +1,167 @@
+#include "ggq/graph.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "ggq/error.h"
+
+namespace ggq {
+
+namespace {
+
+bool strides_fit(const Value& v, int free_strides) {
+    if (free_strides == 2 || v.contiguous()) return true;
+    const int last = v.type.shape.rank - 1;
+    return free_strides == 1 && (v.type.shape[last] == 1 || v.strides[last] == 1);
+}
+
+}  // namespace
+
+bool Value::contiguous() const {
+    return View{nullptr, type.dtype, type.shape, strides, {}}.contiguous();
+}
+
+Tensor Graph::add_value(Value value) {
+    const auto id = static_cast<int32_t>(values_.size());
+    if (value.storage < 0) value.storage = id;
+    values_.push_back(std::move(value));
+    return {this, id};
+}
+
+Tensor Graph::bind(const Buffer& buffer) {
+    if (auto it = bound_.find(&buffer); it != bound_.end()) return {this, it->second};
+    Value v;
+    v.type = buffer.type;
+    v.strides = contiguous_strides(buffer.type.shape);
+    v.kind = buffer.kind;
+    v.name = buffer.name;
+    v.buffer = &buffer;
+    const Tensor t = add_value(std::move(v));
+    bound_[&buffer] = t.id;
+    return t;
+}
+
+void Graph::mark_output(Tensor t) { values_[static_cast<size_t>(value(t).storage)].output = true; }
+
+void Graph::set_name(Tensor t, std::string name) { values_[static_cast<size_t>(t.id)].name = std::move(name); }
+
+// In-place writes make a new version of a value; reading an older one after the write would read the new bytes.
+void Graph::check_current(const OpDef& op, Tensor t) const {
+    require(t.graph == this, "[{}] an input belongs to another graph", op.name);
+    const Value& v = value(t);
+    if (!v.buffer) return;
+    const Value& newest = values_[static_cast<size_t>(bound_.at(v.buffer))];
+    require(v.storage == newest.storage, "[{}] {} is read after it was overwritten; take the newest version with bind()",
+            op.name, v.name);
+}
+
+std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const ParamBlock& params, int n_out) {
+    const Signature signature = parse_signature(op);
+    require(in.size() == signature.in.size(), "[{}]{} expected {} inputs, got {}", op.name, where(), signature.in.size(),
+            in.size());
+    for (size_t i = 0; i < in.size(); ++i) {
+        check_current(op, in[i]);
+        if (!strides_fit(value(in[i]), signature.in[i].free_strides)) {
+            extern const OpDef copy_op;
+            in[i] = append(copy_op, {in[i]})[0];
+        }
+    }
+    Step step{&op, params, {}, {}, layer_, scope_, backward_};
+    std::vector<TensorType> types;
+    for (Tensor t : in) types.push_back(t.type()), step.in.push_back(t.id);
+    const OpCall inputs{op, types, {}, params, scopes_[static_cast<size_t>(scope_)]};
+    std::vector<TensorType> results = output_types(inputs, signature);
+    const auto optional = [](const OpArg& a) { return a.optional; };
+    const auto n_required = static_cast<size_t>(std::ranges::count_if(signature.out, std::not_fn(optional)));
+    results.resize(n_out < 0 ? n_required : static_cast<size_t>(n_out));
+
+    std::vector<Tensor> out;
+    for (size_t i = 0; i < results.size(); ++i) {
+        Value v;
+        v.type = results[i];
+        v.strides = contiguous_strides(v.type.shape);
+        v.step = static_cast<int32_t>(steps_.size());
+        if (signature.out[i].inout) {
+            const Value& target = value(in[i]);
+            require(target.kind == Kind::parameter || target.kind == Kind::state,
+                    "[{}] {} '{}' is written in place: expected a parameter or state, got {}", op.name,
+                    signature.out[i].name, target.name, ggq::name(target.kind));
+            v.kind = target.kind;
+            v.name = target.name;
+            v.buffer = target.buffer;
+            v.storage = -1;
+        }
+        const Tensor t = add_value(std::move(v));
+        if (const Buffer* b = value(t).buffer) bound_[b] = t.id;
+        out.push_back(t);
+        step.out.push_back(t.id);
+    }
+    steps_.push_back(std::move(step));
+    return out;
+}
+
+Tensor Graph::append_view(const OpDef& op, Tensor base, const ParamBlock& params, const Shape& shape,
+                          const Strides& strides, int64_t first) {
+    check_current(op, base);
+    Step step{&op, params, {base.id}, {}, layer_, scope_, backward_};
+    Value v = value(base);
+    v.type.shape = shape;
+    v.strides = strides;
+    v.first += first;
+    v.step = static_cast<int32_t>(steps_.size());
+    v.output = false;
+    const Tensor t = add_value(std::move(v));
+    step.out.push_back(t.id);
+    steps_.push_back(std::move(step));
+    return t;
+}
+
+OpCall Graph::call(const Step& step, std::vector<TensorType>& types) const {
+    types.clear();
+    for (int32_t id : step.in) types.push_back(values_[static_cast<size_t>(id)].type);
+    for (int32_t id : step.out) types.push_back(values_[static_cast<size_t>(id)].type);
+    const std::span<const TensorType> all(types);
+    return {*step.op, all.first(step.in.size()), all.subspan(step.in.size()), step.params, scope_of(step)};
+}
+
+LayerScope::LayerScope(Graph& graph, std::string name, int layer)
+    : graph_(graph), layer_(graph.layer_), scope_(graph.scope_) {
+    graph.scopes_.push_back(std::move(name));
+    graph.scope_ = static_cast<int32_t>(graph.scopes_.size()) - 1;
+    graph.layer_ = layer;
+}
+
+LayerScope::~LayerScope() {
+    graph_.layer_ = layer_;
+    graph_.scope_ = scope_;
+}
+
+const TensorType& Tensor::type() const { return graph->value(*this).type; }
+Kind Tensor::kind() const { return graph->value(*this).kind; }
+const std::string& Tensor::name() const { return graph->value(*this).name; }
+
+namespace {
+
+std::string describe(const Graph& graph, int32_t id) {
+    const Value& v = graph.values()[static_cast<size_t>(id)];
+    const std::string label = v.name.empty() ? "%" + std::to_string(id) : v.name;
+    return label + " " + to_string(v.type);
+}
+
+std::string join(const Graph& graph, const std::vector<int32_t>& ids) {
+    std::string text;
+    for (int32_t id : ids) text += (text.empty() ? "" : ", ") + describe(graph, id);
+    return text;
+}
+
+}  // namespace
+
+std::string to_string(const Graph& graph) {
+    std::string text;
+    for (const Step& s : graph.steps())
+        text += fmt::format("{:<24} {:<40} {} -> {}\n", s.op->name, graph.scope_of(s), join(graph, s.in),
+                            join(graph, s.out));
+    return text;
+}
+
+}  // namespace ggq

@@ -1,0 +1,65 @@
+// safetensors: 8 bytes little-endian header length, a JSON header, the tensors' bytes without a hole.
+//
+//   {"__metadata__": {"format": "pt"}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
+//
+// The reader maps the file and checks everything before it hands out a pointer. The writer lays a file out as the
+// safetensors library does (wider types first, then by name; header padded with spaces to 8 bytes), so that a file
+// read and written again is the same file. Source: github.com/huggingface/safetensors, README and safetensors/src.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ggq/io/mapped_file.h"
+#include "kernels/view.h"
+
+namespace ggq {
+
+// A tensor in a file, or one to be written: contiguous, little-endian, aligned to its element.
+struct FileTensor {
+    const void* data = nullptr;
+    DType dtype = DType::f32;
+    Shape shape;
+
+    int64_t n_bytes() const { return shape.n_elems() * info(dtype).bytes; }
+};
+
+using FileTensors = std::map<std::string, FileTensor, std::less<>>;
+using FileMetadata = std::map<std::string, std::string>;
+
+struct SafetensorsContent {
+    FileTensors tensors;
+    FileMetadata metadata;
+};
+
+// Checks a whole file that stands in memory; the tensors point into it. `where` names it in errors.
+SafetensorsContent parse_safetensors(std::span<const std::byte> file, const std::string& where);
+
+class SafetensorsFile {
+public:
+    explicit SafetensorsFile(std::filesystem::path path);
+
+    const std::filesystem::path& path() const { return file_.path(); }
+    const FileTensors& tensors() const { return content_.tensors; }
+    const FileMetadata& metadata() const { return content_.metadata; }
+    const FileTensor* find(std::string_view name) const;  // null if there is none
+    const FileTensor& at(std::string_view name) const;    // refuses by name if there is none
+    void drop(const FileTensor& tensor) const noexcept;   // its pages need not stay in memory
+
+private:
+    MappedFile file_;
+    SafetensorsContent content_;
+    std::vector<std::vector<std::byte>> copies_;  // of tensors that old writers left unaligned
+};
+
+// Atomic: the file appears whole or not at all.
+void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors,
+                       const FileMetadata& metadata = {{"format", "pt"}});
+
+}  // namespace ggq

@@ -1,0 +1,82 @@
+// OpDef: the row of one op. To add an op, write builder, gradient and row in ggq/ops/<family>.cpp, its kernel in
+// kernels/cpu/<family>.cpp, name the row in ggq/op_table.cpp and give it a case in tests/op_cases.cpp.
+//
+// The signature says names, dtypes and shapes of inputs and outputs in one line, and is what the shape rule, the error
+// messages and the printed graph are made of:
+//
+//     "x:real[T,C] w:float[C] -> y[T,C] rstd:stat[T]"
+//
+//   types   real    f32, f64, f16 or bf16, one and the same for all reals of a call (the default of outputs)
+//           stat    f64 if the reals are f64, else f32
+//           float   any float dtype    quant   any block format    weight   float or quant    any, f32, i32, i64, u8
+//   shapes  a letter stands for one size within a call; D/2 is half of D; a number is itself; [...] is any shape, the
+//           same wherever it occurs in the call
+//   marks   x~   the kernel takes any strides but 1 in the last dimension; x~~ any strides; else the builder copies
+//           y!   in-out: written in place, and the first outputs of the op, in order
+//           dw?  optional output; optional ones come last
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ggq/tensor.h"
+#include "kernels/kernels.h"
+
+namespace ggq {
+
+struct OpDef;
+class Gradients;
+
+struct OpCall {
+    const OpDef& op;
+    std::span<const TensorType> in;
+    std::span<const TensorType> out;
+    const ParamBlock& params;
+    std::string_view where;  // the layer, for messages
+
+    template <typename P>
+    const P& param() const {
+        return params.as<P>();
+    }
+};
+
+struct OpDef {
+    const char* name;
+    const char* signature;
+
+    // Only for shapes that a signature cannot say: checks `call.in` and gives the output types.
+    std::vector<TensorType> (*infer)(const OpCall& call) = nullptr;
+    // Emits the backward steps of one call; null where there is no gradient.
+    void (*gradient)(Gradients& g) = nullptr;
+    // Scratch bytes that the CPU kernel wants with so many threads.
+    int64_t (*workspace)(const OpCall& call, int n_threads) = nullptr;
+    // Arithmetic of one call, multiply-add counting 2; null means negligible.
+    double (*flops)(const OpCall& call) = nullptr;
+    bool view = false;  // gives another look at its input's memory and has no kernel
+
+    CpuKernel cpu = {};
+};
+
+// One input or output of a parsed signature.
+struct OpArg {
+    std::string_view name, type, dims;
+    bool inout = false, optional = false;
+    int free_strides = 0;  // 0 contiguous, 1 all but the last, 2 all
+};
+
+struct Signature {
+    std::vector<OpArg> in, out;  // in-out inputs stand in both
+};
+
+Signature parse_signature(const OpDef& op);
+
+// Output types of a call by its signature and infer; throws Error "[op] input w: expected ..., got ...".
+std::vector<TensorType> output_types(const OpCall& call, const Signature& signature);
+
+// Every op, for tests, benches and printing.
+std::span<const OpDef* const> op_table();
+
+}  // namespace ggq

@@ -1,0 +1,83 @@
+// Builders: one free function an op. Shapes are outermost first; T tokens, C channels, H heads, G key heads, D head size,
+// V vocabulary. Each throws Error "[op] layer input: expected ..., got ..." for wrong types or shapes.
+#pragma once
+
+#include <vector>
+
+#include "ggq/graph.h"
+
+namespace ggq {
+
+// table[V,C] any float, ids[T] i32 -> [T,C] of dtype `out`
+Tensor embedding(Tensor table, Tensor ids, DType out = DType::f32);
+
+// x[T,C], w[C] -> x / sqrt(mean(x^2) + eps) * w
+Tensor rms_norm(Tensor x, Tensor w, float eps);
+
+// x[m,k], w[n,k] -> x w^T [m,n]; w any float, transposed views are fine
+Tensor matmul(Tensor x, Tensor w);
+
+// The same with a quantized, frozen w.
+Tensor quant_matmul(Tensor x, Tensor w);
+
+// matmul or quant_matmul, as w is.
+Tensor linear(Tensor x, Tensor w);
+
+// x[m,k], w[n,k] frozen, a[r,k], b[n,r], rng[2] i64 {seed, counter} -> x w^T + scaling (dropout(x) a^T) b^T [m,n]
+Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params);
+
+// x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
+Tensor rope(Tensor x, Tensor positions, Tensor frequencies);
+
+// q[T,H,D], k[S,G,D], v[S,G,D], spans[T,2] i32 -> [T,H,D]; query t sees keys spans[t][0] <= s < spans[t][1]
+Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
+
+// Writes x[T,G,D] to rows at[0].. of the state cache[S,G,D]; returns its new version.
+Tensor cache_write(Tensor cache, Tensor x, Tensor at);
+
+Tensor silu(Tensor x);
+Tensor swiglu(Tensor gate, Tensor up);  // silu(gate) * up
+
+Tensor add(Tensor a, Tensor b);
+Tensor mul(Tensor a, Tensor b);
+Tensor scale(Tensor x, double factor);
+Tensor scale_by(Tensor x, Tensor s);                              // s[1]
+Tensor broadcast(Tensor s, const Shape& shape, double factor);    // factor * s[1] everywhere
+Tensor full(Graph& graph, const TensorType& type, double value);  // a constant
+Tensor accumulate(Tensor sum, Tensor x);                          // state sum += x; the new version
+Tensor fill(Tensor state, double value);                          // overwrites a state; the new version
+
+Tensor cast(Tensor x, DType to);
+Tensor softmax(Tensor x);  // over the last dimension
+Tensor sum(Tensor x);      // [1]
+Tensor mean(Tensor x);     // [1]
+Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params);
+
+// Views share their input's memory.
+Tensor reshape(Tensor x, const Shape& shape);  // x is copied if it is not contiguous
+Tensor transpose(Tensor x, int axis0, int axis1);
+Tensor slice(Tensor x, int axis, int64_t begin, int64_t end);
+Tensor contiguous(Tensor x);  // x itself, or a copy
+
+// logits[T,V], labels[T] i32 -> sum of the losses of labelled rows [1]
+Tensor cross_entropy(Tensor logits, Tensor labels);
+
+// cross_entropy(x w^T, labels) in chunks, the logits never whole. The gradients wanted later are computed on the way.
+Tensor linear_cross_entropy(Tensor x, Tensor w, Tensor labels, HeadGradient gradient, int chunk = 256);
+
+// Updates, all in place on flat ranges [N].
+Tensor global_norm(Tensor x);                        // [1]
+Tensor clip_factor(Tensor norm, float max_norm);     // [1]
+struct AdamWInputs {
+    Tensor gradient, rate, step, gradient_factor;  // [N], [1], [1] i64, [1]
+};
+void adamw(Tensor param, Tensor m, Tensor v, const AdamWInputs& in, const AdamWParams& params);
+struct AdamW8State {
+    Tensor m, v, m_scale, v_scale;  // u8[N], u8[N], f32[ceil(N/256)] twice
+};
+void adamw_8bit(Tensor param, const AdamW8State& state, const AdamWInputs& in, const AdamWParams& params);
+
+Tensor quantize(Tensor x, DType to, QuantSpec spec);
+Tensor dequantize(Tensor q, DType to = DType::f32);
+
+}  // namespace ggq

@@ -1,0 +1,58 @@
+// Softmax attention with grouped heads. Which keys a query sees is a span of key indices, so causality, document
+// boundaries and a KV cache are all the same op (the tiling follows Dao, FlashAttention-2, 2023).
+#include "ggq/backward.h"
+#include "ggq/error.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+void attention_gradient(Gradients& g) {
+    const auto d = g.graph().append(attention_backward_op,
+                                    {g.dy(), g.in(0), g.in(1), g.in(2), g.out(0), g.out(1), g.in(3)}, g.step().params);
+    for (int i = 0; i < 3; ++i)
+        if (g.needs(i)) g.set(i, d[static_cast<size_t>(i)]);
+}
+
+// An upper bound: as if every query saw half of the keys.
+double attention_flops(const OpCall& call) {
+    const Shape &q = call.in[0].shape, &k = call.in[1].shape;
+    return 2.0 * static_cast<double>(q.n_elems()) * static_cast<double>(k[0]);
+}
+
+}  // namespace
+
+const OpDef attention_op = {
+    .name = "attention",
+    .signature = "q~:real[T,H,D] k~:float[S,G,D] v~:float[S,G,D] spans:i32[T,2] -> y[T,H,D] lse:stat[H,T]",
+    .gradient = attention_gradient,
+    .flops = attention_flops,
+    .cpu = cpu::attention,
+};
+
+const OpDef attention_backward_op = {
+    .name = "attention_backward",
+    .signature = "dy:real[T,H,D] q~:real[T,H,D] k~:real[S,G,D] v~:real[S,G,D] y:real[T,H,D] lse:stat[H,T] "
+                 "spans:i32[T,2] -> dq[T,H,D] dk[S,G,D] dv[S,G,D]",
+    .flops = [](const OpCall& c) { return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where}); },
+    .cpu = cpu::attention_backward,
+};
+
+const OpDef cache_write_op = {
+    .name = "cache_write",
+    .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[1] ->",
+    .cpu = cpu::cache_write,
+};
+
+Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {
+    require(k.shape().rank == 3 && q.shape().rank == 3 && k.shape()[1] > 0 && q.shape()[1] % k.shape()[1] == 0,
+            "[attention] k: expected key heads that divide the query heads, got q {} and k {}", to_string(q.shape()),
+            to_string(k.shape()));
+    return q.graph->append(attention_op, {q, k, v, spans}, AttentionParams{scale})[0];
+}
+
+Tensor cache_write(Tensor cache, Tensor x, Tensor at) { return cache.graph->append(cache_write_op, {cache, x, at})[0]; }
+
+}  // namespace ggq

@@ -1,0 +1,30 @@
+// Change of element type; every cast in a graph is one of these.
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+std::vector<TensorType> cast_types(const OpCall& call) {
+    return {{call.param<CastParams>().to, call.in[0].shape, {}}};
+}
+
+void cast_gradient(Gradients& g) { g.set(0, cast(g.dy(), g.in(0).dtype())); }
+
+}  // namespace
+
+const OpDef cast_op = {
+    .name = "cast",
+    .signature = "x:float[...] -> y[...]",
+    .infer = cast_types,
+    .gradient = cast_gradient,
+    .cpu = cpu::cast,
+};
+
+Tensor cast(Tensor x, DType to) {
+    return x.dtype() == to ? x : x.graph->append(cast_op, {x}, CastParams{to})[0];
+}
+
+}  // namespace ggq

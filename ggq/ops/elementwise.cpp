@@ -1,0 +1,108 @@
+// Sums, products and constants, element by element.
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+void add_gradient(Gradients& g) {
+    if (g.needs(0)) g.set(0, g.dy());
+    if (g.needs(1)) g.set(1, g.dy());
+}
+
+void mul_gradient(Gradients& g) {
+    if (g.needs(0)) g.set(0, mul(g.dy(), g.in(1)));
+    if (g.needs(1)) g.set(1, mul(g.dy(), g.in(0)));
+}
+
+void scale_gradient(Gradients& g) { g.set(0, scale(g.dy(), g.param<ScaleParams>().factor)); }
+
+void scale_by_gradient(Gradients& g) {
+    if (g.needs(0)) g.set(0, scale_by(g.dy(), g.in(1)));
+    if (g.needs(1)) g.set(1, sum(mul(g.dy(), g.in(0))));
+}
+
+void broadcast_gradient(Gradients& g) { g.set(0, scale(sum(g.dy()), g.param<BroadcastParams>().factor)); }
+
+std::vector<TensorType> broadcast_types(const OpCall& call) {
+    return {{call.in[0].dtype, call.param<BroadcastParams>().shape, {}}};
+}
+
+std::vector<TensorType> full_types(const OpCall& call) {
+    const auto& p = call.param<FullParams>();
+    return {{p.dtype, p.shape, {}}};
+}
+
+}  // namespace
+
+const OpDef add_op = {
+    .name = "add",
+    .signature = "a:real[...] b:real[...] -> y[...]",
+    .gradient = add_gradient,
+    .cpu = cpu::add,
+};
+
+const OpDef mul_op = {
+    .name = "mul",
+    .signature = "a:real[...] b:real[...] -> y[...]",
+    .gradient = mul_gradient,
+    .cpu = cpu::mul,
+};
+
+const OpDef scale_op = {
+    .name = "scale",
+    .signature = "x:real[...] -> y[...]",
+    .gradient = scale_gradient,
+    .cpu = cpu::scale,
+};
+
+const OpDef scale_by_op = {
+    .name = "scale_by",
+    .signature = "x:real[...] s:stat[1] -> y[...]",
+    .gradient = scale_by_gradient,
+    .cpu = cpu::scale_by,
+};
+
+const OpDef broadcast_op = {
+    .name = "broadcast",
+    .signature = "s:real[1] -> y[...]",
+    .infer = broadcast_types,
+    .gradient = broadcast_gradient,
+    .cpu = cpu::broadcast,
+};
+
+const OpDef full_op = {
+    .name = "full",
+    .signature = "-> y[...]",
+    .infer = full_types,
+    .cpu = cpu::full,
+};
+
+const OpDef accumulate_op = {
+    .name = "accumulate",
+    .signature = "y!:real[...] x:float[...] ->",
+    .cpu = cpu::accumulate,
+};
+
+const OpDef fill_op = {
+    .name = "fill",
+    .signature = "y!:real[...] ->",
+    .cpu = cpu::fill,
+};
+
+Tensor add(Tensor a, Tensor b) { return a.graph->append(add_op, {a, b})[0]; }
+Tensor mul(Tensor a, Tensor b) { return a.graph->append(mul_op, {a, b})[0]; }
+Tensor scale(Tensor x, double factor) { return x.graph->append(scale_op, {x}, ScaleParams{factor})[0]; }
+Tensor scale_by(Tensor x, Tensor s) { return x.graph->append(scale_by_op, {x, s})[0]; }
+Tensor broadcast(Tensor s, const Shape& shape, double factor) {
+    return s.graph->append(broadcast_op, {s}, BroadcastParams{factor, shape})[0];
+}
+Tensor full(Graph& graph, const TensorType& type, double value) {
+    return graph.append(full_op, {}, FullParams{value, type.dtype, type.shape})[0];
+}
+Tensor accumulate(Tensor sum, Tensor x) { return sum.graph->append(accumulate_op, {sum, x})[0]; }
+Tensor fill(Tensor state, double value) { return state.graph->append(fill_op, {state}, FillParams{value})[0]; }
+
+}  // namespace ggq

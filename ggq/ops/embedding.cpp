@@ -1,0 +1,44 @@
+// Rows of a table by token id.
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+std::vector<TensorType> embedding_types(const OpCall& call) {
+    return {{call.param<CastParams>().to, {call.in[1].shape[0], call.in[0].shape[1]}, {}}};
+}
+
+// dtable has the table's shape, which neither dy nor ids tell, so the table comes along unread.
+std::vector<TensorType> embedding_backward_types(const OpCall& call) {
+    return {{call.in[0].dtype, call.in[2].shape, {}}};
+}
+
+void embedding_gradient(Gradients& g) {
+    g.set(0, g.graph().append(embedding_backward_op, {g.dy(), g.in(1), g.in(0)})[0]);
+}
+
+}  // namespace
+
+const OpDef embedding_op = {
+    .name = "embedding",
+    .signature = "table:float[V,C] ids:i32[T] -> y[T,C]",
+    .infer = embedding_types,
+    .gradient = embedding_gradient,
+    .cpu = cpu::embedding,
+};
+
+const OpDef embedding_backward_op = {
+    .name = "embedding_backward",
+    .signature = "dy:real[T,C] ids:i32[T] table:float[V,C] -> dtable[V,C]",
+    .infer = embedding_backward_types,
+    .cpu = cpu::embedding_backward,
+};
+
+Tensor embedding(Tensor table, Tensor ids, DType out) {
+    return table.graph->append(embedding_op, {table, ids}, CastParams{out})[0];
+}
+
+}  // namespace ggq

@@ -1,0 +1,50 @@
+// A frozen linear layer with a trainable low-rank update (Hu et al., 2021): y = x w^T + s (dropout(x) a^T) b^T.
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+void lora_linear_gradient(Gradients& g) {
+    const auto d = g.graph().append(lora_linear_backward_op,
+                                    {g.dy(), g.in(0), g.in(1), g.in(2), g.in(3), g.out(1), g.in(4)},
+                                    g.step().params, g.needs(0) ? 3 : 2);
+    g.set(2, d[0]);
+    g.set(3, d[1]);
+    if (g.needs(0)) g.set(0, d[2]);
+}
+
+double product_flops(const Shape& x, const Shape& w, const Shape& a, double n_base, double n_low_rank) {
+    const auto m = static_cast<double>(x[0]);
+    return 2 * m *
+           (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
+}
+
+}  // namespace
+
+const OpDef lora_linear_op = {
+    .name = "lora_linear",
+    .signature = "x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] rng:i64[2] -> y[M,N] xa[M,R]",
+    .gradient = lora_linear_gradient,
+    .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
+    .cpu = cpu::lora_linear,
+};
+
+const OpDef lora_linear_backward_op = {
+    .name = "lora_linear_backward",
+    .signature = "dy:real[M,N] x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] xa:real[M,R] rng:i64[2] -> "
+                 "da:stat[R,K] db:stat[N,R] dx?[M,K]",
+    .flops =
+        [](const OpCall& c) {
+            return product_flops(c.in[1].shape, c.in[2].shape, c.in[3].shape, c.out.size() > 2 ? 1 : 0, 2);
+        },
+    .cpu = cpu::lora_linear_backward,
+};
+
+Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params) {
+    return x.graph->append(lora_linear_op, {x, w, a, b, rng}, params)[0];
+}
+
+}  // namespace ggq

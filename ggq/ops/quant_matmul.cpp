@@ -1,0 +1,37 @@
+// Products with a frozen block-quantized weight.
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+void quant_matmul_gradient(Gradients& g) {
+    g.set(0, g.graph().append(quant_matmul_backward_op, {g.dy(), g.in(1)})[0]);
+}
+
+double quant_matmul_flops(const OpCall& call) {
+    return 2.0 * static_cast<double>(call.in[0].shape[0]) * static_cast<double>(call.in[1].shape.n_elems());
+}
+
+}  // namespace
+
+const OpDef quant_matmul_op = {
+    .name = "quant_matmul",
+    .signature = "x:real[M,K] w:quant[N,K] -> y[M,N]",
+    .gradient = quant_matmul_gradient,
+    .flops = quant_matmul_flops,
+    .cpu = cpu::quant_matmul,
+};
+
+const OpDef quant_matmul_backward_op = {
+    .name = "quant_matmul_backward",
+    .signature = "dy:real[M,N] w:quant[N,K] -> dx[M,K]",
+    .flops = quant_matmul_flops,
+    .cpu = cpu::quant_matmul_backward,
+};
+
+Tensor quant_matmul(Tensor x, Tensor w) { return x.graph->append(quant_matmul_op, {x, w})[0]; }
+
+}  // namespace ggq

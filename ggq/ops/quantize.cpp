@@ -1,0 +1,45 @@
+// To and from the block formats of kernels/formats.h.
+#include "ggq/backward.h"
+#include "ggq/error.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+std::vector<TensorType> quantize_types(const OpCall& call) {
+    const auto& p = call.param<QuantizeParams>();
+    require(info(p.to).quantized, "[quantize] expected one of nf4, fp4, int8, got {}", name(p.to));
+    require(p.spec.block == 64 || p.spec.block == 128 || p.spec.block == 256,
+            "[quantize] expected a block of 64, 128 or 256, got {}", p.spec.block);
+    return {{p.to, call.in[0].shape, p.spec}};
+}
+
+std::vector<TensorType> dequantize_types(const OpCall& call) {
+    return {{call.param<CastParams>().to, call.in[0].shape, {}}};
+}
+
+}  // namespace
+
+const OpDef quantize_op = {
+    .name = "quantize",
+    .signature = "x:float[...] -> q[...]",
+    .infer = quantize_types,
+    .cpu = cpu::quantize,
+};
+
+const OpDef dequantize_op = {
+    .name = "dequantize",
+    .signature = "q:quant[...] -> y[...]",
+    .infer = dequantize_types,
+    .cpu = cpu::dequantize,
+};
+
+Tensor quantize(Tensor x, DType to, QuantSpec spec) {
+    return x.graph->append(quantize_op, {x}, QuantizeParams{to, spec})[0];
+}
+
+Tensor dequantize(Tensor q, DType to) { return q.graph->append(dequantize_op, {q}, CastParams{to})[0]; }
+
+}  // namespace ggq

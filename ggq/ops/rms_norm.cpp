@@ -1,0 +1,37 @@
+// Root-mean-square normalization over the last dimension (Zhang and Sennrich, 2019).
+#include "ggq/backward.h"
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+void rms_norm_gradient(Gradients& g) {
+    const int n_out = g.needs(1) ? 2 : 1;
+    const auto d = g.graph().append(rms_norm_backward_op, {g.dy(), g.in(0), g.in(1), g.out(1)}, {}, n_out);
+    if (g.needs(0)) g.set(0, d[0]);
+    if (g.needs(1)) g.set(1, d[1]);
+}
+
+}  // namespace
+
+const OpDef rms_norm_op = {
+    .name = "rms_norm",
+    .signature = "x:real[T,C] w:float[C] -> y[T,C] rstd:stat[T]",
+    .gradient = rms_norm_gradient,
+    .cpu = cpu::rms_norm,
+};
+
+const OpDef rms_norm_backward_op = {
+    .name = "rms_norm_backward",
+    .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] -> dx[T,C] dw?:stat[C]",
+    .workspace = [](const OpCall& call, int) { return rms_norm_backward_workspace(call.in[0].shape); },
+    .cpu = cpu::rms_norm_backward,
+};
+
+Tensor rms_norm(Tensor x, Tensor w, float eps) {
+    return x.graph->append(rms_norm_op, {x, w}, RmsNormParams{eps})[0];
+}
+
+}  // namespace ggq

@@ -1,0 +1,142 @@
+#include "ggq/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "ggq/backend.h"
+
+namespace ggq {
+
+namespace {
+
+int64_t align(int64_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
+
+const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
+
+// A view made again is a view of its base made again: follow each recomputed view to its own input's owner.
+void find_owners(const Graph& graph, const Schedule& schedule, Plan& plan) {
+    plan.tensors.resize(schedule.values.size());
+    for (size_t i = 0; i < schedule.values.size(); ++i) {
+        plan.tensors[i].value = schedule.values[i];
+        plan.tensors[i].storage = static_cast<int32_t>(i);
+    }
+    for (const ScheduledStep& s : schedule.steps) {
+        const Step& step = graph.steps()[static_cast<size_t>(s.step)];
+        if (step.op->view) {
+            const int32_t owner = plan.tensors[static_cast<size_t>(s.in[0])].storage;
+            plan.tensors[static_cast<size_t>(s.out[0])].storage = owner;
+        }
+    }
+}
+
+void note_lifetimes(const Graph& graph, Plan& plan) {
+    const auto n_steps = static_cast<int32_t>(plan.steps.size());
+    const auto owner = [&](int32_t tensor) -> PlannedTensor& {
+        return plan.tensors[static_cast<size_t>(plan.tensors[static_cast<size_t>(tensor)].storage)];
+    };
+    for (int32_t i = 0; i < n_steps; ++i) {
+        const PlannedStep& s = plan.steps[static_cast<size_t>(i)];
+        for (int32_t t : s.out) {
+            PlannedTensor& o = owner(t);
+            if (o.last < 0) o.first = i;
+            o.last = i;
+        }
+        for (int32_t t : s.in) owner(t).last = i;
+    }
+    for (PlannedTensor& t : plan.tensors) {
+        const Value& v = value_of(graph, t.value);
+        t.bytes = v.kind == Kind::temporary ? v.type.bytes() : 0;
+        if (v.output && t.last >= 0) t.last = n_steps;
+    }
+}
+
+bool in_arena(const Graph& graph, const PlannedTensor& t, size_t index) {
+    return t.storage == static_cast<int32_t>(index) && value_of(graph, t.value).kind == Kind::temporary && t.last >= 0;
+}
+
+int64_t most_alive(const std::vector<Lifetime>& blocks) {
+    int32_t end = 0;
+    for (const Lifetime& b : blocks) end = std::max(end, b.last);
+    std::vector<int64_t> change(static_cast<size_t>(end) + 2, 0);
+    for (const Lifetime& b : blocks) {
+        change[static_cast<size_t>(b.first)] += align(b.bytes);
+        change[static_cast<size_t>(b.last) + 1] -= align(b.bytes);
+    }
+    std::partial_sum(change.begin(), change.end(), change.begin());
+    return *std::max_element(change.begin(), change.end());
+}
+
+// Views and steps whose results nobody reads need no run of their own; views only name memory.
+void copy_steps(const Graph& graph, const Backend& backend, const Schedule& schedule, Plan& plan) {
+    std::vector<TensorType> types;
+    for (const ScheduledStep& s : schedule.steps) {
+        const Step& step = graph.steps()[static_cast<size_t>(s.step)];
+        if (step.op->view) continue;
+        const OpCall call = graph.call(step, types);
+        backend.check_supported(call);
+        const int64_t workspace = backend.workspace_bytes(call);
+        plan.steps.push_back({s.step, s.in, s.out, 0, workspace, s.recomputed});
+        plan.workspace_bytes = std::max(plan.workspace_bytes, workspace);
+        plan.n_recomputed += s.recomputed;
+    }
+}
+
+void place_all(const Graph& graph, Plan& plan) {
+    std::vector<Lifetime> blocks;
+    std::vector<int64_t*> targets;
+    for (size_t i = 0; i < plan.tensors.size(); ++i) {
+        PlannedTensor& t = plan.tensors[i];
+        if (!in_arena(graph, t, i)) continue;
+        blocks.push_back({t.bytes, t.first, t.last});
+        targets.push_back(&t.offset);
+    }
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+        PlannedStep& s = plan.steps[i];
+        if (s.workspace_bytes == 0) continue;
+        blocks.push_back({s.workspace_bytes, static_cast<int32_t>(i), static_cast<int32_t>(i)});
+        targets.push_back(&s.workspace_offset);
+    }
+    const std::vector<int64_t> offsets = place(blocks);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+        *targets[i] = offsets[i];
+        plan.arena_bytes = std::max(plan.arena_bytes, offsets[i] + align(blocks[i].bytes));
+    }
+    plan.live_bytes = blocks.empty() ? 0 : most_alive(blocks);
+}
+
+}  // namespace
+
+// Largest first, each at the lowest offset where it meets none that is placed and alive with it (greedy by size, as in
+// Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
+std::vector<int64_t> place(const std::vector<Lifetime>& blocks) {
+    std::vector<size_t> order(blocks.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
+    std::vector<int64_t> offsets(blocks.size(), 0);
+    std::vector<size_t> placed;  // by offset
+    for (size_t i : order) {
+        int64_t offset = 0;
+        for (size_t j : placed) {
+            if (blocks[j].first > blocks[i].last || blocks[i].first > blocks[j].last) continue;
+            if (offset + align(blocks[i].bytes) <= offsets[j]) break;
+            offset = std::max(offset, offsets[j] + align(blocks[j].bytes));
+        }
+        offsets[i] = offset;
+        const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
+                                         [&](int64_t value, size_t j) { return value < offsets[j]; });
+        placed.insert(at, i);
+    }
+    return offsets;
+}
+
+Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options) {
+    const Schedule order = schedule(graph, kept_values(graph, options.recompute));
+    Plan result;
+    find_owners(graph, order, result);
+    copy_steps(graph, backend, order, result);
+    note_lifetimes(graph, result);
+    place_all(graph, result);
+    return result;
+}
+
+}  // namespace ggq

@@ -1,0 +1,86 @@
+// Arena and Program: a plan bound to memory, ready to run any number of times.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ggq/backend.h"
+#include "ggq/plan.h"
+
+namespace ggq {
+
+// One allocation for temporaries; programs that run one at a time share it.
+class Arena {
+public:
+    Arena(Backend& backend, int64_t bytes);
+    ~Arena();
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
+    std::byte* data() const { return data_; }
+    int64_t bytes() const { return bytes_; }
+
+private:
+    Backend* backend_;
+    std::byte* data_;
+    int64_t bytes_;
+};
+
+// Time an op, summed over runs.
+struct Profile {
+    struct Row {
+        double seconds = 0;
+        int64_t calls = 0;
+        double flops = 0;
+    };
+    std::map<std::string, Row> rows;  // by op name
+    double kernel_seconds = 0;        // the sum of the rows
+    double wall_seconds = 0;          // of the runs as a whole
+
+    std::string table() const;
+};
+
+class Program {
+public:
+    // The graph must outlive the program; its buffers must have memory by the first run.
+    Program(std::shared_ptr<const Graph> graph, Plan plan);
+
+    const Graph& graph() const { return *graph_; }
+    const Plan& plan() const { return plan_; }
+
+    // Fixes all addresses. The arena must hold plan().arena_bytes.
+    void bind(Backend& backend, const Arena& arena);
+
+    void run(Profile* profile = nullptr);
+
+    // Copies a marked output, or any persistent tensor, to the host.
+    void read(Tensor t, void* host) const;
+
+    template <typename T>
+    T read_scalar(Tensor t) const {
+        T value;
+        GGQ_ASSERT(t.type().bytes() == sizeof(T), "size of a scalar");
+        read(t, &value);
+        return value;
+    }
+
+private:
+    struct BoundStep {
+        const Step* step;
+        std::vector<View> in, out;
+        std::span<std::byte> workspace;
+    };
+
+    View view_of(int32_t tensor) const;
+
+    std::shared_ptr<const Graph> graph_;
+    Plan plan_;
+    Backend* backend_ = nullptr;
+    std::byte* arena_ = nullptr;
+    std::vector<BoundStep> steps_;
+};
+
+}  // namespace ggq

@@ -1,0 +1,29 @@
+// What the two product engines (gemm.h for many rows, few_rows.h for few) compute:
+//   y[m,n] = sum over terms of factor * x[m,k] w[n,k]^T
+// A second term is how a low-rank update rides in the same pass: its k is simply appended.
+#pragma once
+
+#include "kernels/cpu/operand.h"
+
+namespace ggq::cpu::GGQ_ISA {
+
+template <typename T>
+struct Term {
+    Operand x, w;
+    int64_t k = 0;
+    T factor = 1;
+};
+
+template <typename T>
+struct Product {
+    T* y = nullptr;  // [m,n] contiguous
+    int64_t m = 0, n = 0;
+    Term<T> terms[2];
+    int n_terms = 1;
+    bool add = false;                   // y += the product
+    const DropoutMask* mask = nullptr;  // y += mask(the product), over the offsets in y
+
+    int64_t k() const { return terms[0].k + (n_terms > 1 ? terms[1].k : 0); }
+};
+
+}  // namespace ggq::cpu::GGQ_ISA

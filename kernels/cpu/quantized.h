@@ -1,0 +1,103 @@
+// Reading quantized weights: a run of consecutive weights of the flattened tensor, decoded to float exactly as
+// dequantization gives them (level * scale, one rounding), whatever block borders or odd beginnings it crosses.
+//
+// 4-bit codes are looked up in registers: the 16 levels are multiplied by the block's scale once, then each vector of
+// codes permutes that table (avx512: one permute of 16 lanes; avx2: two of 8 lanes and a blend; portable: plain loads).
+#pragma once
+
+#include "kernels/cpu/vec.h"
+#include "kernels/formats.h"
+
+namespace ggq::cpu::GGQ_ISA {
+
+// The 16 levels of a format times one scale, each product rounded to float.
+struct ScaledLevels {
+#if defined(__AVX512F__)
+    __m512 all;
+    GGQ_INLINE ScaledLevels(const float* levels, float scale)
+        : all(_mm512_mul_ps(_mm512_loadu_ps(levels), _mm512_set1_ps(scale))) {}
+
+    // The weights of 16 codes, in order: each half's 4 bytes are broadcast, then shifted by its own nibble.
+    GGQ_INLINE Vec<float> decode(const uint8_t* codes) const {
+        int32_t low, high;
+        std::memcpy(&low, codes, 4);
+        std::memcpy(&high, codes + 4, 4);
+        const __m512i bytes = _mm512_mask_set1_epi32(_mm512_set1_epi32(low), 0xff00, high);
+        const __m512i shifts = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
+        return (Vec<float>)_mm512_permutexvar_ps(_mm512_srlv_epi32(bytes, shifts), all);
+    }
+#elif defined(__AVX2__)
+    __m256 low, high;
+    GGQ_INLINE ScaledLevels(const float* levels, float scale)
+        : low(_mm256_mul_ps(_mm256_loadu_ps(levels), _mm256_set1_ps(scale))),
+          high(_mm256_mul_ps(_mm256_loadu_ps(levels + 8), _mm256_set1_ps(scale))) {}
+
+    // 8 codes: the low three bits look up both halves of the table, the fourth chooses between them.
+    GGQ_INLINE Vec<float> decode(const uint8_t* codes) const {
+        int32_t four;
+        std::memcpy(&four, codes, 4);
+        const __m256i shifts = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
+        const __m256i index = _mm256_srlv_epi32(_mm256_set1_epi32(four), shifts);
+        const __m256 fourth_bit = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+        return (Vec<float>)_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index),
+                                            _mm256_permutevar8x32_ps(high, index), fourth_bit);
+    }
+#else
+    float all[16];
+    GGQ_INLINE ScaledLevels(const float* levels, float scale) {
+        for (int i = 0; i < 16; ++i) all[i] = levels[i] * scale;
+    }
+    GGQ_INLINE Vec<float> decode(const uint8_t* codes) const {
+        return Vec<float>{all[codes[0] >> 4], all[codes[0] & 15], all[codes[1] >> 4], all[codes[1] & 15]};
+    }
+#endif
+};
+
+// Product and sum are rounded apart (the build does not contract), as bitsandbytes restores a nested scale.
+GGQ_INLINE float block_scale(const QuantParts& q, int64_t block) {
+    if (q.scales) return q.scales[block];
+    return kSignedMap.data()[q.scale_codes[block]] * q.nested[block / kNestedBlock] + *q.offset;
+}
+
+GGQ_INLINE int code_at(const uint8_t* codes, int64_t i) {
+    return i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
+}
+
+// Weights [begin, end) of one block.
+GGQ_INLINE void decode_within_block(const uint8_t* codes, const float* levels, float scale, int64_t begin, int64_t end,
+                                    float* dst) {
+    const ScaledLevels scaled(levels, scale);
+    int64_t i = begin;
+    if (i % 2 != 0 && i < end) *dst++ = levels[code_at(codes, i++)] * scale;
+    for (; i + kLanes<float> <= end; i += kLanes<float>, dst += kLanes<float>) store(dst, scaled.decode(codes + i / 2));
+    for (; i < end; ++i) *dst++ = levels[code_at(codes, i)] * scale;
+}
+
+inline void decode_4bit(const QuantParts& q, const float* levels, int64_t begin, int64_t n, float* dst) {
+    const int shift = __builtin_ctz(static_cast<unsigned>(q.block));  // blocks are powers of two
+    for (int64_t i = begin; i < begin + n;) {
+        const int64_t block = i >> shift, block_end = (block + 1) << shift;
+        const int64_t end = block_end < begin + n ? block_end : begin + n;
+        decode_within_block(q.codes, levels, block_scale(q, block), i, end, dst + (i - begin));
+        i = end;
+    }
+}
+
+inline void decode_int8(const QuantParts& q, int64_t begin, int64_t n, float* dst) {
+    const auto* codes = reinterpret_cast<const int8_t*>(q.codes);
+    for (int64_t i = begin; i < begin + n;) {
+        const int64_t row = i / q.block, row_end = (row + 1) * q.block;
+        const int64_t end = row_end < begin + n ? row_end : begin + n;
+        const float scale = q.scales[row] / 127.0f;
+        for (int64_t j = i; j < end; ++j) dst[j - begin] = static_cast<float>(codes[j]) * scale;
+        i = end;
+    }
+}
+
+// dst[n] = weights begin .. begin + n - 1 of the flattened tensor.
+inline void decode(const QuantParts& q, DType dtype, int64_t begin, int64_t n, float* dst) {
+    if (const auto* levels = format(dtype).levels) decode_4bit(q, levels->data(), begin, n, dst);
+    else decode_int8(q, begin, n, dst);
+}
+
+}  // namespace ggq::cpu::GGQ_ISA

@@ -1,0 +1,37 @@
+// Sizes that do not depend on the instruction set: how products are cut into blocks, and the workspace bytes that the
+// product kernels want. `real_bytes` is 4 or 8, the size of the computing type; `n_threads` that of the pool.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/params.h"
+#include "kernels/view.h"
+
+namespace ggq::cpu {
+
+// A block of packed x is at most kRowBlock + kMaxTile rows of kDepthBlock and stays in a core's L2 cache beside one
+// panel of packed w, kColBlock by kDepthBlock.
+inline constexpr int64_t kRowBlock = 768, kDepthBlock = 384, kColBlock = 128;
+inline constexpr int64_t kMaxTile = 16;    // rows of the largest register tile, rounded up
+inline constexpr int64_t kFewRows = 8;     // products of so many rows take the form of few_rows.h
+inline constexpr int64_t kFewPadding = 16;  // which pads the k of each term to this
+
+// y[m,n] = x[m,k] w[n,k]^T; `terms` products with a common y have the sum of their k.
+int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes);
+
+int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
+int64_t quant_matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
+int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes);
+
+// x[m,k], w[n,k], rank r
+int64_t lora_linear_workspace(int64_t m, int64_t k, int64_t r, int n_threads, int64_t real_bytes);
+int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t k, int64_t r, int n_threads, int64_t real_bytes);
+
+// x[T,C], w[V,C]
+int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary,
+                                       const LinearCrossEntropyParams& params, int n_threads, int64_t real_bytes);
+
+// A quantized tensor of that dtype with n_scales scales
+int64_t quantize_workspace(DType dtype, int64_t n_scales, bool double_quant);
+
+}  // namespace ggq::cpu

@@ -1,0 +1,90 @@
+// The table of quantized formats, and the one place where each of their constants stands.
+//
+// nf4, fp4  blocks of 64, 128 or 256 weights along the flattened row-major tensor; a 4-bit code a weight (first of a
+//           pair in the high nibble), one scale (absmax) a block. With double quantization the scales minus their mean
+//           (`offset`) are 8-bit codes of the signed dynamic map in blocks of 256, one float each. Byte-compatible with
+//           bitsandbytes. Restoring a scale is map[code] * nested[i / 256] + offset: two roundings, never fused.
+// int8      one scale a row (absmax of the row); weight = code * (scale / 127).
+//
+// Storage is one buffer, each part aligned to 16 bytes, in this order: codes, scales, nested scales, offset.
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include "kernels/view.h"
+
+namespace ggq {
+
+// How a quantized tensor is stored beyond its DType.
+struct QuantSpec {
+    int block = 64;            // weights a scale (nf4, fp4)
+    bool double_quant = true;  // 8-bit scales (nf4, fp4)
+    constexpr bool operator==(const QuantSpec&) const = default;
+};
+
+inline constexpr int kNestedBlock = 256;
+
+inline constexpr std::array<float, 16> kNf4Levels = {
+    -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
+    -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
+    0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
+    0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+
+// Code 8 + c is the negative of code c.
+inline constexpr std::array<float, 16> kFp4Levels = {
+    0.0f,  0.005208333f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
+    -0.0f, -0.005208333f, -0.66666667f, -1.0f, -0.33333333f, -0.5f, -0.16666667f, -0.25f};
+
+// Midpoints of neighbouring NF4 levels, in double, rounded to float: a value above threshold i has a code above i.
+constexpr std::array<float, 15> nf4_thresholds() {
+    std::array<float, 15> t{};
+    for (std::size_t i = 0; i < t.size(); ++i)
+        t[i] = static_cast<float>((static_cast<double>(kNf4Levels[i]) + static_cast<double>(kNf4Levels[i + 1])) / 2);
+    return t;
+}
+
+// Thresholds on |x| / absmax of FP4 and the code of each interval; bitsandbytes' literals, not midpoints.
+inline constexpr std::array<float, 7> kFp4Thresholds = {0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f,
+                                                        0.4166667f,  0.583333f,  0.8333333f};
+inline constexpr std::array<uint8_t, 8> kFp4CodeOfInterval = {0, 1, 6, 7, 4, 5, 2, 3};
+
+extern const std::array<float, 256> kSignedMap;    // 8-bit scales and the first moment of 8-bit AdamW
+extern const std::array<float, 256> kUnsignedMap;  // the second moment of 8-bit AdamW
+
+struct FormatInfo {
+    DType dtype;
+    int bits;                             // of a code
+    const std::array<float, 16>* levels;  // null for int8
+    bool block_scales;                    // a scale a block, else a scale a row
+};
+
+inline constexpr FormatInfo kFormats[] = {
+    {DType::nf4, 4, &kNf4Levels, true},
+    {DType::fp4, 4, &kFp4Levels, true},
+    {DType::int8, 8, nullptr, false},
+};
+
+constexpr const FormatInfo& format(DType t) {
+    for (const FormatInfo& f : kFormats)
+        if (f.dtype == t) return f;
+    return kFormats[0];
+}
+
+// Byte offsets of the parts of a quantized tensor in its buffer.
+struct QuantLayout {
+    int64_t n_scales = 0, n_nested = 0;  // n_nested 0 without double quantization
+    int64_t codes_bytes = 0;
+    int64_t scales_at = 0, nested_at = 0, offset_at = 0;
+    int64_t bytes = 0;
+};
+
+QuantLayout quant_layout(DType dtype, const Shape& shape, QuantSpec spec);
+
+// Bytes of a contiguous tensor of any dtype.
+int64_t storage_bytes(DType dtype, const Shape& shape, QuantSpec spec);
+
+// A contiguous view of `data`, parts included.
+View make_view(void* data, DType dtype, const Shape& shape, QuantSpec spec = {});
+
+}  // namespace ggq

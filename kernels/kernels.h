@@ -1,0 +1,205 @@
+// Every entry point of kernels/: what each kernel reads and writes, with shapes. All have one signature; the op rows in
+// ggq/ops/ name them, so a missing one does not link.
+//
+// Rules for all of them
+//   * a kernel writes its outputs entirely and never reads them, except in-out outputs (marked inout), which the
+//     caller lists both as output and as input 0, 1, ... at the same address;
+//   * T is float or double ("real"): inputs and outputs marked real have the dtype of output 0 unless a type is given;
+//     "any float" is f32, f64, f16 or bf16, read with conversion and computed in T;
+//   * views are contiguous unless said otherwise; the innermost stride is 1 except where "any strides" is said;
+//   * results do not depend on the number of threads: split by size, and reductions in a fixed order;
+//   * optional outputs come last and are simply absent from `out`.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "kernels/params.h"
+#include "kernels/view.h"
+
+namespace ggq {
+
+class ThreadPool;
+
+struct CpuContext {
+    ThreadPool* threads;
+};
+
+struct KernelArgs {
+    std::span<const View> out;
+    std::span<const View> in;
+    const ParamBlock* params;
+    std::span<std::byte> workspace;  // 64-byte aligned; as many bytes as the op's row asks for
+
+    template <typename P>
+    const P& param() const {
+        return params->as<P>();
+    }
+};
+
+enum class CpuIsa : uint8_t { portable, avx2, avx512 };
+
+// The best that this machine runs, or the one named by the environment variable GGQ_CPU_ISA if the machine has it.
+CpuIsa detect_cpu_isa();
+const char* name(CpuIsa isa);
+
+// One kernel, compiled once for each instruction set.
+struct CpuKernel {
+    using Fn = void (*)(const CpuContext&, const KernelArgs&);
+    Fn fn[3] = {};
+    explicit operator bool() const { return fn[0] != nullptr; }
+    Fn operator[](CpuIsa isa) const { return fn[static_cast<int>(isa)]; }
+};
+
+}  // namespace ggq
+
+#if defined(GGQ_ONLY_PORTABLE)
+#define GGQ_CPU_KERNEL(name)                                                      \
+    namespace portable {                                                          \
+    void name(const CpuContext&, const KernelArgs&);                              \
+    }                                                                             \
+    inline constexpr CpuKernel name {                                             \
+        { portable::name, portable::name, portable::name }                        \
+    }
+#else
+#define GGQ_CPU_KERNEL(name)                                                      \
+    namespace portable {                                                          \
+    void name(const CpuContext&, const KernelArgs&);                              \
+    }                                                                             \
+    namespace avx2 {                                                              \
+    void name(const CpuContext&, const KernelArgs&);                              \
+    }                                                                             \
+    namespace avx512 {                                                            \
+    void name(const CpuContext&, const KernelArgs&);                              \
+    }                                                                             \
+    inline constexpr CpuKernel name {                                             \
+        { portable::name, avx2::name, avx512::name }                              \
+    }
+#endif
+
+namespace ggq::cpu {
+
+// embedding.cpp
+// out y[T,C] real; in table[V,C] any float, ids[T] i32
+GGQ_CPU_KERNEL(embedding);
+// out dtable[V,C] real, rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added in order.
+GGQ_CPU_KERNEL(embedding_backward);
+
+// rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
+// out y[T,C] real, rstd[T]; in x[T,C], w[C] any float. RmsNormParams
+GGQ_CPU_KERNEL(rms_norm);
+// out dx[T,C], dw[C] optional; in dy[T,C], x[T,C], w[C] any float, rstd[T]. dw is summed over chunks of 64 rows.
+GGQ_CPU_KERNEL(rms_norm_backward);
+
+// matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any float and any strides (a transposed view is fine)
+// out y[m,n] real; in x[m,k], w[n,k]
+GGQ_CPU_KERNEL(matmul);
+
+// quant_matmul.cpp   the weight w[n,k] is quantized (nf4, fp4, int8)
+// out y[m,n] real; in x[m,k], w[n,k]
+GGQ_CPU_KERNEL(quant_matmul);
+// out dx[m,k] = dy w; in dy[m,n], w[n,k]
+GGQ_CPU_KERNEL(quant_matmul_backward);
+
+// lora_linear.cpp   y = x w^T + s (drop(x) a^T) b^T
+// out y[m,n] real, xa[m,r] = drop(x) a^T; in x[m,k], w[n,k] quantized or any float, a[r,k] any float, b[n,r] any float,
+// rng[2] i64 {seed, counter}. LoraParams
+GGQ_CPU_KERNEL(lora_linear);
+// out da[r,k], db[n,r], dx[m,k] optional; in dy[m,n], x[m,k], w, a, b, xa[m,r], rng. LoraParams
+GGQ_CPU_KERNEL(lora_linear_backward);
+
+// rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
+// out y[T,H,D] real; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
+GGQ_CPU_KERNEL(rope);
+
+// attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s < spans[t][1]
+// (causality and document boundaries are in the spans; a span is never empty). Strides over token and head axes any.
+// out y[T,H,D] real, lse[H,T] natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any float,
+// spans[T,2] i32. AttentionParams
+GGQ_CPU_KERNEL(attention);
+// out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v, y[T,H,D], lse[H,T], spans
+GGQ_CPU_KERNEL(attention_backward);
+// inout cache[S,G,D] f32, f16, bf16 (or f64); in cache, x[T,G,D] real, at[1] i32: rows at[0] .. at[0]+T-1 become x.
+// Rows beyond the cache are not written.
+GGQ_CPU_KERNEL(cache_write);
+
+// activation.cpp
+// out y; in x. silu(x) = x / (1 + exp(-x))
+GGQ_CPU_KERNEL(silu);
+// out dx; in dy, x
+GGQ_CPU_KERNEL(silu_backward);
+// out y = silu(gate) * up; in gate, up
+GGQ_CPU_KERNEL(swiglu);
+// out dgate, dup; in dy, gate, up
+GGQ_CPU_KERNEL(swiglu_backward);
+
+// elementwise.cpp   same shapes
+// out y = a + b; in a, b
+GGQ_CPU_KERNEL(add);
+// out y = a * b; in a, b
+GGQ_CPU_KERNEL(mul);
+// out y = factor * x; in x. ScaleParams
+GGQ_CPU_KERNEL(scale);
+// out y = s[0] * x; in x, s[1] real
+GGQ_CPU_KERNEL(scale_by);
+// inout y += x; in y, x (x any float)
+GGQ_CPU_KERNEL(accumulate);
+// out y = value everywhere. FullParams
+GGQ_CPU_KERNEL(full);
+// inout y = value everywhere; in y. FillParams
+GGQ_CPU_KERNEL(fill);
+// out y[shape] = factor * s[0] everywhere; in s[1]. BroadcastParams
+GGQ_CPU_KERNEL(broadcast);
+// out y contiguous; in x any strides, same dtype (any dtype that is not quantized)
+GGQ_CPU_KERNEL(copy);
+// out y zero except y[.., begin:end, ..] = dy along the axis; in dy. SliceParams
+GGQ_CPU_KERNEL(slice_backward);
+
+// cast.cpp
+// out y any float; in x any float
+GGQ_CPU_KERNEL(cast);
+
+// softmax.cpp   over the last dimension
+// out y; in x
+GGQ_CPU_KERNEL(softmax);
+// out dx = y * (dy - sum(dy * y)); in dy, y
+GGQ_CPU_KERNEL(softmax_backward);
+
+// reduce.cpp   chunks of 4096 elements, then the chunk sums in order, accumulated in double
+// out y[1]; in x
+GGQ_CPU_KERNEL(sum);
+// out norm[1] = sqrt(sum(x^2)); in x
+GGQ_CPU_KERNEL(global_norm);
+// out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1; in norm[1]. ClipParams
+GGQ_CPU_KERNEL(clip_factor);
+
+// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >= p,
+// stream = counter << 32 | site. Its gradient is the same op on dy.
+// out y; in x, rng[2] i64. DropoutParams
+GGQ_CPU_KERNEL(dropout);
+
+// cross_entropy.cpp   labels[T] i32; rows labelled kIgnoredLabel give no loss and a zero gradient
+// out loss[1] = sum of lse - logit[label], lse[T]; in logits[T,V], labels
+GGQ_CPU_KERNEL(cross_entropy);
+// out dlogits[T,V] = dloss (softmax - onehot); in dloss[1], logits, labels, lse
+GGQ_CPU_KERNEL(cross_entropy_backward);
+
+// linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and taken
+// `chunk` at a time. Gradients are those of the plain sum of losses.
+// out loss[1], dx[T,C] optional, dw[V,C] optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
+GGQ_CPU_KERNEL(linear_cross_entropy);
+
+// adamw.cpp   p, m, v, g flat [N]; lr[1] f32 (real), step[1] i64 counting from 1, grad_factor[1]. AdamWParams
+// inout p (f32, f64, bf16), m, v real; in p, m, v, g, lr, step, grad_factor. Decoupled decay as torch: p *= 1 - lr wd first.
+GGQ_CPU_KERNEL(adamw);
+// inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, lr, step, grad_factor.
+// bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.
+GGQ_CPU_KERNEL(adamw_8bit);
+
+// quantize.cpp
+// out q quantized; in x any float, contiguous
+GGQ_CPU_KERNEL(quantize);
+// out y any float; in q quantized
+GGQ_CPU_KERNEL(dequantize);
+
+}  // namespace ggq::cpu

@@ -1,0 +1,157 @@
+#include "models/adapter_files.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "ggq/error.h"
+#include "ggq/io/atomic_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/mapped_file.h"
+#include "ggq/tensor.h"
+#include "models/text/json_file.h"
+
+namespace ggq {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr const char* kConfigFile = "adapter_config.json";
+constexpr const char* kTensorFile = "adapter_model.safetensors";
+constexpr const char* kPickledFile = "adapter_model.bin";
+constexpr const char* kBaseFile = "ggq_base.json";
+constexpr int64_t kBaseFileVersion = 1;
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kEndA = ".lora_A.weight";
+constexpr std::string_view kEndB = ".lora_B.weight";
+
+fs::path tensor_path(const fs::path& folder) {
+    require(fs::is_directory(folder), "the adapter folder {} is not there", folder.string());
+    const bool has_tensors = fs::exists(folder / kTensorFile);
+    require(
+        has_tensors || !fs::exists(folder / kPickledFile),
+        "{} holds its adapter only as {}, which cannot be read safely; load and save it with a current PEFT to get {}",
+        folder.string(), kPickledFile, kTensorFile);
+    for (const char* file : {kTensorFile, kConfigFile})
+        require(fs::exists(folder / file), "{} is no adapter folder: {} is missing", folder.string(), file);
+    return folder / kTensorFile;
+}
+
+// The tensor of a module that `name` belongs to: ("model.layers.0.mlp.up_proj", is it A?).
+std::optional<std::pair<std::string, bool>> split_name(std::string_view name) {
+    if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+    for (const std::string_view end : {kEndA, kEndB})
+        if (name.size() > end.size() && name.ends_with(end))
+            return std::pair(std::string(name.substr(0, name.size() - end.size())), end == kEndA);
+    return std::nullopt;
+}
+
+void check_pair(const std::string& module, const LoraTensors& pair, const LoraConfig& config,
+                const std::string& where) {
+    require(pair.a.data != nullptr, "{}: '{}' has a lora_B but no lora_A", where, module);
+    require(pair.b.data != nullptr, "{}: '{}' has a lora_A but no lora_B", where, module);
+    for (const FileTensor* t : {&pair.a, &pair.b})
+        require(info(t->dtype).floating && t->shape.rank == 2,
+                "{}: a LoRA tensor of '{}' is {}{}; expected a float matrix", where, module, name(t->dtype),
+                to_string(t->shape));
+    const int64_t r = lora_rank(module, config);
+    require(pair.a.shape[0] == r && pair.b.shape[1] == r, "{}: '{}' has lora_A {} and lora_B {}, but {} says rank {}",
+            where, module, to_string(pair.a.shape), to_string(pair.b.shape), kConfigFile, r);
+}
+
+LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& config) {
+    const std::string where = file.path().string();
+    LoraModules modules;
+    for (const auto& [name, tensor] : file.tensors()) {
+        const auto split = split_name(name);
+        if (!split)
+            fail("{}: tensor '{}' is neither a lora_A nor a lora_B of a linear layer; it is not supported", where,
+                 name);
+        LoraTensors& pair = modules[split->first];
+        FileTensor& place = split->second ? pair.a : pair.b;
+        require(place.data == nullptr, "{}: tensor '{}' is there twice, with and without '{}'", where, name, kPrefix);
+        place = tensor;
+    }
+    require(!modules.empty(), "{}: holds no tensor", where);
+    for (const auto& [module, pair] : modules) check_pair(module, pair, config, where);
+    return modules;
+}
+
+void write_base_record(const fs::path& folder, const BaseRecord& base) {
+    const json content = {{"version", kBaseFileVersion},
+                          {"base_path", base.path},
+                          {"base_hash", base.hash},
+                          {"quant", base.quant},
+                          {"quant_block", base.quant_block},
+                          {"double_quant", base.double_quant},
+                          {"quant_only_adapted", base.quant_only_adapted},
+                          {"lift_f32", base.lift_f32},
+                          {"compute_dtype", base.compute_dtype}};
+    write_file(folder / kBaseFile, content.dump(2, ' ', true, json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace
+
+std::optional<BaseRecord> read_base_record(const fs::path& folder) {
+    const fs::path path = folder / kBaseFile;
+    if (!fs::exists(path)) return std::nullopt;
+    const json content = parse_json(read_text_file(path), path.string());
+    const JsonFields fields(content, path.string());
+    require(fields.count("version") == kBaseFileVersion, "{}: version {} is newer than this program; known is {}",
+            path.string(), fields.count("version"), kBaseFileVersion);
+    BaseRecord base;
+    base.path = fields.text_or("base_path", base.path);
+    base.hash = fields.text_or("base_hash", base.hash);
+    base.quant = fields.text_or("quant", base.quant);
+    base.quant_block = fields.count_or("quant_block", base.quant_block);
+    base.double_quant = fields.flag_or("double_quant", base.double_quant);
+    base.quant_only_adapted = fields.flag_or("quant_only_adapted", base.quant_only_adapted);
+    base.lift_f32 = fields.flag_or("lift_f32", base.lift_f32);
+    base.compute_dtype = fields.text_or("compute_dtype", base.compute_dtype);
+    return base;
+}
+
+Adapter read_adapter(const fs::path& folder) {
+    const fs::path tensors = tensor_path(folder);
+    const fs::path config_path = folder / kConfigFile;
+    LoraConfig config = parse_lora_config(read_text_file(config_path), config_path.string());
+    SafetensorsFile file(tensors);
+    LoraModules modules = collect_modules(file, config);
+    return {std::move(config), std::move(file), std::move(modules), read_base_record(folder)};
+}
+
+void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraModules& modules,
+                   const std::optional<BaseRecord>& base) {
+    FileTensors tensors;
+    std::vector<std::string> names;
+    for (const auto& [module, pair] : modules) {
+        const std::string stem = std::string(kPrefix) + module;
+        tensors[stem + std::string(kEndA)] = pair.a;
+        tensors[stem + std::string(kEndB)] = pair.b;
+        names.push_back(module);
+    }
+    write_file(folder / kConfigFile, lora_config_text(config, names));
+    write_safetensors(folder / kTensorFile, tensors);
+    if (base) write_base_record(folder, *base);
+}
+
+void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
+    for (const char* name :
+         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+        if (!fs::exists(from / name)) continue;
+        const MappedFile source(from / name);
+        const auto bytes = source.bytes();
+        write_file(to / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    }
+}
+
+void save_adapter(const fs::path& folder, const LoraConfig& config, const LoraModules& modules,
+                  const std::optional<BaseRecord>& base, const fs::path& tokenizer_folder) {
+    AtomicFolder files(folder, IfFolderExists::merge);
+    write_adapter(files.staging(), config, modules, base);
+    copy_tokenizer_files(tokenizer_folder, files.staging());
+    files.commit();
+}
+
+}  // namespace ggq

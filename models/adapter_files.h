@@ -1,0 +1,63 @@
+// A PEFT adapter folder, read and written so that PEFT, transformers and llama.cpp's converter take it:
+//   adapter_config.json        rank, alpha, targets (keys and layout as PEFT writes them)
+//   adapter_model.safetensors  base_model.model.<module>.lora_A.weight [r, in] and .lora_B.weight [out, r]
+//   ggq_base.json              ours: how the base was quantized while the adapter was trained, and its hash
+// What an adapter may hold and this program does not (DoRA, bias, modules_to_save, ...) is refused by name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "ggq/io/safetensors.h"
+#include "models/lora_config.h"
+
+namespace ggq {
+
+struct LoraTensors {
+    FileTensor a;  // [r, in]
+    FileTensor b;  // [out, r]
+};
+
+using LoraModules = std::map<std::string, LoraTensors>;  // by full module name
+
+// The base under which an adapter was trained.
+struct BaseRecord {
+    std::string path;
+    std::string hash;
+    std::string quant = "none";  // nf4, fp4, int8 or none
+    int64_t quant_block = 64;
+    bool double_quant = true;
+    bool quant_only_adapted = false;
+    bool lift_f32 = false;
+    std::string compute_dtype = "f32";
+
+    bool operator==(const BaseRecord&) const = default;
+};
+
+std::optional<BaseRecord> read_base_record(const std::filesystem::path& folder);  // nothing if there is no such file
+
+struct Adapter {
+    LoraConfig config;
+    SafetensorsFile file;  // holds what `modules` point to
+    LoraModules modules;
+    std::optional<BaseRecord> base;
+};
+
+Adapter read_adapter(const std::filesystem::path& folder);
+
+// Writes the three files into a folder that is there, which is the staging of an AtomicFolder if several files belong
+// together (a checkpoint).
+void write_adapter(const std::filesystem::path& folder, const LoraConfig& config, const LoraModules& modules,
+                   const std::optional<BaseRecord>& base);
+
+// Copies those files of a tokenizer that are there.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
+// Adapter and tokenizer files, all or none, into `folder`, whose other content stays.
+void save_adapter(const std::filesystem::path& folder, const LoraConfig& config, const LoraModules& modules,
+                  const std::optional<BaseRecord>& base, const std::filesystem::path& tokenizer_folder);
+
+}  // namespace ggq

@@ -1,0 +1,36 @@
+// What every program asks about the base model and the machine, and the checks that all options share.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kernels/formats.h"
+
+namespace ggq {
+
+struct BaseOptions {
+    std::string model;  // folder
+    std::optional<DType> quant = DType::nf4;
+    QuantSpec quant_spec;
+    bool quant_given = false;  // some option of the quantization was named, so that it is a wish and not a default
+    bool quant_only_adapted = false;
+    std::optional<DType> compute_dtype;
+    bool lift_f32 = false;  // norms, embedding and head in f32, whatever the checkpoint says
+    std::string device = "auto";
+    int threads = 0;  // 0: every core
+};
+
+void validate(const BaseOptions& options);
+void save_options(const BaseOptions& options, nlohmann::ordered_json& to);
+
+// Each throws an Error that names the flag, the range and the value. NaN is in no range.
+void require_positive(std::string_view flag, double value);
+void require_positive(std::string_view flag, int64_t value);
+void require_not_negative(std::string_view flag, double value);
+void require_not_negative(std::string_view flag, int64_t value);
+void require_fraction(std::string_view flag, double value);  // 0 <= value < 1
+
+}  // namespace ggq

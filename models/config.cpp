@@ -1,0 +1,252 @@
+#include "models/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "ggq/error.h"
+#include "ggq/io/json_fields.h"
+#include "models/text/json_file.h"
+
+namespace ggq {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kArchitecture = "LlamaForCausalLM";
+
+void check_architecture(const JsonFields& fields) {
+    const json* architectures = fields.find("architectures");
+    const bool named = architectures && architectures->is_array() && !architectures->empty();
+    const bool known =
+        !named || std::find(architectures->begin(), architectures->end(), kArchitecture) != architectures->end();
+    require(known, "{}: the architecture {} is not known; known is {}", fields.where(),
+            architectures ? architectures->dump() : "", kArchitecture);
+    const std::string type = fields.text_or("model_type", named ? "llama" : "");
+    require(type == "llama", "{}: the model_type '{}' is not known; known is 'llama'", fields.where(), type);
+}
+
+void check_features(const JsonFields& fields) {
+    const std::string activation = fields.text_or("hidden_act", "silu");
+    require(activation == "silu", "{}: hidden_act '{}' is not supported; only 'silu' is", fields.where(), activation);
+    for (const char* bias : {"attention_bias", "mlp_bias"})
+        require(!fields.flag_or(bias, false), "{}: {} = true is not supported; only layers without bias are",
+                fields.where(), bias);
+    require(fields.positive_or("partial_rotary_factor", 1) == 1,
+            "{}: partial_rotary_factor other than 1 is not supported", fields.where());
+    if (const json* quantization = fields.find("quantization_config"))
+        fail(
+            "{}: quantization_config: a checkpoint that is already quantized ({}) cannot be loaded; take the "
+            "original one, it is quantized while it is loaded",
+            fields.where(), JsonFields(*quantization, fields.where()).text_or("quant_method", "unknown method"));
+}
+
+RopeKind rope_kind(const JsonFields& rope) {
+    const std::string kind = rope.text_or("rope_type", rope.text_or("type", "default"));
+    if (kind == "default") return RopeKind::plain;
+    if (kind == "linear") return RopeKind::linear;
+    if (kind == "llama3") return RopeKind::llama3;
+    fail("{}: the RoPE kind '{}' is not known; known are default, linear, llama3", rope.where(), kind);
+}
+
+// transformers 4 has rope_theta beside rope_scaling, transformers 5 has both in rope_parameters.
+RopeConfig read_rope(const JsonFields& fields) {
+    RopeConfig rope;
+    rope.theta = fields.positive_or("rope_theta", rope.theta);
+    const char* section = fields.find("rope_parameters") ? "rope_parameters" : "rope_scaling";
+    if (!fields.find(section)) return rope;
+    const JsonFields scaling(*fields.find(section), fields.where() + ", " + section);
+    rope.theta = scaling.positive_or("rope_theta", rope.theta);
+    require(scaling.positive_or("partial_rotary_factor", 1) == 1,
+            "{}: partial_rotary_factor other than 1 is not supported", scaling.where());
+    rope.kind = rope_kind(scaling);
+    if (rope.kind != RopeKind::plain) rope.factor = scaling.positive("factor");
+    if (rope.kind == RopeKind::llama3) {
+        rope.low_freq_factor = scaling.positive("low_freq_factor");
+        rope.high_freq_factor = scaling.positive("high_freq_factor");
+        rope.original_max_position_embeddings = scaling.count("original_max_position_embeddings");
+        require(rope.low_freq_factor < rope.high_freq_factor,
+                "{}: low_freq_factor {} must be below high_freq_factor {}", scaling.where(), rope.low_freq_factor,
+                rope.high_freq_factor);
+    }
+    return rope;
+}
+
+constexpr struct {
+    const char* name;
+    DType dtype;
+} kTorchTypes[] = {{"float32", DType::f32}, {"float16", DType::f16}, {"bfloat16", DType::bf16}};
+
+DType read_dtype(const JsonFields& fields) {
+    const std::string text = fields.text_or("dtype", fields.text_or("torch_dtype", "float32"));
+    for (const auto& row : kTorchTypes)
+        if (text == row.name) return row.dtype;
+    fail("{}: the type '{}' is not supported; known are float32, float16, bfloat16", fields.where(), text);
+}
+
+const char* torch_name(DType dtype) {
+    for (const auto& row : kTorchTypes)
+        if (dtype == row.dtype) return row.name;
+    fail("a model cannot be saved as {}; known are f32, f16, bf16", name(dtype));
+}
+
+// A number, a list of numbers, or nothing.
+std::vector<int64_t> read_ids(const JsonFields& fields, const char* key) {
+    const json* value = fields.find(key);
+    if (!value) return {};
+    std::vector<int64_t> ids;
+    for (const json& id : value->is_array() ? *value : json::array({*value})) {
+        if (!id.is_number_integer()) fields.refuse(key, "a token id or a list of them");
+        ids.push_back(id.get<int64_t>());
+    }
+    return ids;
+}
+
+void read_token_ids(const JsonFields& fields, LlamaConfig& config) {
+    const std::vector<int64_t> bos = read_ids(fields, "bos_token_id");
+    if (!config.bos_token_id && !bos.empty()) config.bos_token_id = bos.front();
+    for (int64_t id : read_ids(fields, "eos_token_id"))
+        if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), id) == config.eos_token_ids.end())
+            config.eos_token_ids.push_back(id);
+}
+
+json rope_json(const RopeConfig& rope) {
+    if (rope.kind == RopeKind::plain) return nullptr;
+    if (rope.kind == RopeKind::linear) return {{"rope_type", "linear"}, {"factor", rope.factor}};
+    return {{"rope_type", "llama3"},
+            {"factor", rope.factor},
+            {"low_freq_factor", rope.low_freq_factor},
+            {"high_freq_factor", rope.high_freq_factor},
+            {"original_max_position_embeddings", rope.original_max_position_embeddings}};
+}
+
+json ids_json(const std::vector<int64_t>& ids) {
+    if (ids.empty()) return nullptr;
+    return ids.size() == 1 ? json(ids.front()) : json(ids);
+}
+
+json json_of_new_config(const LlamaConfig& config) {
+    return {{"architectures", {kArchitecture}},
+            {"model_type", "llama"},
+            {"hidden_act", "silu"},
+            {"attention_bias", false},
+            {"mlp_bias", false},
+            {"bos_token_id", config.bos_token_id ? json(*config.bos_token_id) : json(nullptr)},
+            {"eos_token_id", ids_json(config.eos_token_ids)}};
+}
+
+// One step of the llama3 rule, in float32 as transformers: long wavelengths are slowed down by the factor, short ones
+// stay, those between are blended.
+float llama3_frequency(float frequency, const RopeConfig& rope) {
+    const auto factor = static_cast<float>(rope.factor);
+    const auto low = static_cast<float>(rope.low_freq_factor);
+    const auto high = static_cast<float>(rope.high_freq_factor);
+    const auto context = static_cast<float>(rope.original_max_position_embeddings);
+    const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
+    if (wavelength > context / low) return frequency / factor;
+    if (wavelength < context / high) return frequency;
+    const float smooth = (context / wavelength - low) / (high - low);
+    return (1 - smooth) * frequency / factor + smooth * frequency;
+}
+
+}  // namespace
+
+LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
+    const json content = parse_json(json_text, where);
+    const JsonFields fields(content, where);
+    check_architecture(fields);
+    check_features(fields);
+    LlamaConfig config;
+    config.vocab_size = fields.count("vocab_size");
+    config.hidden_size = fields.count("hidden_size");
+    config.intermediate_size = fields.count("intermediate_size");
+    config.num_hidden_layers = fields.count("num_hidden_layers");
+    config.num_attention_heads = fields.count("num_attention_heads");
+    config.num_key_value_heads = fields.count_or("num_key_value_heads", config.num_attention_heads);
+    config.head_dim = fields.count_or("head_dim", config.hidden_size / config.num_attention_heads);
+    require(fields.find("head_dim") || config.hidden_size % config.num_attention_heads == 0,
+            "{}: hidden_size {} is not divisible by num_attention_heads {}", where, config.hidden_size,
+            config.num_attention_heads);
+    config.max_position_embeddings = fields.count_or("max_position_embeddings", config.max_position_embeddings);
+    config.rms_norm_eps = fields.positive_or("rms_norm_eps", config.rms_norm_eps);
+    config.tie_word_embeddings = fields.flag_or("tie_word_embeddings", false);
+    config.rope = read_rope(fields);
+    config.dtype = read_dtype(fields);
+    read_token_ids(fields, config);
+    config.source = json_text;
+    check_config(config, where);
+    return config;
+}
+
+LlamaConfig read_config(const std::filesystem::path& folder) {
+    const auto path = folder / "config.json";
+    require(std::filesystem::exists(path), "{} is missing; a model folder in Hugging Face layout has one",
+            path.string());
+    LlamaConfig config = parse_config(read_text_file(path), path.string());
+    const auto generation = folder / "generation_config.json";
+    if (std::filesystem::exists(generation)) {
+        const json content = parse_json(read_text_file(generation), generation.string());
+        read_token_ids(JsonFields(content, generation.string()), config);
+    }
+    return config;
+}
+
+void check_config(const LlamaConfig& config, const std::string& where) {
+    const std::pair<const char*, int64_t> sizes[] = {{"vocab_size", config.vocab_size},
+                                                     {"hidden_size", config.hidden_size},
+                                                     {"intermediate_size", config.intermediate_size},
+                                                     {"num_hidden_layers", config.num_hidden_layers},
+                                                     {"num_attention_heads", config.num_attention_heads},
+                                                     {"num_key_value_heads", config.num_key_value_heads},
+                                                     {"head_dim", config.head_dim},
+                                                     {"max_position_embeddings", config.max_position_embeddings}};
+    for (const auto& [key, value] : sizes) require(value > 0, "{}: {} must be 1 or more, got {}", where, key, value);
+    require(config.num_attention_heads % config.num_key_value_heads == 0,
+            "{}: num_attention_heads {} is not divisible by num_key_value_heads {}", where, config.num_attention_heads,
+            config.num_key_value_heads);
+    require(config.head_dim % 2 == 0, "{}: head_dim {} is odd; RoPE turns pairs", where, config.head_dim);
+}
+
+std::string config_text(const LlamaConfig& config) {
+    const bool fresh = config.source.empty();
+    json text = fresh ? json_of_new_config(config) : json::parse(config.source);
+    const LlamaConfig before = fresh ? LlamaConfig{} : parse_config(config.source, "config.json");
+    const auto set = [&](const char* key, const auto& old_value, const auto& value) {
+        if (fresh || old_value != value) text[key] = value;
+    };
+    set("vocab_size", before.vocab_size, config.vocab_size);
+    set("hidden_size", before.hidden_size, config.hidden_size);
+    set("intermediate_size", before.intermediate_size, config.intermediate_size);
+    set("num_hidden_layers", before.num_hidden_layers, config.num_hidden_layers);
+    set("num_attention_heads", before.num_attention_heads, config.num_attention_heads);
+    set("num_key_value_heads", before.num_key_value_heads, config.num_key_value_heads);
+    set("head_dim", before.head_dim, config.head_dim);
+    set("max_position_embeddings", before.max_position_embeddings, config.max_position_embeddings);
+    set("rms_norm_eps", before.rms_norm_eps, config.rms_norm_eps);
+    set("tie_word_embeddings", before.tie_word_embeddings, config.tie_word_embeddings);
+    if (fresh || before.dtype != config.dtype)
+        text[text.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name(config.dtype);
+    if (fresh || before.rope != config.rope) {
+        text.erase("rope_parameters");
+        text["rope_theta"] = config.rope.theta;
+        text["rope_scaling"] = rope_json(config.rope);
+    }
+    return text.dump(2, ' ', true) + "\n";
+}
+
+std::vector<float> rope_frequencies(const LlamaConfig& config) {
+    std::vector<float> frequencies;
+    const auto theta = static_cast<float>(config.rope.theta);
+    for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+        const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
+        float frequency = 1 / static_cast<float>(std::pow(double{theta}, double{exponent}));
+        if (config.rope.kind == RopeKind::linear) frequency /= static_cast<float>(config.rope.factor);
+        if (config.rope.kind == RopeKind::llama3) frequency = llama3_frequency(frequency, config.rope);
+        frequencies.push_back(frequency);
+    }
+    return frequencies;
+}
+
+}  // namespace ggq

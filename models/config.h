@@ -1,0 +1,63 @@
+// config.json of a Llama 2, 3, 3.1 or 3.2 in Hugging Face layout, in the spellings of transformers 4 and 5.
+// Whatever would change the arithmetic and is not held here is refused by name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/view.h"
+
+namespace ggq {
+
+// How rotary frequencies are stretched for longer contexts. `plain` is what the files call "default".
+enum class RopeKind { plain, linear, llama3 };
+
+struct RopeConfig {
+    RopeKind kind = RopeKind::plain;
+    double theta = 10000;
+    double factor = 1;                             // linear, llama3
+    double low_freq_factor = 1;                    // llama3
+    double high_freq_factor = 4;                   // llama3
+    int64_t original_max_position_embeddings = 0;  // llama3
+
+    bool operator==(const RopeConfig&) const = default;
+};
+
+struct LlamaConfig {
+    int64_t vocab_size = 0;
+    int64_t hidden_size = 0;
+    int64_t intermediate_size = 0;
+    int64_t num_hidden_layers = 0;
+    int64_t num_attention_heads = 0;
+    int64_t num_key_value_heads = 0;
+    int64_t head_dim = 0;
+    int64_t max_position_embeddings = 2048;
+    double rms_norm_eps = 1e-6;
+    bool tie_word_embeddings = false;
+    RopeConfig rope;
+    DType dtype = DType::f32;  // of the checkpoint, as the file says; the tensors decide
+    std::optional<int64_t> bos_token_id;
+    std::vector<int64_t> eos_token_ids;
+    std::string source;  // the JSON text this was read from; empty if it was made in memory
+};
+
+// `where` names the text in errors.
+LlamaConfig parse_config(std::string_view json_text, const std::string& where);
+
+// config.json of a model folder, with the ids of generation_config.json if that is there.
+LlamaConfig read_config(const std::filesystem::path& folder);
+
+// Refuses sizes that do not fit together.
+void check_config(const LlamaConfig& config, const std::string& where);
+
+// The text of a config.json: the source with what was changed since rewritten, all else kept.
+std::string config_text(const LlamaConfig& config);
+
+// Inverse frequencies [head_dim / 2] in float32, step by step as transformers computes them.
+std::vector<float> rope_frequencies(const LlamaConfig& config);
+
+}  // namespace ggq

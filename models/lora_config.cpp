@@ -1,0 +1,273 @@
+#include "models/lora_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "ggq/error.h"
+#include "ggq/io/json_fields.h"
+#include "models/text/json_file.h"
+#include "models/text/regex.h"
+
+namespace ggq {
+
+using nlohmann::json;
+
+namespace {
+
+// Keys that are read below, or that change nothing in how a trained adapter is applied.
+constexpr const char* kKnownKeys[] = {"r",
+                                      "lora_alpha",
+                                      "lora_dropout",
+                                      "use_rslora",
+                                      "target_modules",
+                                      "layers_to_transform",
+                                      "layers_pattern",
+                                      "rank_pattern",
+                                      "alpha_pattern",
+                                      "base_model_name_or_path",
+                                      "peft_type",
+                                      "task_type",
+                                      "bias",
+                                      "init_lora_weights",
+                                      "auto_mapping",
+                                      "revision",
+                                      "peft_version",
+                                      "inference_mode",
+                                      "megatron_core",
+                                      "qalora_group_size",
+                                      "eva_config",
+                                      "runtime_config"};
+
+bool is_off(const json& value) { return value.is_null() || value == false || (!value.is_primitive() && value.empty()); }
+
+// PEFT's features are switched by a key each, and a version newer than this program may have others.
+void refuse_unsupported(const JsonFields& fields, const json& content) {
+    const std::string type = fields.text_or("peft_type", "");
+    require(type == "LORA", "{}: peft_type '{}' is not supported; only LORA is", fields.where(), type);
+    const std::string task = fields.text_or("task_type", "CAUSAL_LM");
+    require(task == "CAUSAL_LM", "{}: task_type '{}' is not supported; only CAUSAL_LM is", fields.where(), task);
+    const std::string bias = fields.text_or("bias", "none");
+    require(bias == "none", "{}: bias '{}' is not supported; only 'none' is", fields.where(), bias);
+    for (const auto& [key, value] : content.items()) {
+        const bool known = std::find(std::begin(kKnownKeys), std::end(kKnownKeys), key) != std::end(kKnownKeys);
+        require(known || is_off(value), "{}: {} = {} is not supported", fields.where(), key, value.dump());
+    }
+}
+
+// Some ways to start an adapter also change the base it belongs to.
+void check_initial_weights(const JsonFields& fields) {
+    const json* init = fields.find("init_lora_weights");
+    const bool keeps_base =
+        !init || init->is_boolean() || *init == "gaussian" || *init == "orthogonal" || *init == "eva";
+    require(keeps_base,
+            "{}: init_lora_weights = {} is not supported, since it changes the base model; convert the "
+            "adapter with PEFT (path_initial_model_for_weight_conversion)",
+            fields.where(), init ? init->dump() : "");
+}
+
+std::vector<std::string> read_texts(const JsonFields& fields, const char* key, const json& value) {
+    std::vector<std::string> texts;
+    for (const json& text : value.is_array() ? value : json::array({value})) {
+        if (!text.is_string()) fields.refuse(key, "a text or a list of texts");
+        texts.push_back(text.get<std::string>());
+    }
+    return texts;
+}
+
+void read_targets(const JsonFields& fields, LoraConfig& config) {
+    const json* targets = fields.find("target_modules");
+    if (!targets) fields.refuse("target_modules", "a list of module names, a regular expression or \"all-linear\"");
+    if (targets->is_string()) config.target_pattern = targets->get<std::string>();
+    else config.target_modules = read_texts(fields, "target_modules", *targets);
+    if (const json* pattern = fields.find("layers_pattern"))
+        config.layers_pattern = read_texts(fields, "layers_pattern", *pattern);
+    if (const json* layers = fields.find("layers_to_transform"))
+        for (const json& layer : layers->is_array() ? *layers : json::array({*layers})) {
+            if (!layer.is_number_unsigned()) fields.refuse("layers_to_transform", "a layer number or a list of them");
+            config.layers_to_transform.push_back(layer.get<int64_t>());
+        }
+}
+
+void read_patterns(const JsonFields& fields, LoraConfig& config) {
+    const json none = json::object();
+    const json* ranks = fields.find("rank_pattern");
+    const json* alphas = fields.find("alpha_pattern");
+    const JsonFields rank_fields(ranks ? *ranks : none, fields.where() + ", rank_pattern");
+    const JsonFields alpha_fields(alphas ? *alphas : none, fields.where() + ", alpha_pattern");
+    if (ranks)
+        for (const auto& [pattern, value] : ranks->items())
+            config.rank_pattern[pattern] = rank_fields.count(pattern.c_str());
+    if (alphas)
+        for (const auto& [pattern, value] : alphas->items())
+            config.alpha_pattern[pattern] = alpha_fields.positive(pattern.c_str());
+}
+
+bool full_match(const std::string& pattern, const std::string& text) {
+    return !Regex("\\A(?:" + pattern + ")\\z").find_all(text).empty();
+}
+
+bool is_name_or_end(std::string_view end, std::string_view module) {
+    return module.ends_with(end) && (module.size() == end.size() || module[module.size() - end.size() - 1] == '.');
+}
+
+// The number after "layers" in "model.layers.7.mlp.up_proj": the last part that is a number, if its list is asked for.
+std::optional<int64_t> layer_of(std::string_view module, const std::vector<std::string>& layers_pattern) {
+    std::optional<int64_t> layer;
+    std::string_view before;
+    for (size_t begin = 0; begin < module.size();) {
+        const size_t dot = module.find('.', begin);
+        if (dot == std::string_view::npos) break;
+        const std::string_view part = module.substr(begin, dot - begin);
+        const bool number =
+            !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+        const bool asked = layers_pattern.empty() ||
+                           std::find(layers_pattern.begin(), layers_pattern.end(), before) != layers_pattern.end();
+        if (number && part.size() < 10 && asked) layer = std::stoll(std::string(part));
+        before = part;
+        begin = dot + 1;
+    }
+    return layer;
+}
+
+template <typename Value>
+Value by_pattern(const std::map<std::string, Value>& patterns, const std::string& module, Value otherwise) {
+    for (const auto& [pattern, value] : patterns)
+        if (full_match("(?:.*\\.)?(?:" + pattern + ")", module)) return value;
+    return otherwise;
+}
+
+double module_alpha(const std::string& module, const LoraConfig& config) {
+    return by_pattern(config.alpha_pattern, module, config.alpha);
+}
+
+// Python writes 16, not 16.0, where a user gave a whole alpha.
+json number(double value) {
+    const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+    return whole ? json(static_cast<int64_t>(value)) : json(value);
+}
+
+json numbers(const std::map<std::string, double>& values) {
+    json object = json::object();
+    for (const auto& [key, value] : values) object[key] = number(value);
+    return object;
+}
+
+json targets_json(const LoraConfig& config, const std::vector<std::string>& modules) {
+    if (!config.target_modules.empty()) return config.target_modules;
+    if (config.target_pattern != kAllLinear || modules.empty()) return config.target_pattern;
+    std::vector<std::string> ends;
+    for (const std::string& module : modules) {
+        const std::string end = module.substr(module.rfind('.') + 1);
+        if (std::find(ends.begin(), ends.end(), end) == ends.end()) ends.push_back(end);
+    }
+    return ends;
+}
+
+// The keys that the oldest PEFT in use knows too: it refuses those it does not know.
+json new_config_json() {
+    return {{"auto_mapping", nullptr},
+            {"bias", "none"},
+            {"fan_in_fan_out", false},
+            {"inference_mode", true},
+            {"init_lora_weights", true},
+            {"layer_replication", nullptr},
+            {"layers_pattern", nullptr},
+            {"layers_to_transform", nullptr},
+            {"loftq_config", json::object()},
+            {"megatron_config", nullptr},
+            {"megatron_core", "megatron.core"},
+            {"modules_to_save", nullptr},
+            {"peft_type", "LORA"},
+            {"revision", nullptr},
+            {"task_type", "CAUSAL_LM"},
+            {"use_dora", false}};
+}
+
+}  // namespace
+
+LoraConfig parse_lora_config(std::string_view json_text, const std::string& where) {
+    const json content = parse_json(json_text, where);
+    const JsonFields fields(content, where);
+    refuse_unsupported(fields, content);
+    check_initial_weights(fields);
+    LoraConfig config;
+    config.r = fields.count_or("r", config.r);
+    config.alpha = fields.positive_or("lora_alpha", config.alpha);
+    if (const json* dropout = fields.find("lora_dropout")) {
+        if (!dropout->is_number()) fields.refuse("lora_dropout", "a number");
+        config.dropout = dropout->get<double>();
+    }
+    config.use_rslora = fields.flag_or("use_rslora", false);
+    config.base_model = fields.text_or("base_model_name_or_path", "");
+    read_targets(fields, config);
+    read_patterns(fields, config);
+    config.source = json_text;
+    check_lora_config(config, where);
+    return config;
+}
+
+void check_lora_config(const LoraConfig& config, const std::string& where) {
+    require(config.r >= 1, "{}: the LoRA rank r must be 1 or more, got {}", where, config.r);
+    require(std::isfinite(config.alpha) && config.alpha > 0, "{}: lora_alpha must be above zero, got {}", where,
+            config.alpha);
+    require(config.dropout >= 0 && config.dropout < 1, "{}: lora_dropout must be at least 0 and below 1, got {}", where,
+            config.dropout);
+    require(!config.target_modules.empty() || !config.target_pattern.empty(), "{}: target_modules is empty", where);
+    const bool by_regex = config.target_modules.empty() && config.target_pattern != kAllLinear;
+    if (by_regex) Regex compiled(config.target_pattern);
+    require(!by_regex || config.layers_to_transform.empty(),
+            "{}: layers_to_transform cannot go with target_modules as a regular expression; put the layers into the "
+            "expression",
+            where);
+}
+
+std::string lora_config_text(const LoraConfig& config, const std::vector<std::string>& modules) {
+    const bool fresh = config.source.empty();
+    json text = fresh ? new_config_json() : json::parse(config.source);
+    const LoraConfig before = fresh ? LoraConfig{} : parse_lora_config(config.source, "adapter_config.json");
+    const auto set = [&](const char* key, const auto& old_value, const auto& value, const json& written) {
+        if (fresh || old_value != value) text[key] = written;
+    };
+    const auto or_null = [](const auto& list) { return list.empty() ? json(nullptr) : json(list); };
+    set("r", before.r, config.r, config.r);
+    set("lora_alpha", before.alpha, config.alpha, number(config.alpha));
+    set("lora_dropout", before.dropout, config.dropout, config.dropout);
+    set("use_rslora", before.use_rslora, config.use_rslora, config.use_rslora);
+    set("layers_to_transform", before.layers_to_transform, config.layers_to_transform,
+        or_null(config.layers_to_transform));
+    set("layers_pattern", before.layers_pattern, config.layers_pattern, or_null(config.layers_pattern));
+    set("rank_pattern", before.rank_pattern, config.rank_pattern, config.rank_pattern);
+    set("alpha_pattern", before.alpha_pattern, config.alpha_pattern, numbers(config.alpha_pattern));
+    set("base_model_name_or_path", before.base_model, config.base_model, or_null(config.base_model));
+    const json targets = targets_json(config, modules);
+    set("target_modules", targets_json(before, {}), targets, targets);
+    return text.dump(2, ' ', true, json::error_handler_t::replace);
+}
+
+bool module_matches(const std::string& module, const LoraConfig& config) {
+    const auto is_target = [&] {
+        if (!config.target_modules.empty())
+            return std::any_of(config.target_modules.begin(), config.target_modules.end(),
+                               [&](const std::string& end) { return is_name_or_end(end, module); });
+        if (config.target_pattern == kAllLinear) return !is_name_or_end("lm_head", module);
+        return full_match(config.target_pattern, module);
+    };
+    if (!is_target()) return false;
+    if (config.layers_to_transform.empty()) return true;
+    const std::optional<int64_t> layer = layer_of(module, config.layers_pattern);
+    return layer && std::find(config.layers_to_transform.begin(), config.layers_to_transform.end(), *layer) !=
+                        config.layers_to_transform.end();
+}
+
+int64_t lora_rank(const std::string& module, const LoraConfig& config) {
+    return by_pattern(config.rank_pattern, module, config.r);
+}
+
+double lora_scale(const std::string& module, const LoraConfig& config) {
+    const auto r = static_cast<double>(lora_rank(module, config));
+    return module_alpha(module, config) / (config.use_rslora ? std::sqrt(r) : r);
+}
+
+}  // namespace ggq

@@ -1,0 +1,117 @@
+// The options that are a choice among names: one table for each, shared by parsing, help, printing and saving.
+// The first row of a value is the name that we print; later rows are what users of other programs type.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kernels/check.h"
+#include "kernels/view.h"
+
+namespace ggq {
+
+enum class TrainKind { lora, full };
+enum class OnLong { drop, cut_left, cut_right, split };
+enum class LrScheduler { constant, linear, cosine };
+enum class OptimKind { adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit };
+enum class RecomputeKind { none, full };
+
+template <typename T>
+struct OptionName {
+    T value;
+    std::string_view text;
+    bool alias = false;
+};
+
+inline constexpr OptionName<TrainKind> kTrainKinds[] = {{TrainKind::lora, "lora"}, {TrainKind::full, "full"}};
+
+inline constexpr OptionName<OnLong> kOnLong[] = {
+    {OnLong::drop, "drop"},
+    {OnLong::cut_left, "cut-left"},
+    {OnLong::cut_right, "cut-right"},
+    {OnLong::split, "split"},
+};
+
+inline constexpr OptionName<LrScheduler> kLrSchedulers[] = {
+    {LrScheduler::constant, "constant"},
+    {LrScheduler::linear, "linear"},
+    {LrScheduler::cosine, "cosine"},
+    {LrScheduler::constant, "constant_with_warmup", true},
+};
+
+inline constexpr OptionName<OptimKind> kOptimKinds[] = {
+    {OptimKind::adamw, "adamw"},
+    {OptimKind::adamw_8bit, "adamw_8bit"},
+    {OptimKind::paged_adamw_32bit, "paged_adamw_32bit"},
+    {OptimKind::paged_adamw_8bit, "paged_adamw_8bit"},
+    {OptimKind::adamw, "adamw_torch", true},
+    {OptimKind::adamw, "adamw_torch_fused", true},
+    {OptimKind::adamw, "adamw_hf", true},
+    {OptimKind::adamw_8bit, "adamw_bnb_8bit", true},
+    {OptimKind::paged_adamw_32bit, "paged_adamw", true},
+};
+
+inline constexpr OptionName<RecomputeKind> kRecomputeKinds[] = {
+    {RecomputeKind::none, "none"},
+    {RecomputeKind::full, "full"},
+    {RecomputeKind::full, "auto", true},
+};
+
+// Nothing: the base is not quantized.
+inline constexpr OptionName<std::optional<DType>> kQuantNames[] = {
+    {DType::nf4, "nf4"},
+    {DType::fp4, "fp4"},
+    {DType::int8, "int8"},
+    {std::nullopt, "none"},
+};
+
+// Nothing: what the device does best.
+inline constexpr OptionName<std::optional<DType>> kComputeDTypes[] = {
+    {std::nullopt, "auto"},     {DType::bf16, "bf16"},           {DType::f16, "f16"},
+    {DType::f32, "f32"},        {DType::bf16, "bfloat16", true}, {DType::f16, "float16", true},
+    {DType::f16, "fp16", true}, {DType::f32, "float32", true},   {DType::f32, "fp32", true},
+};
+
+inline constexpr OptionName<DType> kAdapterDTypes[] = {
+    {DType::f32, "f32"},
+    {DType::bf16, "bf16"},
+    {DType::f32, "float32", true},
+    {DType::bf16, "bfloat16", true},
+};
+
+inline constexpr OptionName<DType> kKvDTypes[] = {
+    {DType::f32, "f32"},
+    {DType::f16, "f16"},
+    {DType::bf16, "bf16"},
+};
+
+template <typename T, std::size_t N>
+constexpr std::optional<T> find_option(const OptionName<T> (&table)[N], std::string_view text) {
+    for (const OptionName<T>& row : table)
+        if (row.text == text) return row.value;
+    return std::nullopt;
+}
+
+template <typename T, std::size_t N>
+std::string option_text(const OptionName<T> (&table)[N], const T& value) {
+    for (const OptionName<T>& row : table)
+        if (row.value == value) return std::string(row.text);
+    GGQ_ASSERT(false, "an option's value has no name");
+    return {};
+}
+
+// "lora|full"
+template <typename T, std::size_t N>
+std::string option_list(const OptionName<T> (&table)[N]) {
+    std::string list;
+    for (const OptionName<T>& row : table) {
+        if (row.alias) continue;
+        if (!list.empty()) list += '|';
+        list += row.text;
+    }
+    return list;
+}
+
+}  // namespace ggq

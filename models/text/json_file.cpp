@@ -1,0 +1,58 @@
+#include "models/text/json_file.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "ggq/error.h"
+#include "models/text/utf8.h"
+
+namespace ggq {
+
+namespace {
+
+// nlohmann's text is "[json.exception...] parse error at line 1, column 2: reason"; the reason alone is worth showing.
+std::string reason_of(const nlohmann::json::parse_error& error) {
+    const std::string text = error.what();
+    const size_t column = text.find("column ");
+    const size_t colon = column == std::string::npos ? column : text.find(": ", column);
+    return colon == std::string::npos ? text : text.substr(colon + 2);
+}
+
+}  // namespace
+
+std::string read_text_file(const std::filesystem::path& path) {
+    require(std::filesystem::exists(path), "{}: no such file", path.string());
+    require(!std::filesystem::is_directory(path), "{}: expected a file, got a folder", path.string());
+    std::ifstream file(path, std::ios::binary);
+    require(file.good(), "{}: cannot be opened for reading", path.string());
+    std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    require(!file.bad(), "{}: reading failed", path.string());
+
+    require(!text.starts_with("version https://git-lfs"),
+            "{} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull", path.string());
+    if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+    const auto bad = invalid_utf8(text);
+    if (bad) {
+        fail("{}: line {} is not valid UTF-8 (byte 0x{:02x}); save the file as UTF-8", path.string(),
+             line_of(text, *bad), static_cast<unsigned char>(text[*bad]));
+    }
+    return text;
+}
+
+int64_t line_of(std::string_view text, size_t offset) {
+    return 1 +
+           std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(offset, text.size())), '\n');
+}
+
+nlohmann::json parse_json(std::string_view text, const std::string& name, int64_t first_line) {
+    try {
+        return nlohmann::json::parse(text);
+    } catch (const nlohmann::json::parse_error& error) {
+        const size_t at = error.byte > 0 ? error.byte - 1 : 0;
+        fail("{}: broken JSON on line {}: {}", name, first_line + line_of(text, at) - 1, reason_of(error));
+    }
+}
+
+}  // namespace ggq

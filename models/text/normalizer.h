@@ -1,0 +1,25 @@
+// The normalizer of a tokenizer.json: changes the text before it is cut (Prepend, Replace, Strip and sequences of
+// them). Unicode's normal forms and case mapping are refused: they need tables that are not here.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "models/text/aligned_text.h"
+
+namespace ggq {
+
+class Normalizer {
+public:
+    Normalizer() = default;
+    explicit Normalizer(const nlohmann::json& json);
+
+    AlignedText apply(AlignedText text) const;
+
+private:
+    using Step = std::function<AlignedText(const AlignedText&)>;
+    std::vector<Step> steps_;
+};
+
+}  // namespace ggq

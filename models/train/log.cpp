@@ -1,0 +1,116 @@
+#include "models/train/log.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "ggq/error.h"
+#include "ggq/io/atomic_file.h"
+#include "models/text/json_file.h"
+
+namespace ggq {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_json(const TrainEntry& e) {
+    return {{"loss", e.loss},   {"grad_norm", e.grad_norm}, {"learning_rate", e.learning_rate},
+            {"epoch", e.epoch}, {"step", e.step},           {"num_tokens", e.num_tokens}};
+}
+
+Json to_json(const EvalEntry& e) {
+    return {{"eval_loss", e.loss},
+            {"eval_runtime", e.seconds},
+            {"eval_samples_per_second", e.samples_per_second},
+            {"eval_steps_per_second", e.steps_per_second},
+            {"epoch", e.epoch},
+            {"step", e.step}};
+}
+
+Json to_json(const EndEntry& e) {
+    return {{"train_runtime", e.seconds},
+            {"train_samples_per_second", e.samples_per_second},
+            {"train_steps_per_second", e.steps_per_second},
+            {"total_flos", e.total_flos},
+            {"train_loss", e.loss},
+            {"epoch", e.epoch},
+            {"step", e.step}};
+}
+
+bool is_run(const Json& entry) { return entry.contains("run"); }
+
+bool stays(const Json& entry, int64_t step) {
+    if (is_run(entry)) return true;
+    return !entry.contains("train_runtime") && entry.value("step", int64_t{0}) <= step;
+}
+
+Json parse_line(std::string_view line, const std::filesystem::path& path, int64_t number) {
+    Json entry = Json::parse(line, nullptr, false);
+    require(entry.is_object(), "{}: line {} is no JSON object; mend or remove the line", path.string(), number);
+    return entry;
+}
+
+// Every whole line; what stands after the last line end was cut short.
+std::vector<Json> read_lines(const std::filesystem::path& path) {
+    const std::string text = read_text_file(path);
+    std::vector<Json> entries;
+    size_t begin = 0;
+    for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
+        entries.push_back(parse_line(std::string_view(text).substr(begin, end - begin), path,
+                                     static_cast<int64_t>(entries.size()) + 1));
+    return entries;
+}
+
+// A path that is not UTF-8 must not end the run: what JSON cannot hold becomes a replacement character.
+std::string to_line(const Json& entry) { return entry.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n'; }
+
+std::string to_text(const std::vector<Json>& entries) {
+    std::string text;
+    for (const Json& entry : entries) text += to_line(entry);
+    return text;
+}
+
+LogContent split_runs(std::vector<Json> entries) {
+    LogContent content;
+    for (Json& entry : entries)
+        if (is_run(entry)) content.run = std::move(entry["run"]);
+        else content.history.push_back(std::move(entry));
+    return content;
+}
+
+}  // namespace
+
+LogContent read_log(const std::filesystem::path& path) { return split_runs(read_lines(path)); }
+
+TrainLog TrainLog::start(const std::filesystem::path& path, const Json& run) {
+    write_file(path, to_text({{{"run", run}}}));
+    return TrainLog(path, {});
+}
+
+TrainLog TrainLog::resume(const std::filesystem::path& path, const Json& run, int64_t step) {
+    if (!std::filesystem::exists(path)) return start(path, run);
+    std::vector<Json> kept;
+    for (Json& entry : read_lines(path))
+        if (stays(entry, step)) kept.push_back(std::move(entry));
+    kept.push_back({{"run", run}});
+    write_file(path, to_text(kept));
+    return TrainLog(path, split_runs(std::move(kept)).history);
+}
+
+TrainLog::TrainLog(std::filesystem::path path, std::vector<Json> history)
+    : path_(std::move(path)), history_(std::move(history)), file_(path_, std::ios::app | std::ios::binary) {
+    require(file_.good(), "cannot write {}", path_.string());
+}
+
+void TrainLog::add(const TrainEntry& entry) { append(to_json(entry)); }
+void TrainLog::add(const EvalEntry& entry) { append(to_json(entry)); }
+void TrainLog::add(const EndEntry& entry) { append(to_json(entry)); }
+
+void TrainLog::append(Json entry) {
+    file_ << to_line(entry) << std::flush;
+    require(file_.good(), "cannot write {}: is the disk full?", path_.string());
+    history_.push_back(std::move(entry));
+}
+
+}  // namespace ggq

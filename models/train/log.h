@@ -1,0 +1,74 @@
+// log.jsonl, the log of a training run: one JSON object a line, with the keys of transformers' log_history.
+//
+// The first line is {"run": ...}, the configuration and hashes; a resumed run adds another. Then an entry for each
+// logged update, evaluation, and the end of the run. Every line is on its way to the disk before add() returns.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace ggq {
+
+struct TrainEntry {
+    double loss = 0;  // nats a label token, mean over the updates since the last entry
+    double grad_norm = 0;
+    double learning_rate = 0;
+    double epoch = 0;
+    int64_t step = 0;
+    int64_t num_tokens = 0;  // seen since the run began
+};
+
+struct EvalEntry {
+    double loss = 0;
+    double seconds = 0;
+    double samples_per_second = 0;
+    double steps_per_second = 0;
+    double epoch = 0;
+    int64_t step = 0;
+};
+
+struct EndEntry {
+    double seconds = 0;
+    double samples_per_second = 0;
+    double steps_per_second = 0;
+    double loss = 0;  // mean over the whole run
+    double total_flos = 0;
+    double epoch = 0;
+    int64_t step = 0;
+};
+
+struct LogContent {
+    nlohmann::ordered_json run;                   // of the last run line; null if there is none
+    std::vector<nlohmann::ordered_json> history;  // every other entry
+};
+
+// A last line that a crash cut short is left out; any other broken line is an Error.
+LogContent read_log(const std::filesystem::path& path);
+
+class TrainLog {
+public:
+    // Starts a new log; an old one at that path is replaced.
+    static TrainLog start(const std::filesystem::path& path, const nlohmann::ordered_json& run);
+
+    // Goes on with the log after `step` updates: later entries and the end of an earlier run are cut.
+    static TrainLog resume(const std::filesystem::path& path, const nlohmann::ordered_json& run, int64_t step);
+
+    void add(const TrainEntry& entry);
+    void add(const EvalEntry& entry);
+    void add(const EndEntry& entry);
+
+    const std::vector<nlohmann::ordered_json>& history() const { return history_; }
+
+private:
+    TrainLog(std::filesystem::path path, std::vector<nlohmann::ordered_json> history);
+    void append(nlohmann::ordered_json entry);
+
+    std::filesystem::path path_;
+    std::vector<nlohmann::ordered_json> history_;
+    std::ofstream file_;
+};
+
+}  // namespace ggq

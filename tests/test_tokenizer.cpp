@@ -1,0 +1,424 @@
+// The tokenizer against the ids of the reference implementations, and each of its parts on small tokenizers made here.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "ggq/error.h"
+#include "models/text/json_file.h"
+#include "models/text/tokenizer.h"
+#include "tests/fixtures.h"
+#include "tests/temp_dir.h"
+
+using ggq::EncodeOptions;
+using ggq::StreamDecoder;
+using ggq::Token;
+using ggq::Tokenizer;
+using nlohmann::json;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+// Characters, a few words and the special tokens <s>, </s>; "▁" and bytes as Llama 2 has them.
+json spm_tokenizer() {
+    json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
+    int id = 3;
+    for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = id++;
+    for (const char* token : {"▁", "a", "b", "c", "d", "ab", "cd", "abcd", "▁ab", "é"}) vocab[token] = id++;
+    const json special = json::array({{{"id", 1}, {"content", "<s>"}, {"special", true}, {"normalized", false}},
+                                      {{"id", 2}, {"content", "</s>"}, {"special", true}, {"normalized", false}}});
+    const json merges = {"a b", "c d", "ab cd", "▁ ab"};
+    return {{"model",
+             {{"type", "BPE"},
+              {"vocab", vocab},
+              {"merges", merges},
+              {"unk_token", "<unk>"},
+              {"byte_fallback", true},
+              {"fuse_unk", true}}},
+            {"added_tokens", special},
+            {"normalizer",
+             {{"type", "Sequence"},
+              {"normalizers",
+               {{{"type", "Prepend"}, {"prepend", "▁"}},
+                {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}}}}}},
+            {"post_processor",
+             {{"type", "TemplateProcessing"},
+              {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+              {"special_tokens", {{"<s>", {{"ids", {1}}}}}}}},
+            {"decoder",
+             {{"type", "Sequence"},
+              {"decoders",
+               {{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}},
+                {{"type", "ByteFallback"}},
+                {{"type", "Fuse"}},
+                {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}};
+}
+
+// The 256 letters of the byte-level alphabet (id = byte) and a few merges; no normalizer.
+json byte_level_tokenizer() {
+    json vocab = json::object();
+    int next = 0x100;
+    for (int byte = 0; byte < 256; ++byte) {
+        const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
+        std::string letter;
+        ggq::append_utf8(letter, static_cast<char32_t>(printable ? byte : next++));
+        vocab[letter] = byte;
+    }
+    for (const char* token : {"he", "Ġhe", "ll", "hell", "hello"}) vocab[token] = vocab.size();
+    const std::vector<std::pair<const char*, const char*>> merges = {{"h", "e"}, {"Ġ", "he"}, {"l", "l"}, {"he", "ll"}};
+    return {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
+            {"added_tokens", json::array()},
+            {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+            {"decoder", {{"type", "ByteLevel"}}}};
+}
+
+void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
+
+Tokenizer make(const json& tokenizer, const json& config = nullptr) {
+    const ggq::test::TempDir folder;
+    write(folder / "tokenizer.json", tokenizer.dump());
+    if (!config.is_null()) write(folder / "tokenizer_config.json", config.dump());
+    return Tokenizer::load(folder.path());
+}
+
+Ids plain(const Tokenizer& tokenizer, const std::string& text) {
+    return tokenizer.encode(text, {.add_special = false});
+}
+
+std::vector<std::string> spelled(const Tokenizer& tokenizer, const std::string& text) {
+    std::vector<std::string> tokens;
+    for (const int32_t id : plain(tokenizer, text)) tokens.push_back(tokenizer.token_of(id));
+    return tokens;
+}
+
+using Spelled = std::vector<std::string>;
+
+std::string streamed(const Tokenizer& tokenizer, const Ids& ids, bool skip_special) {
+    StreamDecoder stream(tokenizer, skip_special);
+    std::string text;
+    for (const int32_t id : ids) {
+        const std::string more = stream.push(id);
+        CHECK_FALSE(ggq::invalid_utf8(more));
+        text += more;
+    }
+    return text + stream.flush();
+}
+
+// Loads a tokenizer with one part replaced and gives the error's text.
+std::string load_error(json tokenizer, const std::string& pointer, const json& value) {
+    tokenizer[json::json_pointer(pointer)] = value;
+    try {
+        make(tokenizer);
+    } catch (const ggq::Error& error) {
+        const std::string text = error.what();
+        CHECK(text.find("tokenizer.json: ") != std::string::npos);
+        return text.substr(text.find("tokenizer.json: ") + 16);
+    }
+    return "loaded";
+}
+
+void check_set(const json& set, const fs::path& folder, const Tokenizer& tokenizer) {
+    const bool parse_special = set.at("parse_special_tokens");
+    const EncodeOptions options{.add_special = set.at("bos_included"), .parse_special = parse_special};
+    const std::string name = set.at("vectors");
+    std::ifstream lines(folder / name);
+    int count = 0;
+    for (std::string line; std::getline(lines, line);) {
+        const json row = json::parse(line);
+        const std::string text = row["text"];
+        CAPTURE(name);
+        CAPTURE(text);
+        const Ids ids = tokenizer.encode(text, options);
+        CHECK(ids == row["ids"].get<Ids>());
+        CHECK(tokenizer.decode(ids, !parse_special) == text);
+        CHECK(streamed(tokenizer, ids, !parse_special) == text);
+        ++count;
+    }
+    CHECK(count == set.at("count"));
+}
+
+}  // namespace
+
+TEST_CASE("tokenizer: every id of the golden sets, and their texts back") {
+    const auto root = ggq::test::fixtures();
+    if (!root || !fs::exists(*root / "golden/tokenizer/index.json"))
+        return ggq::test::skipped("golden/tokenizer is absent");
+    const fs::path folder = *root / "golden/tokenizer";
+    std::map<std::string, Tokenizer> loaded;
+    const json index = json::parse(std::ifstream(folder / "index.json"));
+    for (const json& set : index.at("sets")) {
+        const std::string file = set.at("tokenizer");
+        if (!file.ends_with(".json")) {
+            ggq::test::skipped("token ids of " + fs::path(file).extension().string() + " files");
+            continue;
+        }
+        if (!loaded.contains(file)) loaded.emplace(file, Tokenizer::load(*root / file));
+        check_set(set, folder, loaded.at(file));
+    }
+}
+
+TEST_CASE("tokenizer: prompts and greedy texts of real models") {
+    const auto root = ggq::test::fixtures();
+    int found = 0;
+    for (const auto& entry : root ? fs::directory_iterator(*root / "golden") : fs::directory_iterator()) {
+        if (!fs::exists(entry.path() / "greedy.json")) continue;
+        const Tokenizer tokenizer = Tokenizer::load(entry.path() / "model");
+        const json golden = json::parse(std::ifstream(entry.path() / "greedy.json"));
+        for (const json& row : golden.at("greedy")) {
+            CHECK(tokenizer.encode(row["prompt"].get<std::string>()) == row["prompt_ids"].get<Ids>());
+            const Ids output = row["output_ids"];
+            CHECK(tokenizer.decode(output) == row["text"].get<std::string>());
+            CHECK(streamed(tokenizer, output, true) == row["text"].get<std::string>());
+        }
+        ++found;
+    }
+    if (found == 0) ggq::test::skipped("golden/real-model is absent");
+}
+
+TEST_CASE("tokenizer: SentencePiece style with byte fallback") {
+    const Tokenizer tokenizer = make(spm_tokenizer());
+    CHECK(spelled(tokenizer, "abcd") == Spelled{"▁", "abcd"});
+    CHECK(spelled(tokenizer, "ab ab") == Spelled{"▁ab", "▁ab"});
+    CHECK(spelled(tokenizer, "é漢") == Spelled{"▁", "é", "<0xE6>", "<0xBC>", "<0xA2>"});
+    CHECK(plain(tokenizer, "").empty());
+    CHECK(tokenizer.encode("") == Ids{1});
+
+    SUBCASE("without bytes unknown characters are one <unk>") {
+        json file = spm_tokenizer();
+        file["model"]["byte_fallback"] = false;
+        CHECK(spelled(make(file), "漢漢a漢") == Spelled{"▁", "<unk>", "a", "<unk>"});
+        file["model"]["fuse_unk"] = false;
+        CHECK(spelled(make(file), "漢漢") == Spelled{"▁", "<unk>", "<unk>"});
+        file["model"].erase("unk_token");
+        CHECK_THROWS_WITH_AS(plain(make(file), "漢"), "the tokenizer has no token for '漢' and no unk_token",
+                             ggq::Error);
+    }
+    SUBCASE("Metaspace is the same, done by the pre-tokenizer") {
+        json file = spm_tokenizer();
+        file["normalizer"] = nullptr;
+        file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}};
+        CHECK(spelled(make(file), "ab ab<s>ab") == Spelled{"▁ab", "▁ab", "<s>", "ab"});
+        file["pre_tokenizer"]["prepend_scheme"] = "always";
+        CHECK(spelled(make(file), " ab<s>ab") == Spelled{"▁ab", "<s>", "▁ab"});
+        file["pre_tokenizer"]["prepend_scheme"] = "never";
+        CHECK(spelled(make(file), "ab ab") == Spelled{"ab", "▁ab"});
+        file["decoder"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}};
+        const Tokenizer metaspace = make(file);
+        CHECK(metaspace.decode(Ids{*metaspace.id_of("▁ab"), *metaspace.id_of("▁ab")}) == "ab ab");
+    }
+}
+
+TEST_CASE("tokenizer: offsets are bytes of the original text") {
+    const Tokenizer spm = make(spm_tokenizer());
+    const auto tokens = spm.encode_with_offsets("é ab漢");
+    const auto id = [&](const char* token) { return *spm.id_of(token); };
+    CHECK(tokens == std::vector<Token>{{1, 0, 0},
+                                       {id("▁"), 0, 0},
+                                       {id("é"), 0, 2},
+                                       {id("▁ab"), 2, 5},
+                                       {id("<0xE6>"), 5, 6},
+                                       {id("<0xBC>"), 6, 7},
+                                       {id("<0xA2>"), 7, 8}});
+    const Tokenizer bytes = make(byte_level_tokenizer());
+    CHECK(bytes.encode_with_offsets("he he") == std::vector<Token>{{256, 0, 2}, {257, 2, 5}});
+}
+
+TEST_CASE("tokenizer: byte level with its expression, ignore_merges and both spellings of merges") {
+    json file = byte_level_tokenizer();
+    CHECK(spelled(make(file), "he he hello 12") == Spelled{"he", "Ġhe", "Ġhe", "ll", "o", "Ġ", "1", "2"});
+    CHECK(spelled(make(file), "hello") == Spelled{"hell", "o"});
+    file["model"]["ignore_merges"] = true;
+    CHECK(spelled(make(file), "hello") == Spelled{"hello"});
+    file["model"]["merges"] = {"h e", "Ġ he", "l l", "he ll"};
+    CHECK(spelled(make(file), "hellhe") == Spelled{"hell", "he"});
+    file["pre_tokenizer"]["add_prefix_space"] = true;
+    CHECK(spelled(make(file), "he") == Spelled{"Ġhe"});
+}
+
+TEST_CASE("tokenizer: pre-tokenizers") {
+    json file = byte_level_tokenizer();
+    // Words are seen by making every pair of letters of the text merge where no border lies between.
+    const auto words = [&](const json& pre_tokenizer, const std::string& text) {
+        file["pre_tokenizer"] = pre_tokenizer;
+        ggq::PreTokenizer split(pre_tokenizer);
+        const ggq::Words result = split.split(ggq::AlignedText(text, {0, text.size()}));
+        Spelled parts;
+        for (const auto& range : result.ranges) parts.emplace_back(result.text.part(range));
+        return parts;
+    };
+    const auto split = [](const std::string& behavior, bool invert = false) {
+        return json{{"type", "Split"}, {"pattern", {{"String", "-"}}}, {"behavior", behavior}, {"invert", invert}};
+    };
+    CHECK(words(split("Isolated"), "a--b-") == Spelled{"a", "-", "-", "b", "-"});
+    CHECK(words(split("Removed"), "a--b-") == Spelled{"a", "b"});
+    CHECK(words(split("Removed", true), "a--b-") == Spelled{"-", "-", "-"});
+    CHECK(words(split("MergedWithPrevious"), "-a--b") == Spelled{"-", "a-", "-", "b"});
+    CHECK(words(split("MergedWithNext"), "a--b-") == Spelled{"a", "-", "-b", "-"});
+    CHECK(words(split("Contiguous"), "a--b-") == Spelled{"a", "--", "b", "-"});
+    CHECK(words({{"type", "Digits"}, {"individual_digits", true}}, "ab12") == Spelled{"ab", "1", "2"});
+    CHECK(words({{"type", "Digits"}, {"individual_digits", false}}, "ab12") == Spelled{"ab", "12"});
+    CHECK(words({{"type", "Whitespace"}}, "it's  me") == Spelled{"it", "'", "s", "me"});
+    CHECK(words({{"type", "WhitespaceSplit"}}, "it's  me") == Spelled{"it's", "me"});
+    CHECK(words({{"type", "Sequence"}, {"pretokenizers", {split("Removed"), {{"type", "Digits"}}}}}, "a-b1") ==
+          Spelled{"a", "b", "1"});
+}
+
+TEST_CASE("tokenizer: added tokens") {
+    json file = byte_level_tokenizer();
+    const auto add = [&](int id, const char* content, json flags) {
+        flags.update({{"id", id}, {"content", content}});
+        file["added_tokens"].push_back(flags);
+    };
+    const json exact = {{"special", true}, {"normalized", false}};
+    add(300, "<x>", exact);
+    add(301, "<x>y", exact);
+    add(302, "<l>", {{"lstrip", true}, {"normalized", false}});
+    add(303, "<r>", {{"rstrip", true}, {"normalized", false}});
+    add(304, "cat", {{"single_word", true}, {"normalized", false}});
+    const Tokenizer tokenizer = make(file);
+    CHECK(plain(tokenizer, "a<x>b") == Ids{'a', 300, 'b'});
+    CHECK(plain(tokenizer, "<x>yz") == Ids{301, 'z'});
+    CHECK(plain(tokenizer, "a \n<l> b") == Ids{'a', 302, ' ', 'b'});
+    CHECK(plain(tokenizer, "a <r> \tb") == Ids{'a', ' ', 303, 'b'});
+    CHECK(plain(tokenizer, "cat cats") == Ids{304, ' ', 'c', 'a', 't', 's'});
+    CHECK(plain(tokenizer, "écat") == Ids{0xC3, 0xA9, 'c', 'a', 't'});
+    CHECK(tokenizer.encode("<x><r>", {.add_special = false, .parse_special = false}) == Ids{'<', 'x', '>', 303});
+    CHECK(tokenizer.is_special(300));
+    CHECK_FALSE(tokenizer.is_special(303));
+    CHECK(tokenizer.decode(Ids{'a', 300, 303}) == "a<r>");
+    CHECK(tokenizer.decode(Ids{'a', 300, 303}, false) == "a<x><r>");
+    CHECK(tokenizer.vocab_size() == 305);
+    CHECK_THROWS_WITH_AS(tokenizer.decode(Ids{305}), "token id 305 is outside the tokenizer's vocabulary of 305",
+                         ggq::Error);
+
+    json normalized = spm_tokenizer();
+    normalized["added_tokens"].push_back({{"id", 400}, {"content", "zz"}, {"normalized", true}});
+    const auto tokens = make(normalized).encode_with_offsets("zz ab", {.add_special = false});
+    CHECK(tokens.front() == Token{400, 0, 2});
+    CHECK(tokens.back().end == 5);
+}
+
+TEST_CASE("tokenizer: normalizer Strip and a regular expression to replace") {
+    json file = byte_level_tokenizer();
+    file["normalizer"] = {{"type", "Sequence"},
+                          {"normalizers",
+                           {{{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
+                            {{"type", "Replace"}, {"pattern", {{"Regex", "[0-9]+"}}}, {"content", "#"}}}}};
+    const auto tokens = make(file).encode_with_offsets("\u3000 a123b ");
+    CHECK(tokens == std::vector<Token>{{'a', 4, 5}, {'#', 5, 8}, {'b', 8, 9}});
+}
+
+TEST_CASE("tokenizer: streaming never gives broken UTF-8") {
+    const Tokenizer bytes = make(byte_level_tokenizer());
+    StreamDecoder stream(bytes);
+    CHECK(stream.push(0xE6) == "");
+    CHECK(stream.push(0xBC) == "");
+    CHECK(stream.push(0xA2) == "漢");
+    CHECK(stream.push(0xF0) == "");
+    CHECK(stream.push('a') == "\uFFFDa");
+    CHECK(stream.push(0xFF) == "\uFFFD");
+    CHECK(stream.push(0xC3) == "");
+    CHECK(stream.flush() == "\uFFFD");
+    CHECK(stream.flush() == "");
+
+    const Tokenizer spm = make(spm_tokenizer());
+    const Ids ids = spm.encode("é漢ab");
+    CHECK(streamed(spm, ids, true) == "é漢ab");
+    CHECK(spm.decode(Ids{*spm.id_of("<0xE6>"), *spm.id_of("a")}) == "\uFFFDa");
+    StreamDecoder continued(spm, true, true);
+    CHECK(continued.push(*spm.id_of("▁ab")) == " ab");
+    StreamDecoder fresh(spm);
+    CHECK(fresh.push(1) == "");
+    CHECK(fresh.push(*spm.id_of("▁ab")) == "ab");
+    CHECK(fresh.push(*spm.id_of("▁ab")) == " ab");
+}
+
+TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
+    const Tokenizer bare = make(spm_tokenizer());
+    CHECK_FALSE(bare.bos_id());
+    CHECK_FALSE(bare.eos_id());
+    const json names = {{"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"pad_token", "<unk>"}};
+    const Tokenizer named = make(spm_tokenizer(), names);
+    CHECK(named.bos_id() == 1);
+    CHECK(named.eos_id() == 2);
+    CHECK(named.pad_id() == 0);
+    CHECK(named.encode("").size() == 1);
+
+    const auto encoded = [&](const json& flags) {
+        json config = names;
+        config.update(flags);
+        return make(spm_tokenizer(), config).encode("");
+    };
+    CHECK(encoded({{"add_bos_token", false}}).empty());
+    CHECK(encoded({{"add_bos_token", true}}) == Ids{1});
+    CHECK(encoded({{"add_eos_token", true}}) == Ids{1, 2});
+    json no_template = spm_tokenizer();
+    no_template["post_processor"] = nullptr;
+    json config = names;
+    config["tokenizer_class"] = "LlamaTokenizerFast";
+    CHECK(make(no_template, config).encode("") == Ids{1});
+    CHECK_THROWS_WITH_AS(make(spm_tokenizer(), {{"eos_token", "<end>"}}),
+                         doctest::Contains("eos_token '<end>' is not in tokenizer.json"), ggq::Error);
+
+    const ggq::test::TempDir folder;
+    write(folder / "tokenizer.json", spm_tokenizer().dump());
+    write(folder / "config.json", R"({"bos_token_id": 1, "eos_token_id": [2, 5]})");
+    CHECK(Tokenizer::load(folder.path()).eos_id() == 2);
+}
+
+TEST_CASE("tokenizer: files that cannot be used are refused in one sentence") {
+    const ggq::test::TempDir folder;
+    const auto loading = [&] { return Tokenizer::load(folder.path()); };
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("no such file; a model folder needs its tokenizer"), ggq::Error);
+    write(folder / "tokenizer.model", "x");
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("has tokenizer.model but no tokenizer.json; convert it"),
+                         ggq::Error);
+    write(folder / "tokenizer.json", "{\"model\":\n{\"vocab\" 1}}");
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("broken JSON on line 2"), ggq::Error);
+    write(folder / "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n");
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("is a Git LFS pointer"), ggq::Error);
+    write(folder / "tokenizer.json", "{\"a\": \"\xFF\"}");
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("line 1 is not valid UTF-8"), ggq::Error);
+    write(folder / "tokenizer.json", "[]");
+    CHECK_THROWS_WITH_AS(loading(), doctest::Contains("expected an object with a model"), ggq::Error);
+}
+
+TEST_CASE("tokenizer: components that are not known are refused by name") {
+    const json file = spm_tokenizer();
+    CHECK(load_error(file, "/model/type", "Unigram") == "model of type Unigram is not supported; supported are BPE");
+    CHECK(load_error(file, "/normalizer", {{"type", "NFC"}}).starts_with("normalizer of type NFC is not supported"));
+    CHECK(load_error(file, "/pre_tokenizer", {{"type", "Bert"}}).starts_with("pre_tokenizer of type Bert is not"));
+    CHECK(load_error(file, "/decoder", {{"type", "CTC"}}).starts_with("decoder of type CTC is not supported"));
+    CHECK(load_error(file, "/post_processor", {{"type", "Roberta"}}).starts_with("post_processor of type Roberta"));
+    CHECK(
+        load_error(file, "/post_processor/single", json::array()).ends_with("expected a Sequence in single, got none"));
+    CHECK(load_error(file, "/decoder/decoders/2", {{"type", "Metaspace"}}) ==
+          "decoder: only Fuse may follow ByteFallback, got Metaspace");
+    CHECK(
+        load_error(file, "/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}})
+            .starts_with("regular expression '(' is not valid at byte 1"));
+    CHECK(load_error(file, "/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Odd"}}) ==
+          "pre_tokenizer Split: behavior Odd is not known");
+    CHECK(load_error(file, "/pre_tokenizer", {{"type", "Sequence"}}).starts_with("not the form of a tokenizer.json"));
+    CHECK(load_error(file, "/model/dropout", 0.1) == "model: BPE dropout 0.1 is not supported");
+    CHECK(load_error(file, "/model/end_of_word_suffix", "</w>").ends_with("\"</w>\" is not supported"));
+    CHECK(load_error(file, "/model/merges/0", "a x") == "model: token 'x' of merge \"a x\" is not in the vocab");
+    CHECK(load_error(file, "/model/merges/0", 5).ends_with("got 5"));
+    CHECK(load_error(file, "/model/vocab/a", -4).find("has id -4, expected 0 to") != std::string::npos);
+    CHECK(load_error(file, "/model/vocab/a", 2).find("id 2 has two tokens") != std::string::npos);
+    CHECK(load_error(file, "/added_tokens/0/id", 7).find("has two ids, 1 and 7") != std::string::npos);
+}
+
+TEST_CASE("tokenizer: long words and broken text") {
+    const Tokenizer tokenizer = make(spm_tokenizer());
+    std::string text;
+    for (int i = 0; i < 50000; ++i) text += "abcd";
+    CHECK(plain(tokenizer, text).size() == 50001);
+    CHECK_THROWS_WITH_AS(tokenizer.encode("ab\xC3"), "text to tokenize: byte 2 of 3 is not valid UTF-8", ggq::Error);
+    CHECK(spelled(make(byte_level_tokenizer()), std::string(100000, ' ')).size() == 100000);
+}
