@@ -43,6 +43,9 @@ struct OpCall {
     }
 };
 
+// Bytes of the computing type of a call, which is that of its first input.
+inline int64_t real_bytes(const OpCall& call) { return info(call.in[0].dtype).bytes; }
+
 struct OpDef {
     const char* name;
     const char* signature;

@@ -20,13 +20,15 @@ public:
     using std::logic_error::logic_error;
 };
 
-// Throws InternalError "file:line: expr (detail)".
+// Throws InternalError "file:line: expr (detail)". Callers with a literal build no string of their own: the code of one
+// would be an inline function compiled for each instruction set.
+[[noreturn]] void assertion_failed(const char* file, int line, const char* expr, const char* detail = "");
 [[noreturn]] void assertion_failed(const char* file, int line, const char* expr, const std::string& detail);
 
 }  // namespace ggq
 
-// The optional second argument is a std::string expression with the values at fault; it is only evaluated on failure.
-#define GGQ_ASSERT(cond, ...)                                                                    \
-    do {                                                                                         \
-        if (!(cond)) ::ggq::assertion_failed(__FILE__, __LINE__, #cond, std::string(__VA_ARGS__)); \
+// The optional second argument is a string expression with the values at fault; it is only evaluated on failure.
+#define GGQ_ASSERT(cond, ...)                                                                       \
+    do {                                                                                            \
+        if (!(cond)) ::ggq::assertion_failed(__FILE__, __LINE__, #cond __VA_OPT__(, ) __VA_ARGS__); \
     } while (false)

@@ -7,16 +7,16 @@
 #include <string>
 #include <string_view>
 
+#include "ggq/recompute.h"
 #include "kernels/check.h"
 #include "kernels/view.h"
+#include "models/text/dataset.h"
 
 namespace ggq {
 
 enum class TrainKind { lora, full };
-enum class OnLong { drop, cut_left, cut_right, split };
 enum class LrScheduler { constant, linear, cosine };
 enum class OptimKind { adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit };
-enum class RecomputeKind { none, full };
 
 template <typename T>
 struct OptionName {
@@ -53,10 +53,10 @@ inline constexpr OptionName<OptimKind> kOptimKinds[] = {
     {OptimKind::paged_adamw_32bit, "paged_adamw", true},
 };
 
-inline constexpr OptionName<RecomputeKind> kRecomputeKinds[] = {
-    {RecomputeKind::none, "none"},
-    {RecomputeKind::full, "full"},
-    {RecomputeKind::full, "auto", true},
+inline constexpr OptionName<Recompute> kRecomputes[] = {
+    {Recompute::none, "none"},
+    {Recompute::full, "full"},
+    {Recompute::full, "auto", true},
 };
 
 // Nothing: the base is not quantized.

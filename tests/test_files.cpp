@@ -1,31 +1,26 @@
 // Files that appear whole or not at all, mapped files, the hash.
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 #include <vector>
 
-#include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/hash.h"
 #include "ggq/io/mapped_file.h"
+#include "tests/file_checks.h"
 #include "tests/temp_dir.h"
 
 namespace fs = std::filesystem;
 using namespace ggq;
+using ggq::test::content_of;
+using ggq::test::error_of;
 using ggq::test::TempDir;
 
 namespace {
-
-std::string content_of(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-}
 
 size_t n_entries(const fs::path& folder) {
     return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
@@ -48,15 +43,6 @@ private:
     rlimit old_{};
     void (*old_handler_)(int);
 };
-
-std::string error_of(const auto& action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return error.what();
-    }
-    return "no error";
-}
 
 }  // namespace
 

@@ -10,12 +10,17 @@
 #include "models/text/json_file.h"
 #include "models/text/tokenizer.h"
 #include "tests/fixtures.h"
+#include "tests/small_tokenizers.h"
 #include "tests/temp_dir.h"
 
 using ggq::EncodeOptions;
 using ggq::StreamDecoder;
 using ggq::Token;
 using ggq::Tokenizer;
+using ggq::test::byte_level_tokenizer;
+using ggq::test::make_tokenizer;
+using ggq::test::spm_tokenizer;
+using ggq::test::write_file;
 using nlohmann::json;
 
 namespace fs = std::filesystem;
@@ -23,68 +28,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using Ids = std::vector<int32_t>;
-
-// Characters, a few words and the special tokens <s>, </s>; "▁" and bytes as Llama 2 has them.
-json spm_tokenizer() {
-    json vocab = {{"<unk>", 0}, {"<s>", 1}, {"</s>", 2}};
-    int id = 3;
-    for (int byte = 0; byte < 256; ++byte) vocab[fmt::format("<0x{:02X}>", byte)] = id++;
-    for (const char* token : {"▁", "a", "b", "c", "d", "ab", "cd", "abcd", "▁ab", "é"}) vocab[token] = id++;
-    const json special = json::array({{{"id", 1}, {"content", "<s>"}, {"special", true}, {"normalized", false}},
-                                      {{"id", 2}, {"content", "</s>"}, {"special", true}, {"normalized", false}}});
-    const json merges = {"a b", "c d", "ab cd", "▁ ab"};
-    return {{"model",
-             {{"type", "BPE"},
-              {"vocab", vocab},
-              {"merges", merges},
-              {"unk_token", "<unk>"},
-              {"byte_fallback", true},
-              {"fuse_unk", true}}},
-            {"added_tokens", special},
-            {"normalizer",
-             {{"type", "Sequence"},
-              {"normalizers",
-               {{{"type", "Prepend"}, {"prepend", "▁"}},
-                {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}}}}}},
-            {"post_processor",
-             {{"type", "TemplateProcessing"},
-              {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
-              {"special_tokens", {{"<s>", {{"ids", {1}}}}}}}},
-            {"decoder",
-             {{"type", "Sequence"},
-              {"decoders",
-               {{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}},
-                {{"type", "ByteFallback"}},
-                {{"type", "Fuse"}},
-                {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}};
-}
-
-// The 256 letters of the byte-level alphabet (id = byte) and a few merges; no normalizer.
-json byte_level_tokenizer() {
-    json vocab = json::object();
-    int next = 0x100;
-    for (int byte = 0; byte < 256; ++byte) {
-        const bool printable = (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
-        std::string letter;
-        ggq::append_utf8(letter, static_cast<char32_t>(printable ? byte : next++));
-        vocab[letter] = byte;
-    }
-    for (const char* token : {"he", "Ġhe", "ll", "hell", "hello"}) vocab[token] = vocab.size();
-    const std::vector<std::pair<const char*, const char*>> merges = {{"h", "e"}, {"Ġ", "he"}, {"l", "l"}, {"he", "ll"}};
-    return {{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", merges}}},
-            {"added_tokens", json::array()},
-            {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-            {"decoder", {{"type", "ByteLevel"}}}};
-}
-
-void write(const fs::path& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
-
-Tokenizer make(const json& tokenizer, const json& config = nullptr) {
-    const ggq::test::TempDir folder;
-    write(folder / "tokenizer.json", tokenizer.dump());
-    if (!config.is_null()) write(folder / "tokenizer_config.json", config.dump());
-    return Tokenizer::load(folder.path());
-}
 
 Ids plain(const Tokenizer& tokenizer, const std::string& text) {
     return tokenizer.encode(text, {.add_special = false});
@@ -113,7 +56,7 @@ std::string streamed(const Tokenizer& tokenizer, const Ids& ids, bool skip_speci
 std::string load_error(json tokenizer, const std::string& pointer, const json& value) {
     tokenizer[json::json_pointer(pointer)] = value;
     try {
-        make(tokenizer);
+        make_tokenizer(tokenizer);
     } catch (const ggq::Error& error) {
         const std::string text = error.what();
         CHECK(text.find("tokenizer.json: ") != std::string::npos);
@@ -181,7 +124,7 @@ TEST_CASE("tokenizer: prompts and greedy texts of real models") {
 }
 
 TEST_CASE("tokenizer: SentencePiece style with byte fallback") {
-    const Tokenizer tokenizer = make(spm_tokenizer());
+    const Tokenizer tokenizer = make_tokenizer(spm_tokenizer());
     CHECK(spelled(tokenizer, "abcd") == Spelled{"▁", "abcd"});
     CHECK(spelled(tokenizer, "ab ab") == Spelled{"▁ab", "▁ab"});
     CHECK(spelled(tokenizer, "é漢") == Spelled{"▁", "é", "<0xE6>", "<0xBC>", "<0xA2>"});
@@ -191,30 +134,30 @@ TEST_CASE("tokenizer: SentencePiece style with byte fallback") {
     SUBCASE("without bytes unknown characters are one <unk>") {
         json file = spm_tokenizer();
         file["model"]["byte_fallback"] = false;
-        CHECK(spelled(make(file), "漢漢a漢") == Spelled{"▁", "<unk>", "a", "<unk>"});
+        CHECK(spelled(make_tokenizer(file), "漢漢a漢") == Spelled{"▁", "<unk>", "a", "<unk>"});
         file["model"]["fuse_unk"] = false;
-        CHECK(spelled(make(file), "漢漢") == Spelled{"▁", "<unk>", "<unk>"});
+        CHECK(spelled(make_tokenizer(file), "漢漢") == Spelled{"▁", "<unk>", "<unk>"});
         file["model"].erase("unk_token");
-        CHECK_THROWS_WITH_AS(plain(make(file), "漢"), "the tokenizer has no token for '漢' and no unk_token",
+        CHECK_THROWS_WITH_AS(plain(make_tokenizer(file), "漢"), "the tokenizer has no token for '漢' and no unk_token",
                              ggq::Error);
     }
     SUBCASE("Metaspace is the same, done by the pre-tokenizer") {
         json file = spm_tokenizer();
         file["normalizer"] = nullptr;
         file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}};
-        CHECK(spelled(make(file), "ab ab<s>ab") == Spelled{"▁ab", "▁ab", "<s>", "ab"});
+        CHECK(spelled(make_tokenizer(file), "ab ab<s>ab") == Spelled{"▁ab", "▁ab", "<s>", "ab"});
         file["pre_tokenizer"]["prepend_scheme"] = "always";
-        CHECK(spelled(make(file), " ab<s>ab") == Spelled{"▁ab", "<s>", "▁ab"});
+        CHECK(spelled(make_tokenizer(file), " ab<s>ab") == Spelled{"▁ab", "<s>", "▁ab"});
         file["pre_tokenizer"]["prepend_scheme"] = "never";
-        CHECK(spelled(make(file), "ab ab") == Spelled{"ab", "▁ab"});
+        CHECK(spelled(make_tokenizer(file), "ab ab") == Spelled{"ab", "▁ab"});
         file["decoder"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}};
-        const Tokenizer metaspace = make(file);
+        const Tokenizer metaspace = make_tokenizer(file);
         CHECK(metaspace.decode(Ids{*metaspace.id_of("▁ab"), *metaspace.id_of("▁ab")}) == "ab ab");
     }
 }
 
 TEST_CASE("tokenizer: offsets are bytes of the original text") {
-    const Tokenizer spm = make(spm_tokenizer());
+    const Tokenizer spm = make_tokenizer(spm_tokenizer());
     const auto tokens = spm.encode_with_offsets("é ab漢");
     const auto id = [&](const char* token) { return *spm.id_of(token); };
     CHECK(tokens == std::vector<Token>{{1, 0, 0},
@@ -224,20 +167,20 @@ TEST_CASE("tokenizer: offsets are bytes of the original text") {
                                        {id("<0xE6>"), 5, 6},
                                        {id("<0xBC>"), 6, 7},
                                        {id("<0xA2>"), 7, 8}});
-    const Tokenizer bytes = make(byte_level_tokenizer());
+    const Tokenizer bytes = make_tokenizer(byte_level_tokenizer());
     CHECK(bytes.encode_with_offsets("he he") == std::vector<Token>{{256, 0, 2}, {257, 2, 5}});
 }
 
 TEST_CASE("tokenizer: byte level with its expression, ignore_merges and both spellings of merges") {
     json file = byte_level_tokenizer();
-    CHECK(spelled(make(file), "he he hello 12") == Spelled{"he", "Ġhe", "Ġhe", "ll", "o", "Ġ", "1", "2"});
-    CHECK(spelled(make(file), "hello") == Spelled{"hell", "o"});
+    CHECK(spelled(make_tokenizer(file), "he he hello 12") == Spelled{"he", "Ġhe", "Ġhe", "ll", "o", "Ġ", "1", "2"});
+    CHECK(spelled(make_tokenizer(file), "hello") == Spelled{"hell", "o"});
     file["model"]["ignore_merges"] = true;
-    CHECK(spelled(make(file), "hello") == Spelled{"hello"});
+    CHECK(spelled(make_tokenizer(file), "hello") == Spelled{"hello"});
     file["model"]["merges"] = {"h e", "Ġ he", "l l", "he ll"};
-    CHECK(spelled(make(file), "hellhe") == Spelled{"hell", "he"});
+    CHECK(spelled(make_tokenizer(file), "hellhe") == Spelled{"hell", "he"});
     file["pre_tokenizer"]["add_prefix_space"] = true;
-    CHECK(spelled(make(file), "he") == Spelled{"Ġhe"});
+    CHECK(spelled(make_tokenizer(file), "he") == Spelled{"Ġhe"});
 }
 
 TEST_CASE("tokenizer: pre-tokenizers") {
@@ -280,7 +223,7 @@ TEST_CASE("tokenizer: added tokens") {
     add(302, "<l>", {{"lstrip", true}, {"normalized", false}});
     add(303, "<r>", {{"rstrip", true}, {"normalized", false}});
     add(304, "cat", {{"single_word", true}, {"normalized", false}});
-    const Tokenizer tokenizer = make(file);
+    const Tokenizer tokenizer = make_tokenizer(file);
     CHECK(plain(tokenizer, "a<x>b") == Ids{'a', 300, 'b'});
     CHECK(plain(tokenizer, "<x>yz") == Ids{301, 'z'});
     CHECK(plain(tokenizer, "a \n<l> b") == Ids{'a', 302, ' ', 'b'});
@@ -298,7 +241,7 @@ TEST_CASE("tokenizer: added tokens") {
 
     json normalized = spm_tokenizer();
     normalized["added_tokens"].push_back({{"id", 400}, {"content", "zz"}, {"normalized", true}});
-    const auto tokens = make(normalized).encode_with_offsets("zz ab", {.add_special = false});
+    const auto tokens = make_tokenizer(normalized).encode_with_offsets("zz ab", {.add_special = false});
     CHECK(tokens.front() == Token{400, 0, 2});
     CHECK(tokens.back().end == 5);
 }
@@ -309,12 +252,12 @@ TEST_CASE("tokenizer: normalizer Strip and a regular expression to replace") {
                           {"normalizers",
                            {{{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}},
                             {{"type", "Replace"}, {"pattern", {{"Regex", "[0-9]+"}}}, {"content", "#"}}}}};
-    const auto tokens = make(file).encode_with_offsets("\u3000 a123b ");
+    const auto tokens = make_tokenizer(file).encode_with_offsets("\u3000 a123b ");
     CHECK(tokens == std::vector<Token>{{'a', 4, 5}, {'#', 5, 8}, {'b', 8, 9}});
 }
 
 TEST_CASE("tokenizer: streaming never gives broken UTF-8") {
-    const Tokenizer bytes = make(byte_level_tokenizer());
+    const Tokenizer bytes = make_tokenizer(byte_level_tokenizer());
     StreamDecoder stream(bytes);
     CHECK(stream.push(0xE6) == "");
     CHECK(stream.push(0xBC) == "");
@@ -326,7 +269,7 @@ TEST_CASE("tokenizer: streaming never gives broken UTF-8") {
     CHECK(stream.flush() == "\uFFFD");
     CHECK(stream.flush() == "");
 
-    const Tokenizer spm = make(spm_tokenizer());
+    const Tokenizer spm = make_tokenizer(spm_tokenizer());
     const Ids ids = spm.encode("é漢ab");
     CHECK(streamed(spm, ids, true) == "é漢ab");
     CHECK(spm.decode(Ids{*spm.id_of("<0xE6>"), *spm.id_of("a")}) == "\uFFFDa");
@@ -339,11 +282,11 @@ TEST_CASE("tokenizer: streaming never gives broken UTF-8") {
 }
 
 TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
-    const Tokenizer bare = make(spm_tokenizer());
+    const Tokenizer bare = make_tokenizer(spm_tokenizer());
     CHECK_FALSE(bare.bos_id());
     CHECK_FALSE(bare.eos_id());
     const json names = {{"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"pad_token", "<unk>"}};
-    const Tokenizer named = make(spm_tokenizer(), names);
+    const Tokenizer named = make_tokenizer(spm_tokenizer(), names);
     CHECK(named.bos_id() == 1);
     CHECK(named.eos_id() == 2);
     CHECK(named.pad_id() == 0);
@@ -352,7 +295,7 @@ TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
     const auto encoded = [&](const json& flags) {
         json config = names;
         config.update(flags);
-        return make(spm_tokenizer(), config).encode("");
+        return make_tokenizer(spm_tokenizer(), config).encode("");
     };
     CHECK(encoded({{"add_bos_token", false}}).empty());
     CHECK(encoded({{"add_bos_token", true}}) == Ids{1});
@@ -361,13 +304,13 @@ TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
     no_template["post_processor"] = nullptr;
     json config = names;
     config["tokenizer_class"] = "LlamaTokenizerFast";
-    CHECK(make(no_template, config).encode("") == Ids{1});
-    CHECK_THROWS_WITH_AS(make(spm_tokenizer(), {{"eos_token", "<end>"}}),
+    CHECK(make_tokenizer(no_template, config).encode("") == Ids{1});
+    CHECK_THROWS_WITH_AS(make_tokenizer(spm_tokenizer(), {{"eos_token", "<end>"}}),
                          doctest::Contains("eos_token '<end>' is not in tokenizer.json"), ggq::Error);
 
     const ggq::test::TempDir folder;
-    write(folder / "tokenizer.json", spm_tokenizer().dump());
-    write(folder / "config.json", R"({"bos_token_id": 1, "eos_token_id": [2, 5]})");
+    write_file(folder / "tokenizer.json", spm_tokenizer().dump());
+    write_file(folder / "config.json", R"({"bos_token_id": 1, "eos_token_id": [2, 5]})");
     CHECK(Tokenizer::load(folder.path()).eos_id() == 2);
 }
 
@@ -375,16 +318,16 @@ TEST_CASE("tokenizer: files that cannot be used are refused in one sentence") {
     const ggq::test::TempDir folder;
     const auto loading = [&] { return Tokenizer::load(folder.path()); };
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("no such file; a model folder needs its tokenizer"), ggq::Error);
-    write(folder / "tokenizer.model", "x");
+    write_file(folder / "tokenizer.model", "x");
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("has tokenizer.model but no tokenizer.json; convert it"),
                          ggq::Error);
-    write(folder / "tokenizer.json", "{\"model\":\n{\"vocab\" 1}}");
+    write_file(folder / "tokenizer.json", "{\"model\":\n{\"vocab\" 1}}");
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("broken JSON on line 2"), ggq::Error);
-    write(folder / "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n");
+    write_file(folder / "tokenizer.json", "version https://git-lfs.github.com/spec/v1\n");
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("is a Git LFS pointer"), ggq::Error);
-    write(folder / "tokenizer.json", "{\"a\": \"\xFF\"}");
+    write_file(folder / "tokenizer.json", "{\"a\": \"\xFF\"}");
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("line 1 is not valid UTF-8"), ggq::Error);
-    write(folder / "tokenizer.json", "[]");
+    write_file(folder / "tokenizer.json", "[]");
     CHECK_THROWS_WITH_AS(loading(), doctest::Contains("expected an object with a model"), ggq::Error);
 }
 
@@ -415,10 +358,10 @@ TEST_CASE("tokenizer: components that are not known are refused by name") {
 }
 
 TEST_CASE("tokenizer: long words and broken text") {
-    const Tokenizer tokenizer = make(spm_tokenizer());
+    const Tokenizer tokenizer = make_tokenizer(spm_tokenizer());
     std::string text;
     for (int i = 0; i < 50000; ++i) text += "abcd";
     CHECK(plain(tokenizer, text).size() == 50001);
     CHECK_THROWS_WITH_AS(tokenizer.encode("ab\xC3"), "text to tokenize: byte 2 of 3 is not valid UTF-8", ggq::Error);
-    CHECK(spelled(make(byte_level_tokenizer()), std::string(100000, ' ')).size() == 100000);
+    CHECK(spelled(make_tokenizer(byte_level_tokenizer()), std::string(100000, ' ')).size() == 100000);
 }

@@ -86,7 +86,7 @@ void set_number_of_values(CLI::Option& option, Flag::Takes takes) {
     option.multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     if (takes == Flag::Takes::one_value) option.expected(1);
     if (takes == Flag::Takes::perhaps_a_value) option.expected(0, 1);
-    if (takes == Flag::Takes::values) option.expected(1, CLI::detail::expected_max_vector_size);
+    if (takes == Flag::Takes::values) option.expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
 }
 
 Words config_values(const nlohmann::json& value, const std::string& where) {

@@ -29,17 +29,17 @@ using Words = std::vector<std::string>;
 struct Flag {
     enum class Takes { one_value, perhaps_a_value, values };
 
-    Words names;           // "--lr", "-s", "--learning-rate": the first is the flag's own
-    std::string value;     // "PATH", "N", "nf4|fp4"; empty for a switch
-    std::string meaning;   // empty: not shown in the help
-    std::string fallback;  // the default as the help shows it
-    std::string group;
+    Words names{};           // "--lr", "-s", "--learning-rate": the first is the flag's own
+    std::string value{};     // "PATH", "N", "nf4|fp4"; empty for a switch
+    std::string meaning{};   // empty: not shown in the help
+    std::string fallback{};  // the default as the help shows it
+    std::string group{};
     Takes takes = Takes::one_value;
-    std::function<void(const Words& values)> set;
+    std::function<void(const Words& values)> set{};
 
     // Another program's flag that is a value of ours: these values go to the flag `stands_for`.
-    std::string stands_for;
-    std::function<Words(const Words& values)> translate;
+    std::string stands_for{};
+    std::function<Words(const Words& values)> translate{};
 
     bool* given = nullptr;  // set to true when the flag is given
 };

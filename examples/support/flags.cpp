@@ -1,7 +1,7 @@
 #include "examples/support/flags.h"
 
-#include <algorithm>
 #include <charconv>
+#include <optional>
 #include <string_view>
 
 namespace ggq {
@@ -17,10 +17,11 @@ void switch_for(FlagTable& table, const std::string& name, const std::string& fl
                      [=](const Words& values) { return read_switch(name, values) ? if_true : if_false; });
 }
 
-void quantization_flags(FlagTable& t, BaseOptions& o) {
+void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallback) {
     t.group("quantization and numbers");
-    t.choice("--quant", kQuantNames, o.quant, "format of the base's linear weights", {"--bnb_4bit_quant_type"}).given =
-        &o.quant_given;
+    Flag& quant = t.choice("--quant", kQuantNames, o.quant, "format of the base's linears", {"--bnb_4bit_quant_type"});
+    quant.given = &o.quant_given;
+    quant.fallback = fallback;
     t.add("--quant-block", "64|128|256", o.quant_spec.block, "weights that share a scale").given = &o.quant_given;
     t.add("--double-quant", o.quant_spec.double_quant, "quantize the scales too",
           {"--bnb_4bit_use_double_quant", "--use_bnb_nested_quant"})
@@ -51,7 +52,7 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
     t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
     t.add("--limit", "N", o.limit, "take the first N samples, before the split").fallback = "all";
     t.add("--template", "NAME", o.template_name, "template of the prompts, as alpaca").fallback = "by the data's form";
-    t.add("--text-field", "NAME", o.text_field, "key of plain text", {"--dataset_text_field"});
+    t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
     t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
     t.add("--packing", o.packing, "fill a row with several samples, which do not see each other");
@@ -67,7 +68,7 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
     t.require("--output", {"--plan"});
 }
 
-// Both name layers by number, but of ours a single number counts from the end.
+// Of transformers' flag a single number is a layer; of ours it counts the last layers.
 Words layer_numbers(const Words& values) {
     const bool single = values.size() == 1 && values[0].find_first_not_of("0123456789") == std::string::npos;
     return single ? Words{values[0] + "-" + values[0]} : values;
@@ -79,9 +80,9 @@ void adapter_flags(FlagTable& t, TrainOptions& o) {
     t.add("--from-scratch", o.from_scratch,
           "random weights: the model folder needs only config.json and tokenizer.json");
     t.add("--lora-r", "N", o.lora.r, "rank of the adapter", {"--lora_rank"});
-    t.add("--lora-alpha", "X", o.lora.alpha, "the adapter counts alpha / r times");
+    t.add("--lora-alpha", "X", o.lora.alpha, "scale of the adapter: alpha / r");
     t.add("--lora-dropout", "P", o.lora.dropout, "share of the adapter's inputs set to zero");
-    t.add("--rslora", o.lora.rslora, "alpha / sqrt(r) instead of alpha / r", {"--use_rslora"});
+    t.add("--rslora", o.lora.rslora, "scale of the adapter: alpha / sqrt(r)", {"--use_rslora"});
     t.choice("--adapter-dtype", kAdapterDTypes, o.lora.adapter_dtype, "type of the adapter's weights");
     t.list("--lora-targets", "LIST|REGEX|all-linear", o.lora.targets, "linears with an adapter",
            {"--lora_target_modules", "--lora-modules"});
@@ -114,7 +115,7 @@ void optimizer_flags(FlagTable& t, TrainOptions& o) {
     t.add("--adam-eps", "X", o.adam_eps, "keeps the division finite", {"--adam_epsilon"});
     t.add("--max-grad-norm", "X", o.max_grad_norm, "clip the gradient to this norm; 0: do not");
     t.add("--min-8bit-size", "N", o.min_8bit_size, "8-bit optimizer: smaller tensors keep 32 bits");
-    t.choice("--recompute", kRecomputeKinds, o.recompute, "activations computed again in the backward, to save memory");
+    t.choice("--recompute", kRecomputes, o.recompute, "activations computed again in the backward, to save memory");
     for (const char* name : {"--grad-checkpoint", "--gradient_checkpointing"})
         switch_for(t, name, "--recompute", {"full"}, {"none"});
 }
@@ -142,28 +143,26 @@ void report_flags(FlagTable& t, TrainOptions& o) {
     t.add("--quiet", o.quiet, "no progress, only warnings and errors");
 }
 
+std::optional<double> number_in(std::string_view text) {
+    double number = 0;
+    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
+    return number;
+}
+
 // "PATH" or "PATH:SCALE"
 AdapterChoice read_adapter(const std::string& text) {
     const size_t colon = text.rfind(':');
-    if (colon == std::string::npos || colon + 1 == text.size()) return {text};
-    AdapterChoice adapter{text.substr(0, colon)};
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, adapter.scale);
-    return error == std::errc() && stop == end ? adapter : AdapterChoice{text};
-}
-
-bool is_number(const std::string& text) {
-    double number = 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
-    return error == std::errc() && stop == end;
+    const std::optional<double> scale =
+        colon == std::string::npos ? std::nullopt : number_in(std::string_view(text).substr(colon + 1));
+    return scale ? AdapterChoice{text.substr(0, colon), *scale} : AdapterChoice{text};
 }
 
 // llama.cpp has "--lora-scaled PATH:SCALE" and, of old, "--lora-scaled PATH SCALE".
 Words join_scales(const Words& values) {
     Words joined;
     for (const std::string& value : values) {
-        if (!joined.empty() && is_number(value)) joined.back() += ":" + value;
+        if (!joined.empty() && number_in(value)) joined.back() += ":" + value;
         else joined.push_back(value);
     }
     return joined;
@@ -207,7 +206,7 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
 FlagTable train_flags(TrainOptions& options) {
     FlagTable table("train", "fine-tunes a Llama over a quantized base, or trains every weight");
     model_and_data_flags(table, options);
-    quantization_flags(table, options.base);
+    quantization_flags(table, options.base, "nf4");
     adapter_flags(table, options);
     batch_flags(table, options);
     optimizer_flags(table, options);
@@ -220,7 +219,7 @@ FlagTable generate_flags(GenerateOptions& options) {
     FlagTable table("generate", "lets a Llama, with or without an adapter, go on from a prompt");
     prompt_flags(table, options);
     sampling_flags(table, options);
-    quantization_flags(table, options.base);
+    quantization_flags(table, options.base, "as the adapter records, else nf4");
     machine_flags(table, options.base);
     table.add("--profile", options.profile, "print the time that each op took");
     table.add("--quiet", options.quiet, "no notes, only warnings and errors");

@@ -71,10 +71,8 @@ public:
         require(header.is_object(), "{}: the header is not a JSON object", where_);
         SafetensorsContent content;
         for (const auto& [key, value] : header.items()) {
-            if (key == kMetadataKey)
-                content.metadata = read_metadata(value);
-            else
-                content.tensors.emplace(key, read_tensor(key, value));
+            if (key == kMetadataKey) content.metadata = read_metadata(value);
+            else content.tensors.emplace(key, read_tensor(key, value));
         }
         check_cover(content.tensors);
         return content;

@@ -4,6 +4,7 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cpu/attention_workspace.h"
 
 namespace ggq {
 
@@ -28,6 +29,11 @@ const OpDef attention_op = {
     .name = "attention",
     .signature = "q~:real[T,H,D] k~:float[S,G,D] v~:float[S,G,D] spans:i32[T,2] -> y[T,H,D] lse:stat[H,T]",
     .gradient = attention_gradient,
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            const Shape &q = c.in[0].shape, &k = c.in[1].shape;
+            return cpu::attention_workspace(q[0], q[1], q[2], k[0], k[1], n_threads, real_bytes(c));
+        },
     .flops = attention_flops,
     .cpu = cpu::attention,
 };
@@ -36,6 +42,11 @@ const OpDef attention_backward_op = {
     .name = "attention_backward",
     .signature = "dy:real[T,H,D] q~:real[T,H,D] k~:real[S,G,D] v~:real[S,G,D] y:real[T,H,D] lse:stat[H,T] "
                  "spans:i32[T,2] -> dq[T,H,D] dk[S,G,D] dv[S,G,D]",
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            const Shape& q = c.in[1].shape;
+            return cpu::attention_backward_workspace(q[0], q[1], q[2], n_threads, real_bytes(c));
+        },
     .flops = [](const OpCall& c) { return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where}); },
     .cpu = cpu::attention_backward,
 };

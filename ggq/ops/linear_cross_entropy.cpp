@@ -4,6 +4,7 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq {
 
@@ -29,6 +30,12 @@ const OpDef linear_cross_entropy_op = {
     .name = "linear_cross_entropy",
     .signature = "x:real[T,C] w:float[V,C] labels:i32[T] -> loss:stat[1] dx?[T,C] dw?:stat[V,C]",
     .gradient = linear_cross_entropy_gradient,
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape;
+            return cpu::linear_cross_entropy_workspace(x[0], x[1], w[0], c.param<LinearCrossEntropyParams>(), n_threads,
+                                                       real_bytes(c));
+        },
     .flops = linear_cross_entropy_flops,
     .cpu = cpu::linear_cross_entropy,
 };

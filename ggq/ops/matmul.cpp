@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq {
 
@@ -22,6 +23,10 @@ const OpDef matmul_op = {
     .name = "matmul",
     .signature = "x~~:real[M,K] w~~:float[N,K] -> y[M,N]",
     .gradient = matmul_gradient,
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            return cpu::matmul_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
+        },
     .flops = matmul_flops,
     .cpu = cpu::matmul,
 };

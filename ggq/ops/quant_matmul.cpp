@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq {
 
@@ -21,6 +22,10 @@ const OpDef quant_matmul_op = {
     .name = "quant_matmul",
     .signature = "x:real[M,K] w:quant[N,K] -> y[M,N]",
     .gradient = quant_matmul_gradient,
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            return cpu::matmul_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
+        },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul,
 };
@@ -28,6 +33,10 @@ const OpDef quant_matmul_op = {
 const OpDef quant_matmul_backward_op = {
     .name = "quant_matmul_backward",
     .signature = "dy:real[M,N] w:quant[N,K] -> dx[M,K]",
+    .workspace =
+        [](const OpCall& c, int n_threads) {
+            return cpu::quant_matmul_backward_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
+        },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul_backward,
 };

@@ -3,6 +3,7 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq {
 
@@ -26,6 +27,11 @@ const OpDef quantize_op = {
     .name = "quantize",
     .signature = "x:float[...] -> q[...]",
     .infer = quantize_types,
+    .workspace =
+        [](const OpCall& c, int) {
+            const auto& p = c.param<QuantizeParams>();
+            return cpu::quantize_workspace(p.to, c.in[0].shape.n_elems(), p.spec.block, p.spec.double_quant);
+        },
     .cpu = cpu::quantize,
 };
 

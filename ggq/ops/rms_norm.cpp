@@ -26,7 +26,6 @@ const OpDef rms_norm_op = {
 const OpDef rms_norm_backward_op = {
     .name = "rms_norm_backward",
     .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] -> dx[T,C] dw?:stat[C]",
-    .workspace = [](const OpCall& call, int) { return rms_norm_backward_workspace(call.in[0].shape); },
     .cpu = cpu::rms_norm_backward,
 };
 

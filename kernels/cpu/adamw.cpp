@@ -63,30 +63,30 @@ void update(const CpuContext& ctx, const KernelArgs& args) {
 // A map of 256 ascending values with the midpoints between them: code c means midpoint[c - 1] < x <= midpoint[c].
 struct CodeMap {
     const float* value;
-    float midpoint[256];
+    float midpoint[255];
 
     explicit CodeMap(const std::array<float, 256>& map) : value(map.data()) {
         for (int c = 0; c < 255; ++c) midpoint[c] = (value[c] + value[c + 1]) * 0.5f;
-        midpoint[255] = __builtin_inff();
     }
 };
 
-GGQ_INLINE int nearest(const float* midpoint, float x) {
-    int code = 0;
-    for (int half = 128; half > 0; half /= 2) code += x > midpoint[code + half - 1] ? half : 0;
-    return code;
-}
-
-// Writes n <= kBlock values as codes and their absmax.
+// Writes n <= kBlock values as the codes nearest to x / absmax, and their absmax. The binary searches of a block go
+// level by level, so that each level is one vector loop.
 void encode(uint8_t* codes, float* absmax, const float* x, int64_t n, const CodeMap& map) {
-    float magnitude[kBlock] = {};
+    float scaled[kBlock] = {};
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) magnitude[i] = __builtin_fabsf(x[i]);
-    const float top = max_of(magnitude, n);
+    for (int64_t i = 0; i < n; ++i) scaled[i] = __builtin_fabsf(x[i]);
+    const float top = max_of(scaled, n);
     const float divisor = top > 0 ? top : 1;
-    const float* midpoint = map.midpoint;
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(nearest(midpoint, x[i] / divisor));
+    for (int64_t i = 0; i < n; ++i) scaled[i] = x[i] / divisor;
+
+    int32_t code[kBlock] = {};
+    for (int32_t half = 128; half > 0; half /= 2)
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) code[i] += scaled[i] > map.midpoint[code[i] + half - 1] ? half : 0;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(code[i]);
     *absmax = top;
 }
 

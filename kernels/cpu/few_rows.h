@@ -103,11 +103,11 @@ void gather_x(const Product<T>& p, int64_t x_stride, T* x) {
 
 template <typename T>
 void few_rows(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
-    constexpr int64_t kTaskElems = 1 << 16;
+    constexpr int64_t kTaskWeights = 1 << 16;
     T* x = reinterpret_cast<T*>(workspace);
     const int64_t x_stride = padded(p.terms[0].k) + (p.n_terms > 1 ? padded(p.terms[1].k) : 0);
     gather_x(p, x_stride, x);
-    const int64_t cols = (kTaskElems / (p.k() + 1) + kFewCols) / kFewCols * kFewCols;
+    const int64_t cols = (kTaskWeights / (p.k() + 1) + kFewCols) / kFewCols * kFewCols;
     pool.for_range(p.n, cols, [&](int64_t begin, int64_t end) {
         for (int64_t col = begin; col < end; col += kFewCols)
             few_columns(p, x, x_stride, col, end - col < kFewCols ? end - col : kFewCols);

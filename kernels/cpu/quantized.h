@@ -24,7 +24,9 @@ struct ScaledLevels {
         std::memcpy(&high, codes + 4, 4);
         const __m512i bytes = _mm512_mask_set1_epi32(_mm512_set1_epi32(low), 0xff00, high);
         const __m512i shifts = _mm512_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24, 4, 0, 12, 8, 20, 16, 28, 24);
-        return (Vec<float>)_mm512_permutexvar_ps(_mm512_srlv_epi32(bytes, shifts), all);
+        // Masked forms with all lanes set, for the plain ones of g++ 12 warn of their own undefined operand.
+        const __m512i index = _mm512_maskz_srlv_epi32(0xffff, bytes, shifts);
+        return (Vec<float>)_mm512_maskz_permutexvar_ps(0xffff, index, all);
     }
 #elif defined(__AVX2__)
     __m256 low, high;

@@ -12,26 +12,36 @@ namespace ggq::cpu {
 // A block of packed x is at most kRowBlock + kMaxTile rows of kDepthBlock and stays in a core's L2 cache beside one
 // panel of packed w, kColBlock by kDepthBlock.
 inline constexpr int64_t kRowBlock = 768, kDepthBlock = 384, kColBlock = 128;
-inline constexpr int64_t kMaxTile = 16;    // rows of the largest register tile, rounded up
-inline constexpr int64_t kFewRows = 8;     // products of so many rows take the form of few_rows.h
-inline constexpr int64_t kFewPadding = 16;  // which pads the k of each term to this
+inline constexpr int64_t kMaxTile = 16;  // rows of the largest register tile, rounded up
 
-// y[m,n] = x[m,k] w[n,k]^T; `terms` products with a common y have the sum of their k.
-int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes);
+// Products of at most so many rows take the form of few_rows.h, which pads the k of each term to kFewPadding.
+inline constexpr int64_t kFewRows = 8, kFewPadding = 16;
 
+// y[m,n] = x[m,k] w[n,k]^T, w quantized or not; the workspace does not depend on n.
 int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
-int64_t quant_matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
+// dx[m,k] = dy[m,n] w[n,k]
 int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes);
 
 // x[m,k], w[n,k], rank r
 int64_t lora_linear_workspace(int64_t m, int64_t k, int64_t r, int n_threads, int64_t real_bytes);
-int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t k, int64_t r, int n_threads, int64_t real_bytes);
+int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t r, int n_threads, int64_t real_bytes);
+int64_t lora_gradient_bytes(int64_t m, int64_t r, int64_t real_bytes);  // dxa[m,r], which comes first
 
-// x[T,C], w[V,C]
+// Byte offsets of what linear_cross_entropy keeps: x[T,C], w[V,C], at most `chunk` labelled rows at a time.
+struct HeadBuffers {
+    int64_t rows;      // i64[T] numbers of the labelled rows
+    int64_t losses;    // f64[T]
+    int64_t gathered;  // [chunk,C] real
+    int64_t dx;        // [chunk,C] real, if there is a gradient
+    int64_t logits;    // [chunk,V] real
+    int64_t product;   // workspace of the products
+};
+HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, const LinearCrossEntropyParams& params,
+                         int64_t real_bytes);
 int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary,
                                        const LinearCrossEntropyParams& params, int n_threads, int64_t real_bytes);
 
-// A quantized tensor of that dtype with n_scales scales
-int64_t quantize_workspace(DType dtype, int64_t n_scales, bool double_quant);
+// A tensor of n_elems elements; zero without double quantization.
+int64_t quantize_workspace(DType dtype, int64_t n_elems, int block, bool double_quant);
 
 }  // namespace ggq::cpu

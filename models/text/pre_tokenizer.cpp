@@ -57,7 +57,7 @@ std::vector<TextRange> join_cuts(std::vector<Cut> cuts, Keep keep) {
     return ranges;
 }
 
-void split_words(Words& words, const Regex& pattern, Keep keep, bool invert) {
+void split_words(SplitText& words, const Regex& pattern, Keep keep, bool invert) {
     std::vector<TextRange> ranges;
     for (const TextRange& word : words.ranges) {
         for (const TextRange& part : join_cuts(cut_word(words.text.part(word), pattern, invert), keep)) {
@@ -78,8 +78,8 @@ Keep parse_keep(const std::string& behavior) {
 
 // Puts `content` before each word that does not begin with it and for which `wanted` holds.
 template <typename Wanted>
-void prefix_words(Words& words, std::string_view content, const Wanted& wanted) {
-    Words result;
+void prefix_words(SplitText& words, std::string_view content, const Wanted& wanted) {
+    SplitText result;
     for (const TextRange& word : words.ranges) {
         const size_t begin = result.text.size();
         const size_t origin = words.text.origin(word.begin);
@@ -90,8 +90,8 @@ void prefix_words(Words& words, std::string_view content, const Wanted& wanted) 
     words = std::move(result);
 }
 
-void replace_spaces(Words& words, const Regex& space, std::string_view content) {
-    Words result;
+void replace_spaces(SplitText& words, const Regex& space, std::string_view content) {
+    SplitText result;
     for (const TextRange& word : words.ranges) {
         auto matches = space.find_all(words.text.part(word));
         for (TextRange& match : matches) match = {word.begin + match.begin, word.begin + match.end};
@@ -103,21 +103,21 @@ void replace_spaces(Words& words, const Regex& space, std::string_view content) 
     words = std::move(result);
 }
 
-std::function<void(Words&)> split_step(const Regex& pattern, Keep keep, bool invert = false) {
-    return [=](Words& words) { split_words(words, pattern, keep, invert); };
+std::function<void(SplitText&)> split_step(const Regex& pattern, Keep keep, bool invert = false) {
+    return [=](SplitText& words) { split_words(words, pattern, keep, invert); };
 }
 
-std::function<void(Words&)> byte_level_step(const nlohmann::json& json) {
+std::function<void(SplitText&)> byte_level_step(const nlohmann::json& json) {
     const bool prefix = json.value("add_prefix_space", true);
     const bool use_regex = json.value("use_regex", true);
     const Regex pattern(kGpt2Words);
-    return [=](Words& words) {
+    return [=](SplitText& words) {
         if (prefix) prefix_words(words, " ", [](size_t) { return true; });
         if (use_regex) split_words(words, pattern, Keep::isolated, false);
     };
 }
 
-std::function<void(Words&)> metaspace_step(const nlohmann::json& json) {
+std::function<void(SplitText&)> metaspace_step(const nlohmann::json& json) {
     const std::string mark = json.value("replacement", "▁");
     const std::string old_scheme = json.value("add_prefix_space", true) ? "always" : "never";
     const std::string scheme = json.value("prepend_scheme", old_scheme);
@@ -125,7 +125,7 @@ std::function<void(Words&)> metaspace_step(const nlohmann::json& json) {
             "pre_tokenizer Metaspace: expected prepend_scheme always, first or never, got {}", scheme);
     const bool split = json.value("split", true);
     const Regex space(" "), mark_pattern(Regex::quote(mark));
-    return [=](Words& words) {
+    return [=](SplitText& words) {
         replace_spaces(words, space, mark);
         const bool first_only = scheme == "first";
         if (scheme != "never") {
@@ -135,7 +135,7 @@ std::function<void(Words&)> metaspace_step(const nlohmann::json& json) {
     };
 }
 
-std::function<void(Words&)> step_of(const nlohmann::json& part, const std::string& type) {
+std::function<void(SplitText&)> step_of(const nlohmann::json& part, const std::string& type) {
     if (type == "Split") {
         return split_step(component_pattern(part, "pre_tokenizer Split"), parse_keep(part.at("behavior")),
                           part.value("invert", false));
@@ -162,9 +162,9 @@ PreTokenizer::PreTokenizer(const nlohmann::json& json) {
     }
 }
 
-Words PreTokenizer::split(AlignedText text) const {
+SplitText PreTokenizer::split(AlignedText text) const {
     const TextRange whole{0, text.size()};
-    Words words{std::move(text), {whole}};
+    SplitText words{std::move(text), {whole}};
     for (const Step& step : steps_) step(words);
     return words;
 }

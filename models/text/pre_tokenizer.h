@@ -13,7 +13,7 @@
 
 namespace ggq {
 
-struct Words {
+struct SplitText {
     AlignedText text;
     std::vector<TextRange> ranges;  // in order; what lies between them is not tokenized
 };
@@ -23,11 +23,11 @@ public:
     PreTokenizer() = default;
     explicit PreTokenizer(const nlohmann::json& json);
 
-    Words split(AlignedText text) const;
+    SplitText split(AlignedText text) const;
     bool byte_level() const { return byte_level_; }
 
 private:
-    using Step = std::function<void(Words&)>;
+    using Step = std::function<void(SplitText&)>;
     std::vector<Step> steps_;
     bool byte_level_ = false;
 };

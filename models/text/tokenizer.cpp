@@ -38,7 +38,7 @@ std::vector<Token> Tokenizer::encode_with_offsets(std::string_view text, EncodeO
 }
 
 void Tokenizer::encode_words(AlignedText text, std::vector<Token>& tokens) const {
-    const Words words = pre_tokenizer_.split(std::move(text));
+    const SplitText words = pre_tokenizer_.split(std::move(text));
     const size_t first = tokens.size();
     for (const TextRange& word : words.ranges) bpe_.encode(words.text.part(word), word.begin, tokens);
     for (size_t i = first; i < tokens.size(); ++i) {

@@ -123,7 +123,7 @@ void save_loop_options(const TrainOptions& o, nlohmann::ordered_json& to) {
     to["adam_eps"] = o.adam_eps;
     to["max_grad_norm"] = o.max_grad_norm;
     to["min_8bit_size"] = o.min_8bit_size;
-    to["recompute"] = option_text(kRecomputeKinds, o.recompute);
+    to["recompute"] = option_text(kRecomputes, o.recompute);
     to["seed"] = o.seed;
 }
 

@@ -30,7 +30,7 @@ struct TrainOptions {
     double val_split = 0;
     std::optional<int64_t> limit;  // the first N samples
     std::string template_name;     // empty: by the form of the data
-    std::string text_field = "text";
+    std::string text_field;        // given, the data is plain text under this key
 
     std::string output;
     bool overwrite = false;
@@ -62,7 +62,7 @@ struct TrainOptions {
     double adam_eps = 1e-8;
     double max_grad_norm = 1;      // 0: no clipping
     int64_t min_8bit_size = 4096;  // smaller tensors keep their state in 32 bits
-    RecomputeKind recompute = RecomputeKind::full;
+    Recompute recompute = Recompute::full;
 
     int64_t log_every = 10;
     int64_t eval_every = 0;            // 0: at the end only

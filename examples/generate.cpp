@@ -1,0 +1,51 @@
+// generate: continues a prompt with a Llama, with or without a LoRA adapter.
+//
+//   build/bin/generate --model DIR --prompt TEXT [--adapter DIR]      (see --help)
+//
+// The text goes to stdout as it comes; all else goes to stderr.
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "examples/support/flags.h"
+#include "examples/support/interrupt.h"
+#include "models/generate/session.h"
+
+namespace ggq {
+
+namespace {
+
+GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
+    GenerateEvents events;
+    events.text = [](const std::string& piece) { std::cout << piece << std::flush; };
+    if (!quiet) events.note = [](const std::string& line) { std::cerr << line << '\n'; };
+    events.warning = [](const std::string& line) { std::cerr << "warning: " << line << '\n'; };
+    events.stop = [&] { return interrupt.requested(); };
+    return events;
+}
+
+int run(const Words& args) {
+    GenerateOptions options;
+    FlagTable flags = generate_flags(options);
+    if (const auto text = flags.parse(args)) {
+        std::cout << *text;
+        return 0;
+    }
+    const Interrupt interrupt;
+    Profile profile;
+    const GenerateResult r =
+        run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
+    std::cout << '\n';
+    if (!options.quiet)
+        std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)\n",
+                                 r.prompt_tokens, r.prompt_seconds, r.new_tokens, r.answer_seconds,
+                                 r.answer_seconds > 0 ? static_cast<double>(r.new_tokens) / r.answer_seconds : 0.0);
+    if (options.profile) std::cerr << profile.table();
+    return interrupt.requested() ? kInterruptedExitCode : 0;
+}
+
+}  // namespace
+
+}  // namespace ggq
+
+int main(int argc, char** argv) { return ggq::run_program(argc, argv, ggq::run); }

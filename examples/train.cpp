@@ -1,0 +1,73 @@
+// train: fine-tunes a Llama with LoRA on a quantized base, or trains every weight.
+//
+//   build/bin/train --model DIR --data FILE --output DIR      (see --help)
+#include <cstdio>
+#include <iostream>
+
+#include "examples/support/flags.h"
+#include "examples/support/interrupt.h"
+#include "examples/support/plot.h"
+#include "examples/support/progress.h"
+#include "models/train/log.h"
+#include "models/train/trainer.h"
+
+namespace ggq {
+
+namespace {
+
+void print_sample(ProgressDisplay& display, const SampleReport& s) {
+    display.note(std::string(s.after ? "after" : "before") + " training, greedy:\n  prompt:   " + s.prompt +
+                 "\n  expected: " + s.expected + "\n  answer:   " + s.answer);
+}
+
+TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt) {
+    TrainEvents events;
+    events.note = [&](const std::string& line) { display.note(line); };
+    events.warning = [&](const std::string& line) { display.note("warning: " + line); };
+    events.step = [&](const StepReport& r) {
+        display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
+                        r.seconds_left, r.peak_bytes});
+    };
+    events.evaluation = [&](const EvalReport& r) {
+        display.note("step " + std::to_string(r.step) + ": validation loss " + std::to_string(r.loss));
+    };
+    events.sample = [&](const SampleReport& s) { print_sample(display, s); };
+    events.stop = [&] { return interrupt.requested(); };
+    return events;
+}
+
+void draw_losses(const std::filesystem::path& output) {
+    const LogContent log = read_log(output / "log.jsonl");
+    draw(curves_of(log.history, output.filename().string())).save_png(output / "loss.png");
+}
+
+int run(const Words& args) {
+    TrainOptions options;
+    FlagTable flags = train_flags(options);
+    if (const auto text = flags.parse(args)) {
+        std::cout << *text;
+        return 0;
+    }
+    const Interrupt interrupt;
+    ProgressDisplay display(ProgressDisplay::style_for_stderr(options.quiet), options.log_every);
+    Profile profile;
+    const TrainResult result =
+        run_training(options, events_for(display, interrupt), options.profile ? &profile : nullptr);
+    display.finish();
+    if (options.profile) std::cout << profile.table();
+    if (options.plan || options.print_graph) return 0;
+    draw_losses(options.output);
+    if (result.interrupted) {
+        display.note("interrupted after " + std::to_string(result.steps) +
+                     " updates; the checkpoint is saved, go on with --resume");
+        return kInterruptedExitCode;
+    }
+    display.note("saved to " + options.output);
+    return 0;
+}
+
+}  // namespace
+
+}  // namespace ggq
+
+int main(int argc, char** argv) { return ggq::run_program(argc, argv, ggq::run); }

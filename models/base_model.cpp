@@ -1,0 +1,79 @@
+#include "models/base_model.h"
+
+#include <algorithm>
+
+#include "ggq/error.h"
+#include "ggq/io/hash.h"
+#include "ggq/transfer.h"
+#include "models/initial_values.h"
+
+namespace ggq {
+
+namespace {
+
+constexpr double kInitialDeviation = 0.02;  // transformers' initializer_range
+
+std::vector<float> initial_values(const WeightRow& row, uint64_t seed) {
+    const int64_t n = row.shape.n_elems();
+    if (row.role == WeightRole::norm) return std::vector<float>(static_cast<size_t>(n), 1.0f);
+    return normal_values(n, kInitialDeviation, seed, row.name);
+}
+
+}  // namespace
+
+std::map<std::string, DType> BaseModel::dtypes() const {
+    std::map<std::string, DType> types;
+    if (files)
+        for (const WeightRow& row : weight_rows(config)) types[row.name] = files->at(row.name).dtype;
+    return types;
+}
+
+std::string BaseModel::hash() const { return files ? hash_files(files->files()) : "from scratch"; }
+
+int64_t BaseModel::n_weights() const {
+    int64_t n = 0;
+    for (const WeightRow& row : weight_rows(config)) n += row.shape.n_elems();
+    return n;
+}
+
+std::vector<int32_t> BaseModel::stop_tokens() const {
+    std::vector<int32_t> ids;
+    for (int64_t id : config.eos_token_ids) ids.push_back(static_cast<int32_t>(id));
+    if (const auto eos = tokenizer.eos_id(); eos && std::ranges::find(ids, *eos) == ids.end()) ids.push_back(*eos);
+    return ids;
+}
+
+BaseModel open_base(const std::filesystem::path& folder, bool with_weights) {
+    require(std::filesystem::is_directory(folder), "{}: expected a model folder (config.json, tokenizer.json, weights)",
+            folder.string());
+    BaseModel base{folder, read_config(folder), Tokenizer::load(folder), std::nullopt};
+    require(base.tokenizer.vocab_size() <= base.config.vocab_size,
+            "{}: the tokenizer has {} tokens, more than the model's vocabulary of {}; they do not belong together",
+            folder.string(), base.tokenizer.vocab_size(), base.config.vocab_size);
+    if (with_weights) {
+        base.files.emplace(folder);
+        check_weights(base.config, *base.files);
+    }
+    return base;
+}
+
+std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
+    require(options.device == "auto" || options.device == "cpu",
+            "--device {}: this build has no CUDA backend; use --device cpu", options.device);
+    return make_cpu_backend(options.threads);
+}
+
+void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed,
+                  const std::function<void(size_t done, size_t all)>& progress) {
+    const std::vector<WeightRow> rows = weight_rows(llama.config);
+    const auto report = [&](size_t done) {
+        if (progress) progress(done, rows.size());
+    };
+    if (base.files) return load_weights(store, rows, llama.weights, *base.files, report);
+    for (size_t i = 0; i < rows.size(); ++i) {
+        write_converted(store, *llama.weights.at(rows[i].name), DType::f32, initial_values(rows[i], seed).data());
+        report(i + 1);
+    }
+}
+
+}  // namespace ggq

@@ -1,0 +1,42 @@
+// A model folder, opened and checked but not yet in memory: configuration, tokenizer, and mapped weights.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ggq/backend.h"
+#include "ggq/io/sharded_safetensors.h"
+#include "models/base_options.h"
+#include "models/config.h"
+#include "models/llama.h"
+#include "models/text/tokenizer.h"
+
+namespace ggq {
+
+struct BaseModel {
+    std::filesystem::path folder;
+    LlamaConfig config;
+    Tokenizer tokenizer;
+    std::optional<ShardedSafetensors> files;  // nothing when training from scratch
+
+    std::map<std::string, DType> dtypes() const;  // of the checkpoint's tensors
+    std::string hash() const;                     // of the weights; "from scratch" without
+    int64_t n_weights() const;
+    std::vector<int32_t> stop_tokens() const;     // EOS by config.json, generation_config.json and the tokenizer
+};
+
+// Throws Error for whatever is missing or does not fit together. Without weights config.json and tokenizer.json do.
+BaseModel open_base(const std::filesystem::path& folder, bool with_weights = true);
+
+// The device that the options name; throws Error when this build or machine has none such.
+std::unique_ptr<Backend> make_backend(const BaseOptions& options);
+
+// Fills the buffers of an allocated model: the checkpoint's weights, or random ones (normal, 0.02; norms 1) without.
+void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed,
+                  const std::function<void(size_t done, size_t all)>& progress = {});
+
+}  // namespace ggq

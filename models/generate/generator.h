@@ -1,0 +1,80 @@
+// Generator: prompt in, tokens out, over a KV cache whose size is planned with the rest.
+//
+// Two programs: a prompt goes in by chunks of kPrefill tokens (the last one filled up with tokens that nobody sees),
+// then one token at a time.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ggq/backend.h"
+#include "ggq/program.h"
+#include "models/generate/sampler.h"
+#include "models/llama.h"
+
+namespace ggq {
+
+struct GeneratorOptions {
+    int64_t context = 512;  // tokens that the cache holds: prompt and answer
+    DType kv_dtype = DType::f32;
+};
+
+enum class StopReason : uint8_t { stop_token, length, context, stopped };
+
+struct GenerationOptions {
+    SamplerOptions sampler;
+    int64_t max_new_tokens = 256;
+    std::vector<int32_t> stop_tokens;
+};
+
+struct Generation {
+    std::vector<int32_t> tokens;  // the new ones, without the stop token
+    StopReason reason = StopReason::length;
+};
+
+class Generator {
+public:
+    // Declares the cache in `store` and plans; the store is allocated by the caller afterwards.
+    Generator(Backend& backend, Store& store, const Llama& llama, const GeneratorOptions& options);
+
+    int64_t context() const { return options_.context; }
+    int64_t cache_bytes() const;
+    int64_t arena_bytes() const;
+    void bind(const Arena& arena);
+
+    // `on_token` sees each new token as it comes and returns false to end the generation. Throws Error when the prompt
+    // is empty or leaves no room in the context.
+    Generation generate(std::span<const int32_t> prompt, const GenerationOptions& options,
+                        const std::function<bool(int32_t)>& on_token = {});
+
+    // Logits [V] after `tokens`, which follow those fed since reset().
+    const std::vector<float>& feed(std::span<const int32_t> tokens);
+    void reset() { n_fed_ = 0; }
+    void set_profile(Profile* profile) { profile_ = profile; }
+
+private:
+    struct Pass {
+        int64_t length = 0;
+        Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr, *last = nullptr;
+        Tensor logits;
+        std::unique_ptr<Program> program;
+    };
+
+    void build(Pass& pass, int64_t length);
+    void run(Pass& pass, std::span<const int32_t> tokens);
+
+    Backend& backend_;
+    Store& store_;
+    const Llama& llama_;
+    GeneratorOptions options_;
+    KvCache cache_;
+    Buffer* rng_;
+    Pass prefill_, decode_;
+    int64_t n_fed_ = 0;
+    std::vector<float> logits_;
+    Profile* profile_ = nullptr;
+};
+
+}  // namespace ggq

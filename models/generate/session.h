@@ -1,0 +1,44 @@
+// A whole generation: options in, text out as it comes. The library prints nothing; text, notes and warnings come
+// through GenerateEvents.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "ggq/program.h"
+#include "models/generate/generator.h"
+#include "models/generate/options.h"
+
+namespace ggq {
+
+struct GenerateEvents {
+    std::function<void(const std::string&)> text;     // the next piece of the answer, whole characters
+    std::function<void(const std::string&)> note;     // a line to know
+    std::function<void(const std::string&)> warning;  // a line to heed
+    std::function<bool()> stop;                       // asked after each token: true ends the answer
+};
+
+struct GenerateResult {
+    int64_t prompt_tokens = 0, new_tokens = 0;
+    double prompt_seconds = 0, answer_seconds = 0;
+    StopReason reason = StopReason::length;
+};
+
+// Throws Error for whatever the options, the files or the machine make impossible.
+GenerateResult run_generation(GenerateOptions options, const GenerateEvents& events, Profile* profile = nullptr);
+
+// Holds text back for as long as it may be the beginning of a stop text.
+class StopTexts {
+public:
+    explicit StopTexts(std::vector<std::string> texts) : texts_(std::move(texts)) {}
+
+    // What can be shown after `text` has come; `stopped` becomes true when a stop text is complete.
+    std::string push(const std::string& text, bool& stopped);
+    std::string flush();  // what was held back, at the end
+
+private:
+    std::vector<std::string> texts_;
+    std::string held_;
+};
+
+}  // namespace ggq

@@ -1,0 +1,197 @@
+#include "models/llama.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ggq/error.h"
+#include "ggq/ops.h"
+
+namespace ggq {
+
+namespace {
+
+std::string lora_name(const std::string& module, char part) { return module + ".lora_" + part + ".weight"; }
+
+// Finds or declares the buffers of one model.
+class Declarer {
+public:
+    Declarer(Store& store, const WeightChoice& choice, const std::map<std::string, DType>& dtypes,
+             const std::map<std::string, Buffer*>& parameters, Llama& llama)
+        : store_(store), choice_(choice), dtypes_(dtypes), parameters_(parameters), llama_(llama) {}
+
+    void declare_weights() {
+        for (const WeightRow& row : weight_rows(llama_.config)) {
+            const auto given = dtypes_.find(row.name);
+            const DType in_checkpoint = given == dtypes_.end() ? DType::f32 : given->second;
+            const TensorType type = weight_type(row, in_checkpoint, choice_);
+            llama_.weights[row.name] = find_or_declare(row.name, Kind::constant, type);
+        }
+    }
+
+    Linear linear(const std::string& module) {
+        Linear l{module, weight(module), nullptr, nullptr, {}};
+        if (!is_adapted(module, choice_)) return l;
+        const Shape& w = l.weight->type.shape;
+        const int64_t r = lora_rank(module, *choice_.lora);
+        l.a = find_or_declare(lora_name(module, 'A'), Kind::constant, {choice_.adapter_dtype, {r, w[1]}, {}});
+        l.b = find_or_declare(lora_name(module, 'B'), Kind::constant, {choice_.adapter_dtype, {w[0], r}, {}});
+        l.lora.scaling = static_cast<float>(lora_scale(module, *choice_.lora));
+        l.lora.dropout = {static_cast<float>(choice_.lora->dropout), ++site_};
+        return l;
+    }
+
+    Buffer* weight(const std::string& module) const { return llama_.weights.at(module + ".weight"); }
+
+private:
+    Buffer* find_or_declare(const std::string& name, Kind kind, const TensorType& type) {
+        if (const auto it = parameters_.find(name); it != parameters_.end()) return it->second;
+        return &store_.declare(name, kind, type);
+    }
+
+    Store& store_;
+    const WeightChoice& choice_;
+    const std::map<std::string, DType>& dtypes_;
+    const std::map<std::string, Buffer*>& parameters_;
+    Llama& llama_;
+    uint32_t site_ = 0;
+};
+
+LlamaLayer declare_layer(Declarer& d, int64_t index) {
+    const std::string prefix = "model.layers." + std::to_string(index) + ".";
+    LlamaLayer layer;
+    layer.input_norm = d.weight(prefix + "input_layernorm");
+    layer.post_attention_norm = d.weight(prefix + "post_attention_layernorm");
+    layer.q = d.linear(prefix + "self_attn.q_proj");
+    layer.k = d.linear(prefix + "self_attn.k_proj");
+    layer.v = d.linear(prefix + "self_attn.v_proj");
+    layer.o = d.linear(prefix + "self_attn.o_proj");
+    layer.gate = d.linear(prefix + "mlp.gate_proj");
+    layer.up = d.linear(prefix + "mlp.up_proj");
+    layer.down = d.linear(prefix + "mlp.down_proj");
+    return layer;
+}
+
+}  // namespace
+
+std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const WeightChoice& choice) {
+    std::vector<TrainedTensor> tensors;
+    if (choice.train_all) {
+        for (const WeightRow& row : weight_rows(config))
+            tensors.push_back({row.name, row.shape, row.role != WeightRole::norm});
+        return tensors;
+    }
+    for (const WeightRow& row : weight_rows(config)) {
+        const std::string module = row.module();
+        if (row.role != WeightRole::linear || !is_adapted(module, choice)) continue;
+        const int64_t r = lora_rank(module, *choice.lora);
+        tensors.push_back({lora_name(module, 'A'), {r, row.shape[1]}, true});
+        tensors.push_back({lora_name(module, 'B'), {row.shape[0], r}, true});
+    }
+    return tensors;
+}
+
+std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, const WeightChoice& choice,
+                                     const std::map<std::string, DType>& dtypes,
+                                     const std::map<std::string, Buffer*>& parameters) {
+    auto llama = std::make_unique<Llama>();
+    llama->config = config;
+    Declarer d(store, choice, dtypes, parameters, *llama);
+    d.declare_weights();
+    llama->embedding = d.weight("model.embed_tokens");
+    llama->norm = d.weight("model.norm");
+    llama->head = config.tie_word_embeddings ? llama->embedding : d.weight("lm_head");
+    llama->frequencies = &store.declare("rope_frequencies", Kind::constant, {DType::f32, {config.head_dim / 2}, {}});
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) llama->layers.push_back(declare_layer(d, i));
+    for (LlamaLayer& layer : llama->layers)
+        for (Linear* l : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+            if (l->a) llama->adapted.push_back(l);
+    return llama;
+}
+
+void write_frequencies(Store& store, const Llama& llama) {
+    store.write(*llama.frequencies, rope_frequencies(llama.config).data());
+}
+
+namespace {
+
+Tensor apply(Graph& graph, const Linear& l, Tensor x, Tensor rng, bool dropout) {
+    const LayerScope scope(graph, l.module);
+    const Tensor w = graph.bind(*l.weight);
+    if (!l.a) return linear(x, w);
+    LoraParams params = l.lora;
+    if (!dropout) params.dropout.p = 0;
+    return lora_linear(x, w, graph.bind(*l.a), graph.bind(*l.b), rng, params);
+}
+
+// Forward of one model over one graph.
+struct Forward {
+    Graph& graph;
+    const Llama& llama;
+    const LlamaInputs& in;
+    const ForwardOptions& options;
+
+    Tensor linear(const Linear& l, Tensor x) const { return apply(graph, l, x, in.rng, options.dropout); }
+
+    Tensor norm(Tensor x, const Buffer& w) const {
+        return rms_norm(x, graph.bind(w), static_cast<float>(llama.config.rms_norm_eps));
+    }
+
+    Tensor heads(Tensor x, int64_t n_heads) const {
+        return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim});
+    }
+
+    Tensor attend(const LlamaLayer& layer, size_t index, Tensor x) const {
+        const LlamaConfig& c = llama.config;
+        const Tensor frequencies = graph.bind(*llama.frequencies);
+        const Tensor q = rope(heads(linear(layer.q, x), c.num_attention_heads), in.positions, frequencies);
+        Tensor k = rope(heads(linear(layer.k, x), c.num_key_value_heads), in.positions, frequencies);
+        Tensor v = heads(linear(layer.v, x), c.num_key_value_heads);
+        if (const KvCache* cache = options.cache) {
+            const Tensor at = graph.bind(*cache->at);
+            k = cache_write(graph.bind(*cache->k[index]), k, at);
+            v = cache_write(graph.bind(*cache->v[index]), v, at);
+        }
+        const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
+        const Tensor y = attention(q, k, v, in.spans, scale);
+        return linear(layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
+    }
+
+    Tensor mlp(const LlamaLayer& layer, Tensor x) const {
+        return linear(layer.down, swiglu(linear(layer.gate, x), linear(layer.up, x)));
+    }
+
+    Tensor run() const {
+        Tensor x = embedding(graph.bind(*llama.embedding), in.ids);
+        for (size_t i = 0; i < llama.layers.size(); ++i) {
+            const LlamaLayer& layer = llama.layers[i];
+            const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
+            x = add(x, attend(layer, i, norm(x, *layer.input_norm)));
+            x = add(x, mlp(layer, norm(x, *layer.post_attention_norm)));
+        }
+        const LayerScope scope(graph, "model.norm");
+        return norm(x, *llama.norm);
+    }
+};
+
+// Rows of logits that exist at a time: about 16 MiB of them, so that the vocabulary decides and nothing else.
+int chunk_rows(int64_t vocabulary) {
+    return static_cast<int>(std::clamp<int64_t>((int64_t{4} << 20) / vocabulary, 32, 512));
+}
+
+}  // namespace
+
+Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options) {
+    return Forward{graph, llama, in, options}.run();
+}
+
+Tensor llama_logits(Graph& graph, const Llama& llama, Tensor hidden) {
+    const LayerScope scope(graph, "lm_head");
+    return linear(hidden, graph.bind(*llama.head));
+}
+
+Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient) {
+    const LayerScope scope(graph, "lm_head");
+    return linear_cross_entropy(hidden, graph.bind(*llama.head), labels, gradient, chunk_rows(llama.config.vocab_size));
+}
+
+}  // namespace ggq

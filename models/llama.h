@@ -1,0 +1,92 @@
+// Llama as a graph: its weights as buffers of a store, and the functions that build forward passes over them.
+//
+// T tokens laid end to end; spans[T,2] say which keys each query sees, so documents of a packed batch never meet and a
+// KV cache is the same graph (see attention in ggq/ops.h).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ggq/buffer.h"
+#include "ggq/graph.h"
+#include "kernels/params.h"
+#include "models/config.h"
+#include "models/weights.h"
+
+namespace ggq {
+
+struct Linear {
+    std::string module;        // "model.layers.0.self_attn.q_proj"
+    Buffer* weight = nullptr;  // [out, in]
+    Buffer* a = nullptr;       // [r, in], null without an adapter
+    Buffer* b = nullptr;       // [out, r]
+    LoraParams lora;
+};
+
+struct LlamaLayer {
+    Buffer* input_norm = nullptr;
+    Buffer* post_attention_norm = nullptr;
+    Linear q, k, v, o, gate, up, down;
+};
+
+struct Llama {
+    LlamaConfig config;
+    Buffer* embedding = nullptr;  // [V, C]
+    std::vector<LlamaLayer> layers;
+    Buffer* norm = nullptr;
+    Buffer* head = nullptr;         // [V, C]; the embedding if tied
+    Buffer* frequencies = nullptr;  // [head_dim / 2]
+    std::map<std::string, Buffer*> weights;  // by name, one a weight row
+    std::vector<Linear*> adapted;            // in model order; valid as long as `layers` is not moved from
+};
+
+// Name and shape of one trained tensor.
+struct TrainedTensor {
+    std::string name;
+    Shape shape;
+    bool decays = true;  // takes weight decay: all but norms, as in transformers
+};
+
+// What is trained under a choice: every weight, or A [r, in] and B [out, r] of each adapted linear ("MODULE.lora_A.weight").
+std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const WeightChoice& choice);
+
+// Declares all weights in `store` but those that `parameters` holds already. `dtypes` gives the checkpoint's dtype of
+// each weight row; rows it lacks are f32.
+std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, const WeightChoice& choice,
+                                     const std::map<std::string, DType>& dtypes,
+                                     const std::map<std::string, Buffer*>& parameters);
+
+// Fills the frequency table, once the store is allocated.
+void write_frequencies(Store& store, const Llama& llama);
+
+// The inputs of a forward pass over a fixed number of tokens.
+struct LlamaInputs {
+    Tensor ids;        // [T] i32
+    Tensor positions;  // [T] i32
+    Tensor spans;      // [T,2] i32
+    Tensor rng;        // [2] i64 {seed, counter}, for dropout
+};
+
+// Keys and values of earlier tokens, a pair a layer, [context, key heads, head size].
+struct KvCache {
+    std::vector<Buffer*> k, v;
+    Buffer* at = nullptr;  // [1] i32: where the next tokens go
+};
+
+struct ForwardOptions {
+    bool dropout = false;            // of the adapters, as in training
+    const KvCache* cache = nullptr;  // tokens are written to it and attend to all of it that their spans name
+};
+
+// The last layer's normalized output [T, C].
+Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options);
+
+// Logits [T, V] of hidden [T, C].
+Tensor llama_logits(Graph& graph, const Llama& llama, Tensor hidden);
+
+// Sum of the losses of the labelled tokens [1]; labels[T] i32.
+Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient);
+
+}  // namespace ggq

@@ -1,0 +1,167 @@
+#include "models/text/batches.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "ggq/error.h"
+#include "models/text/shuffle.h"
+
+namespace ggq {
+
+namespace {
+
+constexpr size_t kOpenRows = 32;
+constexpr int64_t kLengthStep = 16;     // lengths without packing are multiples of this
+constexpr int64_t kEpochsLookedAt = 4;  // to learn which lengths occur without packing
+
+MicroBatch empty_micro_batch(int64_t length) {
+    MicroBatch batch;
+    batch.ids.assign(static_cast<size_t>(length), 0);
+    batch.labels.assign(static_cast<size_t>(length), kNoLabel);
+    batch.positions.assign(static_cast<size_t>(length), 0);
+    for (int32_t t = 0; t < length; ++t) batch.spans.insert(batch.spans.end(), {t, t + 1});
+    return batch;
+}
+
+void place(const Sample& sample, int64_t at, MicroBatch& batch) {
+    const size_t n = sample.ids.size(), start = static_cast<size_t>(at);
+    for (size_t i = 0; i < n; ++i) {
+        const bool has_label = i + 1 < n && sample.has_loss[i + 1] != 0;
+        batch.ids[start + i] = sample.ids[i];
+        batch.labels[start + i] = has_label ? sample.ids[i + 1] : kNoLabel;
+        batch.positions[start + i] = static_cast<int32_t>(i);
+        batch.spans[2 * (start + i)] = static_cast<int32_t>(start);
+        batch.label_tokens += has_label;
+    }
+    batch.n_samples += 1;
+    batch.n_tokens += sample.n_tokens();
+}
+
+int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+}  // namespace
+
+Batches::Batches(std::span<const Sample> samples, const BatchOptions& options) : samples_(samples), options_(options) {
+    require(options.batch_size > 0, "batch size: expected 1 or more, got {}", options.batch_size);
+    require(options.grad_accum > 0, "micro-batches of an update: expected 1 or more, got {}", options.grad_accum);
+    require(options.max_length > 0 && options.batch_size <= INT32_MAX / options.max_length,
+            "batch size {} times maximum length {}: expected 1 to {} tokens", options.batch_size, options.max_length,
+            INT32_MAX);
+    require(!samples.empty(), "batches: expected samples, got none");
+    for (const Sample& each : samples) {
+        require(each.n_tokens() <= options.max_length, "batches: a sample has {} tokens, expected at most {}",
+                each.n_tokens(), options.max_length);
+    }
+    if (options.packing) {
+        pack_rows();
+        lengths_ = {options.batch_size * options.max_length};
+    } else {
+        for (int64_t i = 0; i < std::ssize(samples); ++i) rows_.push_back({i});
+        lengths_ = find_lengths();
+    }
+}
+
+void Batches::pack_rows() {
+    struct OpenRow {
+        size_t index;
+        int64_t free;
+    };
+    std::vector<OpenRow> open;
+    std::vector<int64_t> documents(samples_.size());
+    std::iota(documents.begin(), documents.end(), 0);
+    if (options_.shuffle) documents = shuffled(std::ssize(samples_), ShuffleFor::packing, options_.seed);
+    for (const int64_t document : documents) {
+        const int64_t n_tokens = sample(document).n_tokens();
+        auto fitting = std::find_if(open.begin(), open.end(), [&](const OpenRow& one) { return one.free >= n_tokens; });
+        if (fitting == open.end()) {
+            if (open.size() == kOpenRows) open.erase(open.begin());
+            open.push_back({rows_.size(), options_.max_length});
+            rows_.emplace_back();
+            fitting = open.end() - 1;
+        }
+        rows_[fitting->index].push_back(document);
+        fitting->free -= n_tokens;
+        if (fitting->free == 0) open.erase(fitting);
+    }
+}
+
+std::vector<int64_t> Batches::find_lengths() const {
+    std::vector<int64_t> needed;
+    for (int64_t epoch = 0; epoch < (options_.shuffle ? kEpochsLookedAt : 1); ++epoch) {
+        const auto rows = order(epoch);
+        for (int64_t i = 0; i < n_micro_batches(); ++i) needed.push_back(tokens_of(rows, i));
+    }
+    std::sort(needed.begin(), needed.end());
+    std::vector<int64_t> lengths = {needed[needed.size() / 3], needed[needed.size() * 2 / 3], needed.back()};
+    if (options_.shuffle) {
+        std::vector<int64_t> sizes;
+        for (const Sample& each : samples_) sizes.push_back(each.n_tokens());
+        std::sort(sizes.rbegin(), sizes.rend());
+        const auto n = std::min(std::ssize(sizes), options_.batch_size);
+        lengths.push_back(std::accumulate(sizes.begin(), sizes.begin() + n, int64_t{0}));
+    }
+    for (int64_t& length : lengths) length = rounded_up(length, kLengthStep);
+    lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+    return lengths;
+}
+
+int64_t Batches::n_micro_batches() const {
+    return rounded_up(std::ssize(rows_), options_.batch_size) / options_.batch_size;
+}
+
+int64_t Batches::n_updates() const { return rounded_up(n_micro_batches(), options_.grad_accum) / options_.grad_accum; }
+
+std::vector<int64_t> Batches::order(int64_t epoch) const {
+    if (options_.shuffle) {
+        return shuffled(std::ssize(rows_), ShuffleFor::epoch, options_.seed, static_cast<uint64_t>(epoch));
+    }
+    std::vector<int64_t> rows(rows_.size());
+    std::iota(rows.begin(), rows.end(), 0);
+    return rows;
+}
+
+std::span<const int64_t> Batches::rows_of(std::span<const int64_t> order, int64_t index) const {
+    GGQ_ASSERT(order.size() == rows_.size() && index >= 0 && index < n_micro_batches(), fmt::format("{}", index));
+    const int64_t begin = index * options_.batch_size;
+    const int64_t end = std::min(begin + options_.batch_size, std::ssize(rows_));
+    return order.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+}
+
+int64_t Batches::tokens_of(std::span<const int64_t> order, int64_t index) const {
+    int64_t n_tokens = 0;
+    for (const int64_t each : rows_of(order, index)) {
+        for (const int64_t document : row(each)) n_tokens += sample(document).n_tokens();
+    }
+    return n_tokens;
+}
+
+MicroBatch Batches::micro_batch(std::span<const int64_t> order, int64_t index) const {
+    const int64_t length = *std::lower_bound(lengths_.begin(), lengths_.end(), tokens_of(order, index));
+    MicroBatch batch = empty_micro_batch(length);
+    int64_t at = 0, row_begin = 0;
+    for (const int64_t each : rows_of(order, index)) {
+        if (options_.packing) at = row_begin;
+        for (const int64_t document : row(each)) {
+            place(sample(document), at, batch);
+            at += sample(document).n_tokens();
+        }
+        row_begin += options_.max_length;
+    }
+    return batch;
+}
+
+Update Batches::update(std::span<const int64_t> order, int64_t index) const {
+    Update update;
+    const int64_t begin = index * options_.grad_accum;
+    const int64_t end = std::min(begin + options_.grad_accum, n_micro_batches());
+    for (int64_t i = begin; i < end; ++i) {
+        MicroBatch batch = micro_batch(order, i);
+        update.n_samples += batch.n_samples;
+        update.n_tokens += batch.n_tokens;
+        update.label_tokens += batch.label_tokens;
+        update.micro_batches.push_back(std::move(batch));
+    }
+    return update;
+}
+
+}  // namespace ggq

@@ -1,0 +1,201 @@
+#include "models/text/dataset.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "ggq/error.h"
+#include "models/text/shuffle.h"
+#include "models/text/template.h"
+
+namespace ggq {
+
+namespace {
+
+// A token without width (a "▁" put in front) counts as the byte that follows it.
+bool overlaps(const Token& token, TextRange range) {
+    return token.begin < range.end && std::max(token.end, token.begin + 1) > range.begin;
+}
+
+Sample part_of(const Sample& sample, int64_t begin, int64_t end) {
+    Sample part{{sample.ids.begin() + begin, sample.ids.begin() + end},
+                {sample.has_loss.begin() + begin, sample.has_loss.begin() + end}};
+    part.has_loss[0] = 0;
+    return part;
+}
+
+class Builder {
+public:
+    Builder(const Tokenizer& tokenizer, int64_t vocab_size, const DataOptions& options, const Records& records)
+        : tokenizer_(tokenizer), vocab_size_(vocab_size), options_(options), records_(records) {
+        require(tokenizer.eos_id().has_value(),
+                "{}: the tokenizer names no eos_token to end a sample; add it to tokenizer_config.json", records.file);
+        report_.form = records.form;
+        report_.records = static_cast<int64_t>(records.records.size());
+    }
+
+    void add(const Record& record, std::vector<Sample>& samples) {
+        const Sample whole = tokenize(record);
+        for (Sample& sample : fitted(whole)) {
+            const int64_t n_labels = sample.n_label_tokens();
+            if (n_labels == 0) {
+                ++report_.without_label;
+                continue;
+            }
+            ++report_.samples;
+            report_.tokens += sample.n_tokens();
+            report_.label_tokens += n_labels;
+            report_.longest = std::max(report_.longest, sample.n_tokens());
+            if (sample.ids.back() != *tokenizer_.eos_id()) ++report_.missing_eos;
+            samples.push_back(std::move(sample));
+        }
+    }
+
+    void require_samples() const {
+        require(report_.dropped < report_.records,
+                "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise the maximum length, "
+                "or cut or split long samples",
+                records_.file, report_.records, options_.max_length, shortest_);
+        require(report_.samples > 0, "{}: no sample has a token that carries loss ({} of {} were left out for that)",
+                records_.file, report_.without_label, report_.records);
+    }
+
+    const DatasetReport& report() const { return report_; }
+
+private:
+    Sample tokenize(const Record& record) {
+        const RenderedText rendered = render(record, records_.form);
+        std::vector<Token> tokens = tokenizer_.encode_with_offsets(rendered.text);
+        const auto bos = tokenizer_.bos_id();
+        if (bos && tokens.size() > 1 && tokens[0].id == *bos && tokens[1].id == *bos) {
+            tokens.erase(tokens.begin());
+            ++report_.double_bos;
+        }
+        const int32_t eos = *tokenizer_.eos_id();
+        if (tokens.empty() || tokens.back().id != eos)
+            tokens.push_back({eos, rendered.text.size(), rendered.text.size()});
+
+        Sample sample;
+        for (const Token& token : tokens) {
+            if (token.id >= vocab_size_) refuse_token(token.id, record);
+            sample.ids.push_back(token.id);
+            sample.has_loss.push_back(options_.train_on_prompt || overlaps(token, rendered.answer));
+        }
+        sample.has_loss.back() = 1;
+        sample.has_loss.front() = 0;
+        return sample;
+    }
+
+    [[noreturn]] void refuse_token(int32_t id, const Record& record) const {
+        fail("{}: token {} ('{}') is beyond the model's vocabulary of {}; tokenizer and model do not belong together",
+             records_.place(record.number), id, tokenizer_.token_of(id), vocab_size_);
+    }
+
+    std::vector<Sample> fitted(const Sample& sample) {
+        const int64_t n = sample.n_tokens(), most = options_.max_length;
+        shortest_ = shortest_ == 0 ? n : std::min(shortest_, n);
+        if (n <= most) return {sample};
+        if (options_.on_long == OnLong::drop) {
+            ++report_.dropped;
+            return {};
+        }
+        ++report_.cut;
+        if (options_.on_long == OnLong::cut_right) return {part_of(sample, 0, most)};
+        if (options_.on_long == OnLong::cut_left) {
+            Sample part = part_of(sample, n - most, n);
+            if (tokenizer_.bos_id() == sample.ids[0]) part.ids[0] = sample.ids[0];
+            return {part};
+        }
+        std::vector<Sample> parts;
+        for (int64_t begin = 0; begin < n; begin += most) {
+            parts.push_back(part_of(sample, begin, std::min(begin + most, n)));
+        }
+        return parts;
+    }
+
+    const Tokenizer& tokenizer_;
+    int64_t vocab_size_;
+    const DataOptions& options_;
+    const Records& records_;
+    DatasetReport report_;
+    int64_t shortest_ = 0;
+};
+
+uint64_t fnv1a(uint64_t hash, uint64_t value, int n_bytes) {
+    for (int i = 0; i < n_bytes; ++i) hash = (hash ^ (value >> 8 * i & 0xFF)) * 0x100000001b3u;
+    return hash;
+}
+
+uint64_t hash_of(const Dataset& dataset) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const auto* samples : {&dataset.train, &dataset.validation}) {
+        for (const Sample& sample : *samples) {
+            hash = fnv1a(hash, sample.ids.size(), 8);
+            for (const int32_t id : sample.ids) hash = fnv1a(hash, static_cast<uint32_t>(id), 4);
+            for (const uint8_t loss : sample.has_loss) hash = fnv1a(hash, loss, 1);
+        }
+    }
+    return hash;
+}
+
+// Which of n records are kept for validation.
+std::vector<bool> validation_records(int64_t n, double share) {
+    std::vector<bool> chosen(static_cast<size_t>(n), false);
+    const int64_t n_chosen = std::llround(share * static_cast<double>(n));
+    require(
+        share == 0 || (n_chosen > 0 && n_chosen < n),
+        "a validation share of {} of {} records leaves {} for validation and {} for training, expected at least 1 each",
+        share, n, n_chosen, n - n_chosen);
+    const auto order = shuffled(n, ShuffleFor::validation, 0);
+    for (int64_t i = 0; i < n_chosen; ++i) chosen[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+    return chosen;
+}
+
+}  // namespace
+
+OnLong parse_on_long(const std::string& name) {
+    if (name == "drop") return OnLong::drop;
+    if (name == "cut-left") return OnLong::cut_left;
+    if (name == "cut-right") return OnLong::cut_right;
+    if (name == "split") return OnLong::split;
+    fail("what to do with long samples: expected drop, cut-left, cut-right or split, got '{}'", name);
+}
+
+int64_t Sample::n_label_tokens() const { return std::accumulate(has_loss.begin(), has_loss.end(), int64_t{0}); }
+
+Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
+                     const DataOptions& options) {
+    require(options.max_length >= 2, "maximum length of a sample: expected 2 or more tokens, got {}",
+            options.max_length);
+    require(options.val_split >= 0 && options.val_split < 1,
+            "share of the data for validation: expected at least 0 and below 1, got {}", options.val_split);
+    const Records records = read_records(path, options.records);
+    Builder builder(tokenizer, vocab_size, options, records);
+    const auto validation = validation_records(static_cast<int64_t>(records.records.size()), options.val_split);
+    Dataset dataset;
+    for (size_t i = 0; i < records.records.size(); ++i) {
+        builder.add(records.records[i], validation[i] ? dataset.validation : dataset.train);
+    }
+    builder.require_samples();
+    require(!dataset.train.empty(), "{}: no training sample is left beside the {} for validation", path.string(),
+            dataset.validation.size());
+    require(options.val_split == 0 || !dataset.validation.empty(), "{}: no sample for validation is left",
+            path.string());
+    dataset.report = builder.report();
+    dataset.hash = hash_of(dataset);
+    return dataset;
+}
+
+std::string show_sample(const Sample& sample, const Tokenizer& tokenizer) {
+    std::string text = fmt::format("{}\n--- {} tokens, {} carry loss\nposition      id  loss  token\n",
+                                   tokenizer.decode(sample.ids, false), sample.n_tokens(), sample.n_label_tokens());
+    for (size_t i = 0; i < sample.ids.size(); ++i) {
+        text += fmt::format("{:8} {:7}  {:>4}  {}\n", i, sample.ids[i], sample.has_loss[i] ? "yes" : "-",
+                            tokenizer.token_of(sample.ids[i]));
+    }
+    return text;
+}
+
+}  // namespace ggq

@@ -1,0 +1,70 @@
+// Samples ready for training: token ids, and which of them carry loss.
+//
+// A record is put into its template, tokenized once as a whole with what the tokenizer's post-processor adds, and ended
+// with EOS. A token carries loss when it overlaps the answer's bytes; EOS always does. The first token of a sample is
+// predicted from nothing, so it never does. What was cut, dropped or odd is counted, so that it can be said before
+// training begins.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "models/text/records.h"
+#include "models/text/tokenizer.h"
+
+namespace ggq {
+
+enum class OnLong { drop, cut_left, cut_right, split };
+
+OnLong parse_on_long(const std::string& name);  // drop, cut-left, cut-right, split
+
+struct DataOptions {
+    RecordOptions records;
+    int64_t max_length = 512;       // of a sample in tokens, BOS and EOS included
+    OnLong on_long = OnLong::drop;  // cut_left keeps BOS and the end, cut_right the beginning, split all in pieces
+    bool train_on_prompt = false;
+    double val_split = 0;  // share of the records kept for validation, the same ones in every run
+};
+
+struct Sample {
+    std::vector<int32_t> ids;
+    std::vector<uint8_t> has_loss;  // [ids.size()]; 1: the token is to be predicted
+
+    int64_t n_tokens() const { return static_cast<int64_t>(ids.size()); }
+    int64_t n_label_tokens() const;
+};
+
+// Sums over training and validation samples.
+struct DatasetReport {
+    Form form = Form::text;
+    int64_t records = 0;        // read
+    int64_t samples = 0;        // kept
+    int64_t cut = 0;            // records longer than max_length that were cut or split
+    int64_t dropped = 0;        // records longer than max_length that were left out
+    int64_t without_label = 0;  // samples or pieces that carried no loss and were left out
+    int64_t tokens = 0;
+    int64_t label_tokens = 0;
+    int64_t longest = 0;      // tokens of the longest sample kept
+    int64_t double_bos = 0;   // texts that begin with BOS already; no second one was added
+    int64_t missing_eos = 0;  // samples that do not end in EOS, because they were cut or split
+};
+
+struct Dataset {
+    std::vector<Sample> train;
+    std::vector<Sample> validation;
+    DatasetReport report;
+    // FNV-1a (64 bits) over the samples, training first: for each the number of tokens as 8 bytes, each id as 4 bytes,
+    // low byte first, and has_loss as 1 byte a token.
+    uint64_t hash = 0;
+};
+
+// `vocab_size` is the model's; a token beyond it is refused.
+Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
+                     const DataOptions& options);
+
+// A sample for people to check: its text, then a line a token with position, id, loss and spelling.
+std::string show_sample(const Sample& sample, const Tokenizer& tokenizer);
+
+}  // namespace ggq

@@ -1,0 +1,44 @@
+// Training data as it lies in a file: a JSON array or JSON lines of one of three forms, told by their keys.
+//
+//   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent
+//   {"prompt", "completion"}              both plain texts
+//   {"text"}                              or another field that is named
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace ggq {
+
+enum class Form { alpaca, completion, text };
+
+// The form's name, which is also the name of its template.
+std::string form_name(Form form);
+
+struct Record {
+    std::string prompt;  // empty for plain text
+    std::string input;   // of Alpaca's form only
+    std::string answer;
+    int64_t number;  // of its line, or in the array from 1
+};
+
+struct Records {
+    Form form = Form::text;
+    std::vector<Record> records;
+    std::string file;
+    std::string unit;  // what a record's number counts: "line" or "sample"
+
+    std::string place(int64_t number) const { return file + ": " + unit + " " + std::to_string(number); }
+};
+
+struct RecordOptions {
+    std::string form;        // alpaca, completion or text; empty: by the keys of the first record
+    std::string text_field;  // the field of plain text; given, the form is text; empty: "text"
+    int64_t limit = -1;      // only so many records from the start; -1: all
+};
+
+Records read_records(const std::filesystem::path& path, const RecordOptions& options = {});
+
+}  // namespace ggq

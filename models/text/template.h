@@ -1,0 +1,24 @@
+// From a record to the text that is trained on, and which part of it is the answer.
+//
+// `alpaca` is Stanford Alpaca's wording, with and without an input. The end token is not part of the text: it is put
+// after the tokens (dataset.cpp). The answer is given in bytes, so that the loss mask never looks at token values.
+#pragma once
+
+#include <string>
+
+#include "models/text/records.h"
+#include "models/text/regex.h"
+
+namespace ggq {
+
+struct RenderedText {
+    std::string text;
+    TextRange answer;  // what carries loss when the prompt does not
+};
+
+RenderedText render(const Record& record, Form form);
+
+// What stands before the answer; also how an instruction is put to the trained model.
+std::string alpaca_prompt(const std::string& instruction, const std::string& input = {});
+
+}  // namespace ggq

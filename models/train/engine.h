@@ -1,0 +1,117 @@
+// TrainEngine: a Llama, its optimizer and the programs that train it, planned before any memory is taken.
+//
+//   TrainEngine engine(backend, options);      // graphs and plans only
+//   engine.memory();                           // what it will take, to the byte
+//   engine.allocate();                         // takes it; load or initialize the weights now
+//   engine.train(update, rate);                // one update: micro-batches, clipping, AdamW
+//   engine.evaluate(batch);                    // sum of losses
+//
+// One program for each length of micro-batch, one for the update, one for each length of validation batch: all share
+// one arena, which is the largest of theirs.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ggq/backend.h"
+#include "ggq/program.h"
+#include "models/llama.h"
+#include "models/text/batches.h"
+#include "models/train/parameters.h"
+
+namespace ggq {
+
+struct EngineOptions {
+    LlamaConfig config;
+    WeightChoice weights;
+    std::map<std::string, DType> dtypes;  // of the checkpoint's tensors; those not named are f32
+    OptimizerChoice optimizer;
+    Recompute recompute = Recompute::full;
+    std::vector<int64_t> train_lengths;  // tokens of a micro-batch, each that can occur
+    std::vector<int64_t> eval_lengths;
+    uint64_t seed = 42;
+};
+
+// Bytes, as they will be allocated.
+struct MemoryUse {
+    int64_t weights = 0, parameters = 0, gradients = 0, optimizer = 0, inputs = 0, other_state = 0;
+    int64_t arena = 0;      // temporaries and workspace
+    int64_t workspace = 0;  // the largest, inside the arena
+
+    int64_t total() const { return weights + parameters + gradients + optimizer + inputs + other_state + arena; }
+};
+
+struct UpdateResult {
+    double loss = 0;       // mean over the label tokens of the update
+    double grad_norm = 0;  // before clipping
+};
+
+// What a checkpoint needs beside parameters and optimizer state.
+struct EngineCounters {
+    int64_t updates = 0;        // done
+    int64_t micro_batches = 0;  // done: the random counter
+};
+
+class TrainEngine {
+public:
+    TrainEngine(Backend& backend, EngineOptions options);
+
+    MemoryUse memory() const;
+
+    // Adds an arena that another user of the same memory needs (a generator for samples). Before allocate().
+    void reserve_arena(int64_t bytes);
+    void allocate();
+
+    UpdateResult train(const Update& update, double rate);
+    double evaluate(const MicroBatch& batch);  // sum of the losses of its labelled tokens
+
+    Store& store() { return store_; }
+    const Arena& arena() const { return *arena_; }
+    Llama& llama() { return *llama_; }
+    const ParameterSet& parameters() const { return *parameters_; }
+    const EngineOptions& options() const { return options_; }
+    EngineCounters counters() const { return counters_; }
+    void set_counters(EngineCounters counters) { counters_ = counters; }
+    void set_profile(Profile* profile) { profile_ = profile; }  // null: none
+    const Graph& micro_graph() const { return micro_.begin()->second.graph(); }
+
+    // After the first backward: throws Error naming the first B whose gradient is not finite or all zero; and, given the
+    // values before, the first B that the update left as it was. Called by train() on its first update.
+    void check_first_update(bool updated);
+
+private:
+    struct Inputs {
+        Buffer *ids, *labels, *positions, *spans;
+    };
+
+    void declare_inputs();
+    Inputs inputs_of(int64_t length);
+    Program build_micro(int64_t length);
+    Program build_eval(int64_t length);
+    Program build_update();
+    void write_batch(const Inputs& in, const MicroBatch& batch);
+    void run(Program& program) { program.run(profile_); }
+
+    Backend& backend_;
+    EngineOptions options_;
+    Store store_;
+    std::unique_ptr<ParameterSet> parameters_;
+    std::unique_ptr<Llama> llama_;
+    Inputs whole_{};                      // for the longest micro-batch; shorter ones are slices
+    std::map<int64_t, Inputs> inputs_;    // by length
+    Buffer *rng_ = nullptr, *rate_ = nullptr, *step_ = nullptr, *inverse_labels_ = nullptr;
+    Buffer *loss_sum_ = nullptr, *eval_sum_ = nullptr;
+    std::map<int64_t, Program> micro_, eval_;  // by length
+    std::optional<Program> update_;
+    Tensor norm_;
+    int64_t arena_bytes_ = 0;
+    std::unique_ptr<Arena> arena_;
+    EngineCounters counters_;
+    std::vector<std::vector<float>> first_b_;  // values of every B before the first update
+    Profile* profile_ = nullptr;
+};
+
+}  // namespace ggq

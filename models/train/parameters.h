@@ -1,0 +1,68 @@
+// What is trained, laid out for the optimizer: masters, gradients and optimizer state are flat ranges in which every
+// tensor starts at a multiple of 256 elements, so that one norm and a few update launches serve all tensors, and the
+// blocks of 8-bit state never cross a tensor.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ggq/buffer.h"
+#include "ggq/ops.h"
+#include "models/llama.h"
+
+namespace ggq {
+
+struct OptimizerChoice {
+    bool eight_bit = true;
+    int64_t min_8bit_size = 4096;  // smaller tensors keep 32-bit state, as in bitsandbytes
+    AdamWParams adamw;
+    float max_grad_norm = 1;  // 0: no clipping
+};
+
+struct TrainedParameter {
+    TrainedTensor tensor;
+    Buffer* param = nullptr;
+    Buffer* gradient = nullptr;
+};
+
+// Tensors whose update is one step: same state format, same decay.
+struct ParameterRange {
+    bool eight_bit = false, decays = true;
+    int64_t first = 0, n_elems = 0;  // in the flat order
+    Buffer* param = nullptr;
+    Buffer* gradient = nullptr;
+    Buffer *m = nullptr, *v = nullptr;              // f32, or u8 codes
+    Buffer *m_scale = nullptr, *v_scale = nullptr;  // f32 [n_elems / 256], 8-bit state only
+};
+
+class ParameterSet {
+public:
+    ParameterSet(Store& store, const std::vector<TrainedTensor>& tensors, DType master, const OptimizerChoice& choice);
+
+    const std::vector<TrainedParameter>& parameters() const { return parameters_; }
+    const std::map<std::string, Buffer*>& by_name() const { return by_name_; }
+    const std::vector<ParameterRange>& ranges() const { return ranges_; }
+    const Buffer& gradients() const { return *gradients_; }
+    int64_t n_trained() const;      // elements, without padding
+    int64_t state_bytes() const;    // of m and v
+
+    // Appends norm, clipping, the update of every range and the zeroing of gradients; returns the norm before clipping.
+    // rate[1] f32, step[1] i64.
+    Tensor append_update(Graph& graph, Tensor rate, Tensor step) const;
+
+    // Optimizer state by name, as a checkpoint stores it: "m.0", "v.0", "m_scale.0", ... one a range.
+    std::map<std::string, Buffer*> state() const;
+
+private:
+    void add_range(Store& store, const std::vector<TrainedTensor>& tensors, bool eight_bit, bool decays, int64_t& next);
+
+    OptimizerChoice choice_;
+    std::vector<TrainedParameter> parameters_;
+    std::map<std::string, Buffer*> by_name_;
+    std::vector<ParameterRange> ranges_;
+    Buffer* masters_ = nullptr;
+    Buffer* gradients_ = nullptr;
+};
+
+}  // namespace ggq

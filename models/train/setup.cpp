@@ -1,0 +1,234 @@
+#include "models/train/setup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "ggq/error.h"
+
+namespace ggq {
+
+namespace {
+
+std::vector<std::string> split(const std::string& text, char separator) {
+    std::vector<std::string> parts;
+    size_t begin = 0;
+    for (size_t end = 0; end != std::string::npos; begin = end + 1) {
+        end = text.find(separator, begin);
+        if (const std::string part = text.substr(begin, end - begin); !part.empty()) parts.push_back(part);
+    }
+    return parts;
+}
+
+int64_t layer_number(const std::string& text, const std::string& all, int64_t n_layers) {
+    int64_t number = -1;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    require(error == std::errc() && rest == text.data() + text.size() && number >= 0,
+            "--lora-layers: expected a number of last layers (8) or layers such as 4-7,12, got '{}'", all);
+    require(number < n_layers, "--lora-layers {}: the model has layers 0 to {}", all, n_layers - 1);
+    return number;
+}
+
+// "8": the last 8; "4-7,12": these.
+std::vector<int64_t> layers_to_transform(const std::string& text, int64_t n_layers) {
+    std::vector<int64_t> layers;
+    if (text.empty()) return layers;
+    if (text.find_first_of("-,") == std::string::npos) {
+        const int64_t n = text == std::to_string(n_layers) ? n_layers : layer_number(text, text, n_layers + 1);
+        require(n > 0, "--lora-layers: expected at least one layer, got {}", text);
+        for (int64_t i = n_layers - n; i < n_layers; ++i) layers.push_back(i);
+        return layers;
+    }
+    for (const std::string& part : split(text, ',')) {
+        const size_t dash = part.find('-');
+        const int64_t first = layer_number(part.substr(0, dash), text, n_layers);
+        const int64_t last = dash == std::string::npos ? first : layer_number(part.substr(dash + 1), text, n_layers);
+        require(first <= last, "--lora-layers {}: the range {} runs backwards", text, part);
+        for (int64_t i = first; i <= last; ++i) layers.push_back(i);
+    }
+    return layers;
+}
+
+// Names and commas are a list, all else a regular expression, but for the word all-linear.
+void set_targets(const std::string& text, LoraConfig& config) {
+    const bool is_list = std::ranges::all_of(
+        text, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == ','; });
+    if (is_list) config.target_modules = split(text, ',');
+    else config.target_pattern = text;
+}
+
+LoraConfig lora_config(const TrainOptions& options, const LlamaConfig& config) {
+    LoraConfig lora;
+    lora.r = options.lora.r;
+    lora.alpha = options.lora.alpha;
+    lora.dropout = options.lora.dropout;
+    lora.use_rslora = options.lora.rslora;
+    lora.base_model = options.base.model;
+    set_targets(options.lora.targets, lora);
+    lora.layers_to_transform = layers_to_transform(options.lora.layers, config.num_hidden_layers);
+    return lora;
+}
+
+std::string thousands(int64_t n) {
+    std::string text = std::to_string(n);
+    for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3)
+        text.insert(static_cast<size_t>(i), ",");
+    return text;
+}
+
+double percent(int64_t part, int64_t whole) {
+    return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+DataOptions data_options(const TrainOptions& o) {
+    DataOptions d;
+    d.records.form = o.template_name;
+    d.records.text_field = o.text_field == "text" ? "" : o.text_field;
+    d.records.limit = o.limit.value_or(-1);
+    d.max_length = o.max_length;
+    d.on_long = o.on_long;
+    d.train_on_prompt = o.train_on_prompt;
+    d.val_split = o.val_split;
+    return d;
+}
+
+}  // namespace
+
+WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& config) {
+    WeightChoice choice;
+    choice.lift_f32 = options.base.lift_f32;
+    if (options.train == TrainKind::full) {
+        choice.train_all = true;
+        return choice;
+    }
+    choice.quant = options.base.quant;
+    choice.quant_spec = options.base.quant_spec;
+    choice.quant_only_adapted = options.base.quant_only_adapted;
+    choice.adapter_dtype = options.lora.adapter_dtype;
+    choice.lora = lora_config(options, config);
+    check_lora_config(*choice.lora, "--lora");
+    const std::vector<std::string> modules = linear_modules(config);
+    require(std::ranges::any_of(modules, [&](const std::string& m) { return is_adapted(m, choice); }),
+            "--lora-targets {}: matches none of the model's linear layers (q_proj, k_proj, v_proj, o_proj, gate_proj, "
+            "up_proj, down_proj)",
+            options.lora.targets);
+    for (const std::string& target : choice.lora->target_modules) {
+        LoraConfig one = *choice.lora;
+        one.target_modules = {target};
+        require(std::ranges::any_of(modules, [&](const std::string& m) { return module_matches(m, one); }),
+                "--lora-targets: '{}' matches none of the model's linear layers", target);
+    }
+    return choice;
+}
+
+std::string TrainingData::hash() const {
+    return fmt::format("{:016x}{}", train.hash, validation ? fmt::format("-{:016x}", validation->hash) : "");
+}
+
+TrainingData load_training_data(const TrainOptions& options, const BaseModel& base) {
+    const int64_t positions = base.config.max_position_embeddings;
+    require(options.max_length <= positions, "--max-length {}: the model has {} positions; use at most that many",
+            options.max_length, positions);
+    const DataOptions wanted = data_options(options);
+    TrainingData data{load_dataset(options.data, base.tokenizer, base.config.vocab_size, wanted), std::nullopt};
+    if (!options.val_data.empty()) {
+        DataOptions all = wanted;
+        all.records.limit = -1;
+        data.validation = load_dataset(options.val_data, base.tokenizer, base.config.vocab_size, all);
+    }
+    return data;
+}
+
+std::vector<std::string> describe_data(const TrainingData& data, const TrainOptions& options) {
+    const DatasetReport& r = data.train.report;
+    std::vector<std::string> lines;
+    lines.push_back(fmt::format("data: {} records as {}, {} samples ({} for validation), longest {} tokens",
+                                thousands(r.records), form_name(r.form), thousands(r.samples),
+                                thousands(static_cast<int64_t>(data.validation_samples().size())), r.longest));
+    lines.push_back(fmt::format("tokens: {}, of which {} carry loss ({:.1f} %)", thousands(r.tokens),
+                                thousands(r.label_tokens), percent(r.label_tokens, r.tokens)));
+    lines.push_back(fmt::format(
+        "longer than {} tokens: {} dropped ({:.1f} %), {} cut; without a label: {}; double BOS: {}; missing EOS: {}",
+        options.max_length, r.dropped, percent(r.dropped, r.records), r.cut, r.without_label, r.double_bos,
+        r.missing_eos));
+    return lines;
+}
+
+std::vector<std::string> warn_of_data(const TrainingData& data) {
+    const DatasetReport& r = data.train.report;
+    std::vector<std::string> lines;
+    if (percent(r.label_tokens, r.tokens) < 1)
+        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with --show-samples");
+    if (r.double_bos > 0) lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
+    if (r.missing_eos > 0)
+        lines.push_back(fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
+    return lines;
+}
+
+BatchOptions batch_options(const TrainOptions& o, bool training) {
+    return {o.batch_size, o.max_length, training ? o.grad_accum : 1, o.packing, training, o.seed};
+}
+
+int64_t total_updates(const TrainOptions& options, int64_t updates_an_epoch) {
+    if (options.max_steps) return *options.max_steps;
+    return static_cast<int64_t>(std::ceil(options.epochs * static_cast<double>(updates_an_epoch)));
+}
+
+LrSchedule learning_rates(const TrainOptions& options, int64_t total_steps, int64_t n_base_params) {
+    LrSchedule schedule;
+    schedule.kind = options.lr_scheduler;
+    schedule.lr = options.lr.value_or(default_lr(n_base_params));
+    schedule.lr_min = options.lr_min;
+    schedule.total_steps = total_steps;
+    schedule.warmup_steps = options.warmup_steps.value_or(warmup_steps_of(options.warmup_ratio, total_steps));
+    return schedule;
+}
+
+OptimizerChoice optimizer_choice(const TrainOptions& o) {
+    OptimizerChoice choice;
+    choice.eight_bit = o.optim == OptimKind::adamw_8bit;
+    choice.min_8bit_size = o.min_8bit_size;
+    choice.adamw = {static_cast<float>(o.adam_beta1), static_cast<float>(o.adam_beta2), static_cast<float>(o.adam_eps),
+                    static_cast<float>(o.weight_decay)};
+    choice.max_grad_norm = static_cast<float>(o.max_grad_norm);
+    return choice;
+}
+
+BaseRecord base_record(const TrainOptions& options, const std::string& base_hash) {
+    BaseRecord record;
+    record.path = options.base.model;
+    record.hash = base_hash;
+    record.quant = option_text(kQuantNames, options.base.quant);
+    record.quant_block = options.base.quant_spec.block;
+    record.double_quant = options.base.quant_spec.double_quant;
+    record.quant_only_adapted = options.base.quant_only_adapted;
+    record.lift_f32 = options.base.lift_f32;
+    return record;
+}
+
+std::string trainable_line(int64_t n_trained, int64_t n_all) {
+    return fmt::format("trainable params: {} || all params: {} || trainable%: {:.4f}", thousands(n_trained),
+                       thousands(n_all), percent(n_trained, n_all));
+}
+
+std::vector<std::string> memory_lines(const MemoryUse& use, int64_t cache_bytes) {
+    std::vector<std::string> lines;
+    const auto line = [&](const char* what, int64_t n_bytes) {
+        lines.push_back(fmt::format("  {:<34}{:>12.2f} MiB", what, static_cast<double>(n_bytes) / (1 << 20)));
+    };
+    lines.push_back("memory:");
+    line("weights, frozen", use.weights);
+    line("trained parameters", use.parameters);
+    line("gradients", use.gradients);
+    line("optimizer state", use.optimizer);
+    line("KV cache for samples", cache_bytes);
+    line("inputs and counters", use.inputs + use.other_state - cache_bytes);
+    line("arena: activations and workspace", use.arena);
+    line("  of which workspace, at most", use.workspace);
+    line("peak", use.total());
+    return lines;
+}
+
+}  // namespace ggq

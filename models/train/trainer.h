@@ -1,0 +1,55 @@
+// A whole training run: options in, trained adapter (or model), log and checkpoints out.
+//
+// The library prints nothing: what a person wants to see comes through TrainEvents, each of which may be empty.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "models/train/engine.h"
+#include "models/train/options.h"
+
+namespace ggq {
+
+struct StepReport {
+    int64_t step = 0, total_steps = 0;
+    double epoch = 0;
+    double loss = 0, grad_norm = 0, learning_rate = 0;
+    double tokens_per_second = 0, seconds_left = 0;
+    int64_t peak_bytes = 0;
+};
+
+struct EvalReport {
+    int64_t step = 0;
+    double loss = 0;
+};
+
+struct SampleReport {
+    bool after = false;  // the training
+    std::string prompt, expected, answer;
+};
+
+struct TrainEvents {
+    std::function<void(const std::string&)> note;     // a line to know
+    std::function<void(const std::string&)> warning;  // a line to heed
+    std::function<void(const StepReport&)> step;
+    std::function<void(const EvalReport&)> evaluation;
+    std::function<void(const SampleReport&)> sample;
+    std::function<bool()> stop;  // asked after each update: true saves and ends
+};
+
+struct TrainResult {
+    bool interrupted = false;
+    bool stopped_early = false;  // --patience
+    int64_t steps = 0;
+    double first_loss = 0, last_loss = 0;  // of the first and last update of this process
+    double eval_loss = 0;                  // 0 without validation data
+    int64_t allocations_after_first_step = 0;
+};
+
+// Throws Error for whatever the options, the files or the machine make impossible; nothing half written is left.
+// With options.plan it ends after printing the plan.
+TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr);
+
+
+}  // namespace ggq

@@ -1,0 +1,60 @@
+// The table of a Llama's weights: one row a tensor of the Hugging Face layout. Declaring, checking, loading, saving and
+// counting all read these rows.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ggq/buffer.h"
+#include "ggq/io/sharded_safetensors.h"
+#include "models/config.h"
+#include "models/lora_config.h"
+
+namespace ggq {
+
+enum class WeightRole : uint8_t { embedding, norm, linear, head };
+
+struct WeightRow {
+    std::string name;  // "model.layers.0.self_attn.q_proj.weight"
+    Shape shape;       // linears [out, in]
+    WeightRole role = WeightRole::linear;
+
+    std::string module() const;  // the name without ".weight"
+};
+
+std::vector<WeightRow> weight_rows(const LlamaConfig& config);
+
+// Modules that quantization and LoRA may reach: the linears but not the head.
+std::vector<std::string> linear_modules(const LlamaConfig& config);
+
+// How a model is held in memory.
+struct WeightChoice {
+    std::optional<DType> quant;  // of the linears
+    QuantSpec quant_spec;
+    bool quant_only_adapted = false;
+    bool lift_f32 = false;            // what is not quantized becomes f32
+    bool train_all = false;           // every weight an f32 parameter
+    std::optional<LoraConfig> lora;   // the linears that it names carry an adapter
+    DType adapter_dtype = DType::f32;
+};
+
+bool is_adapted(const std::string& module, const WeightChoice& choice);
+
+// The type of a weight in memory, given its type in the checkpoint.
+TensorType weight_type(const WeightRow& row, DType in_checkpoint, const WeightChoice& choice);
+
+// Names of the linears that are quantized but carry no adapter: such layers lose accuracy that nothing makes up for.
+std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, const WeightChoice& choice);
+
+// Refuses, by name: missing and surplus tensors, other shapes, dtypes that are not f32, f16 or bf16.
+void check_weights(const LlamaConfig& config, const ShardedSafetensors& files);
+
+// Fills one buffer a row from the files, converting or quantizing tensor by tensor; refuses NaN and infinity by name.
+// `progress` is told the number of rows done.
+void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
+                  const ShardedSafetensors& files, const std::function<void(size_t)>& progress = {});
+
+}  // namespace ggq

@@ -1,0 +1,36 @@
+// How tests compare numbers: the relative L2 distance and every element, with the worst one shown.
+#pragma once
+
+#include <fmt/core.h>
+
+#include <cmath>
+#include <span>
+#include <string>
+
+namespace ggq::test {
+
+// Empty if `actual` is close to `expected`: a relative L2 distance of at most `tolerance`, and no element farther off
+// than 10 tolerance (|expected| + rms(expected)).
+inline std::string difference(std::span<const double> actual, std::span<const double> expected, double tolerance) {
+    if (actual.size() != expected.size())
+        return fmt::format("{} elements, expected {}", actual.size(), expected.size());
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < actual.size(); ++i) {
+        error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+        norm += expected[i] * expected[i];
+    }
+    const double rms = std::sqrt(norm / static_cast<double>(actual.size()));
+    size_t worst = 0;
+    double worst_ratio = -1;
+    for (size_t i = 0; i < actual.size(); ++i) {
+        const double allowed = 10 * tolerance * (std::abs(expected[i]) + rms);
+        const double off = std::abs(actual[i] - expected[i]);
+        const double ratio = off == 0 ? 0 : std::isfinite(off) && allowed > 0 ? off / allowed : INFINITY;
+        if (ratio > worst_ratio) worst_ratio = ratio, worst = i;
+    }
+    if (actual.empty() || (error <= tolerance * tolerance * norm && worst_ratio <= 1)) return "";
+    return fmt::format("relative L2 {:.3g} of at most {:.3g}; worst at {} of {}: {:.9g}, expected {:.9g}",
+                       std::sqrt(error / norm), tolerance, worst, actual.size(), actual[worst], expected[worst]);
+}
+
+}  // namespace ggq::test

@@ -1,0 +1,90 @@
+// A backend around the CPU's that catches what a kernel does to memory: outputs and workspace are poisoned before a
+// step (all bits set: NaN), and whatever else is allocated must be the same after it, guard bytes around blocks
+// included.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "ggq/backend.h"
+
+namespace ggq::test {
+
+class GuardedBackend final : public Backend {
+public:
+    explicit GuardedBackend(int n_threads = 1) : cpu_(make_cpu_backend(n_threads)) {}
+
+    const char* name() const override { return "guarded"; }
+    void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
+    int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
+    void synchronize() override {}
+    void copy_in(void* device, const void* host, int64_t bytes) override { cpu_->copy_in(device, host, bytes); }
+    void copy_out(void* host, const void* device, int64_t bytes) override { cpu_->copy_out(host, device, bytes); }
+    void zero(void* device, int64_t bytes) override { cpu_->zero(device, bytes); }
+    int64_t free_bytes() const override { return cpu_->free_bytes(); }
+
+    void run(const OpDef& op, const KernelArgs& args) override {
+        const std::vector<std::span<std::byte>> writable = places_written(args);
+        for (size_t i = 0; i < writable.size(); ++i)
+            if (i >= args.out.size() || !written_in_place(args, i)) poison(writable[i]);
+        std::map<std::byte*, std::vector<std::byte>> before = blocks_;
+        for (auto& [data, bytes] : before) std::memcpy(bytes.data(), data, bytes.size());
+        cpu_->run(op, args);
+        for (auto& [data, bytes] : before) {
+            for (std::span<std::byte> place : writable) forgive(data, bytes, place);
+            INFO("op: ", op.name);
+            CHECK_MESSAGE(std::memcmp(bytes.data(), data, bytes.size()) == 0, "wrote outside its outputs");
+        }
+    }
+
+private:
+    static constexpr int64_t kGuard = 256;
+
+    static void poison(std::span<std::byte> place) { std::memset(place.data(), 0xFF, place.size()); }
+
+    static bool written_in_place(const KernelArgs& args, size_t i) {
+        return i < args.in.size() && args.in[i].data == args.out[i].data;
+    }
+
+    static std::vector<std::span<std::byte>> places_written(const KernelArgs& args) {
+        std::vector<std::span<std::byte>> places;
+        for (const View& v : args.out) {
+            const int64_t bytes = info(v.dtype).quantized
+                                      ? storage_bytes(v.dtype, v.shape, {v.quant.block, v.quant.nested != nullptr})
+                                      : storage_bytes(v.dtype, v.shape, {});
+            places.emplace_back(v.as<std::byte>(), static_cast<size_t>(bytes));
+        }
+        places.push_back(args.workspace);
+        return places;
+    }
+
+    // Takes what now stands in `place` for what was there before.
+    static void forgive(std::byte* data, std::vector<std::byte>& before, std::span<std::byte> place) {
+        if (place.data() < data || place.data() >= data + before.size()) return;
+        std::memcpy(before.data() + (place.data() - data), place.data(), place.size());
+    }
+
+    void* do_allocate(int64_t bytes) override {
+        const int64_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
+        auto* block = static_cast<std::byte*>(cpu_->allocate(rounded + 2 * kGuard));
+        poison({block, static_cast<size_t>(rounded + 2 * kGuard)});
+        blocks_[block].resize(static_cast<size_t>(rounded + 2 * kGuard));
+        return block + kGuard;
+    }
+
+    void do_release(void* data, int64_t bytes) noexcept override {
+        const int64_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
+        auto* block = static_cast<std::byte*>(data) - kGuard;
+        blocks_.erase(block);
+        cpu_->release(block, rounded + 2 * kGuard);
+    }
+
+    std::unique_ptr<Backend> cpu_;
+    std::map<std::byte*, std::vector<std::byte>> blocks_;  // each with room for its bytes before a step
+};
+
+}  // namespace ggq::test

@@ -1,0 +1,156 @@
+// Cases of the ops around a language model's layers: embedding, norm, rotation, and the losses.
+#include <cmath>
+
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+#include "tests/op_cases.h"
+
+namespace ggq::test {
+
+namespace {
+
+using In = const std::vector<Tensor>&;
+
+CaseInput one_hot(const CaseInput& ids, int64_t n_classes) {
+    std::vector<double> values;
+    for (double id : ids.values)
+        for (int64_t v = 0; v < n_classes; ++v) values.push_back(static_cast<double>(v) == id ? 1 : 0);
+    return real({ids.type.shape[0], n_classes}, values);
+}
+
+void add_embedding(std::vector<OpCase>& table, int64_t V, int64_t C, int64_t T) {
+    const CaseInput ids = below(DType::i32, {T}, V);
+    table.push_back({case_name(embedding_op, "", V, C, T),
+                     &embedding_op,
+                     {normal({V, C}), ids, one_hot(ids, V)},
+                     [](In in) { return std::vector{embedding(in[0], in[1], in[0].dtype())}; },
+                     [](In in) { return std::vector{matmul(in[2], transpose(in[0], 0, 1))}; }});
+    for (DType dtype : {DType::f16, DType::bf16})
+        table.push_back({case_name(embedding_op, std::string("of ") + name(dtype), V, C, T),
+                         &embedding_op,
+                         {kept_as(normal({V, C}), dtype), ids, positive({1})},
+                         [](In in) { return std::vector{embedding(in[0], in[1], in[2].dtype())}; }});
+    table.push_back({case_name(embedding_backward_op, "", V, C, T),
+                     &embedding_backward_op,
+                     {frozen(normal({T, C})), ids, frozen(normal({V, C}))},
+                     row(embedding_backward_op)});
+}
+
+void add_rms_norm(std::vector<OpCase>& table, int64_t T, int64_t C) {
+    constexpr float kEps = 1e-5f;
+    table.push_back({case_name(rms_norm_op, "", T, C), &rms_norm_op, {normal({T, C}), normal({C})}, [](In in) {
+                         return std::vector{rms_norm(in[0], in[1], kEps)};
+                     }});
+    table.push_back({case_name(rms_norm_op, "with bf16", T, C),
+                     &rms_norm_op,
+                     {normal({T, C}), kept_as(normal({C}), DType::bf16)},
+                     [](In in) { return std::vector{rms_norm(in[0], in[1], kEps)}; }});
+    for (int n_out : {1, 2})
+        table.push_back({case_name(rms_norm_backward_op, n_out == 2 ? "with dw" : "", T, C),
+                         &rms_norm_backward_op,
+                         {frozen(normal({T, C})), frozen(normal({T, C})), frozen(normal({C}))},
+                         [n_out](In in) {
+                             Graph& graph = *in[0].graph;
+                             const ParamBlock params = RmsNormParams{kEps};
+                             const Tensor rstd = graph.append(rms_norm_op, {in[1], in[2]}, params)[1];
+                             return graph.append(rms_norm_backward_op, {in[0], in[1], in[2], rstd}, {}, n_out);
+                         }});
+}
+
+// y = x * cos + (x P^T) * sin, where P swaps the halves of a head and negates what comes first.
+std::vector<CaseInput> rotation(const CaseInput& positions, const CaseInput& frequencies, int64_t H) {
+    const auto half = static_cast<size_t>(frequencies.type.shape[0]), D = 2 * half;
+    std::vector<double> cosines, sines, swap(D * D, 0);
+    for (double position : positions.values)
+        for (size_t i = 0; i < static_cast<size_t>(H) * D; ++i) {
+            const double angle = position * frequencies.values[i % half];
+            cosines.push_back(std::cos(angle));
+            sines.push_back(std::sin(angle));
+        }
+    for (size_t i = 0; i < half; ++i) {
+        swap[i * D + i + half] = -1;
+        swap[(i + half) * D + i] = 1;
+    }
+    const auto width = static_cast<int64_t>(D);
+    const Shape flat{positions.type.shape[0] * H, width};
+    return {real(flat, cosines), real(flat, sines), real({width, width}, swap)};
+}
+
+void add_rope(std::vector<OpCase>& table, int64_t T, int64_t H, int64_t D) {
+    const Shape s{T, H, D}, flat{T * H, D};
+    const CaseInput positions = below(DType::i32, {T}, 50);
+    CaseInput frequencies = positive({D / 2});
+    frequencies.real = false;
+    std::vector<CaseInput> in{normal(s), positions, frequencies};
+    for (CaseInput& table_of : rotation(positions, frequencies, H)) in.push_back(std::move(table_of));
+    OpCase c{case_name(rope_op, "", T, H, D), &rope_op, in, [](In t) { return std::vector{rope(t[0], t[1], t[2])}; },
+             [=](In t) {
+                 const Tensor x = reshape(t[0], flat);
+                 return std::vector{reshape(add(mul(x, t[3]), mul(matmul(x, t[5]), t[4])), s)};
+             }};
+    c.tolerance = 1e-5;
+    table.push_back(c);
+    c.name = case_name(rope_op, "of a slice of transposed", T, H, D);
+    c.in = {normal({H + 2, T, D}), positions, frequencies};
+    c.build = [=](In t) { return std::vector{rope(slice(transpose(t[0], 0, 1), 1, 1, H + 1), t[1], t[2])}; };
+    c.twin = nullptr;
+    table.push_back(c);
+}
+
+void add_cross_entropy(std::vector<OpCase>& table, int64_t T, int64_t V, int ignored) {
+    const std::string variant = "one in " + std::to_string(ignored) + " ignored";
+    table.push_back({case_name(cross_entropy_op, variant, T, V),
+                     &cross_entropy_op,
+                     {normal({T, V}, 3), labels(T, V, ignored)},
+                     [](In in) { return std::vector{cross_entropy(in[0], in[1])}; }});
+    table.push_back({case_name(cross_entropy_backward_op, variant, T, V),
+                     &cross_entropy_backward_op,
+                     {positive({1}), frozen(normal({T, V}, 3)), labels(T, V, ignored)},
+                     [](In in) {
+                         Graph& graph = *in[0].graph;
+                         const Tensor lse = graph.append(cross_entropy_op, {in[1], in[2]})[1];
+                         return graph.append(cross_entropy_backward_op, {in[0], in[1], in[2], lse});
+                     }});
+}
+
+void add_linear_cross_entropy(std::vector<OpCase>& table, const Shape& s, int chunk, int ignored) {
+    const int64_t T = s[0], C = s[1], V = s[2];
+    const auto add = [&](const char* variant, HeadGradient gradient, const CaseInput& x, const CaseInput& w) {
+        table.push_back({case_name(linear_cross_entropy_op, variant, T, C, V) + " chunk " + std::to_string(chunk) +
+                             " one in " + std::to_string(ignored) + " ignored",
+                         &linear_cross_entropy_op,
+                         {x, w, labels(T, V, ignored)},
+                         [=](In in) { return std::vector{linear_cross_entropy(in[0], in[1], in[2], gradient, chunk)}; },
+                         [](In in) { return std::vector{cross_entropy(matmul(in[0], in[1]), in[2])}; }});
+    };
+    const CaseInput x = normal({T, C}), w = normal({V, C});
+    add("loss", HeadGradient::none, frozen(x), frozen(w));
+    add("dx", HeadGradient::input, x, frozen(w));
+    add("dx bf16", HeadGradient::input, x, kept_as(w, DType::bf16));
+    add("dx dw", HeadGradient::input_and_weight, x, w);
+}
+
+}  // namespace
+
+void add_model_cases(std::vector<OpCase>& table) {
+    for (const Shape& s : {Shape{1, 1, 1}, Shape{7, 15, 5}, Shape{11, 16, 33}, Shape{5, 17, 20}, Shape{300, 70, 500}})
+        add_embedding(table, s[0], s[1], s[2]);
+    for (const Shape& s : {Shape{1, 1}, Shape{3, 2}, Shape{2, 15}, Shape{3, 16}, Shape{5, 17}, Shape{7, 33},
+                           Shape{65, 13}, Shape{131, 257}})
+        add_rms_norm(table, s[0], s[1]);
+    for (const Shape& s :
+         {Shape{1, 1, 2}, Shape{3, 2, 6}, Shape{5, 3, 30}, Shape{7, 1, 34}, Shape{33, 5, 16}, Shape{131, 4, 66}})
+        add_rope(table, s[0], s[1], s[2]);
+    for (const Shape& s :
+         {Shape{1, 1}, Shape{1, 7}, Shape{5, 15}, Shape{4, 16}, Shape{9, 17}, Shape{7, 33}, Shape{131, 257}})
+        for (int ignored : {0, 3, 1}) add_cross_entropy(table, s[0], s[1], ignored);
+    for (int ignored : {0, 3, 1}) {
+        add_linear_cross_entropy(table, {1, 1, 1}, 256, ignored);
+        add_linear_cross_entropy(table, {5, 7, 11}, 2, ignored);
+        add_linear_cross_entropy(table, {9, 15, 17}, 256, ignored);
+        add_linear_cross_entropy(table, {17, 16, 33}, 4, ignored);
+        add_linear_cross_entropy(table, {131, 65, 257}, 32, ignored);
+    }
+}
+
+}  // namespace ggq::test

@@ -1,0 +1,135 @@
+// Cases of products: dense ones over views, products with a quantized weight, LoRA.
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+#include "tests/op_cases.h"
+
+namespace ggq::test {
+
+namespace {
+
+using In = const std::vector<Tensor>&;
+
+struct Sizes {
+    int64_t m, n, k;
+};
+
+constexpr Sizes kSizes[] = {{1, 1, 1},    {1, 17, 33}, {3, 5, 7},   {8, 16, 64},
+                            {15, 16, 17}, {17, 15, 9}, {9, 33, 31}, {70, 261, 401}};
+
+// How an operand [rows, k] reaches the product: as it is, or as a view of a larger or transposed tensor.
+enum class Look { plain, transposed, first_rows, last_columns };
+
+Shape behind(Look look, int64_t rows, int64_t k) {
+    switch (look) {
+        case Look::transposed: return {k, rows};
+        case Look::first_rows: return {rows + 2, k};
+        case Look::last_columns: return {rows, k + 3};
+        default: return {rows, k};
+    }
+}
+
+Tensor seen(Look look, Tensor x, int64_t rows) {
+    switch (look) {
+        case Look::transposed: return transpose(x, 0, 1);
+        case Look::first_rows: return slice(x, 0, 0, rows);
+        case Look::last_columns: return slice(x, 1, 3, x.shape()[1]);
+        default: return x;
+    }
+}
+
+void add_matmul(std::vector<OpCase>& table, const Sizes& s) {
+    constexpr Look kLooks[][2] = {{Look::plain, Look::plain},
+                                  {Look::transposed, Look::plain},
+                                  {Look::plain, Look::transposed},
+                                  {Look::transposed, Look::transposed},
+                                  {Look::last_columns, Look::first_rows},
+                                  {Look::first_rows, Look::last_columns}};
+    const Sizes at = s;
+    int form = 0;
+    for (const auto& [x, w] : kLooks)
+        table.push_back(
+            {case_name(matmul_op, "form " + std::to_string(form++), s.m, s.n, s.k),
+             &matmul_op,
+             {normal(behind(x, s.m, s.k)), normal(behind(w, s.n, s.k))},
+             [at, x = x, w = w](In in) { return std::vector{matmul(seen(x, in[0], at.m), seen(w, in[1], at.n))}; }});
+    for (DType dtype : {DType::f16, DType::bf16})
+        table.push_back({case_name(matmul_op, std::string("with ") + name(dtype), s.m, s.n, s.k),
+                         &matmul_op,
+                         {normal({s.m, s.k}), kept_as(normal({s.n, s.k}), dtype)},
+                         [](In in) { return std::vector{matmul(in[0], in[1])}; }});
+}
+
+struct Format {
+    DType dtype;
+    QuantSpec spec;
+};
+
+constexpr Format kQuantFormats[] = {{DType::nf4, {64, true}},  {DType::nf4, {128, false}}, {DType::nf4, {256, true}},
+                                    {DType::fp4, {64, false}}, {DType::fp4, {128, true}},  {DType::int8, {}}};
+
+std::string to_string(const Format& f) {
+    return std::string(name(f.dtype)) + "/" + std::to_string(f.spec.block) + (f.spec.double_quant ? " double" : "");
+}
+
+void add_quantized(std::vector<OpCase>& table, const Sizes& s, const Format& f) {
+    const auto weight = [&] { return kept_as(normal({s.n, s.k}), f.dtype, f.spec); };
+    table.push_back({case_name(quant_matmul_op, to_string(f), s.m, s.n, s.k),
+                     &quant_matmul_op,
+                     {normal({s.m, s.k}), weight()},
+                     [](In in) { return std::vector{linear(in[0], in[1])}; },
+                     [](In in) { return std::vector{matmul(in[0], dequantize(in[1], in[0].dtype()))}; }});
+    table.push_back({case_name(quant_matmul_backward_op, to_string(f), s.m, s.n, s.k),
+                     &quant_matmul_backward_op,
+                     {frozen(normal({s.m, s.n})), weight()},
+                     row(quant_matmul_backward_op),
+                     [](In in) {
+                         const Tensor w = dequantize(in[1], in[0].dtype());
+                         return std::vector{matmul(in[0], transpose(w, 0, 1))};
+                     }});
+}
+
+std::vector<Tensor> composed_lora(In in, const LoraParams& params) {
+    const Tensor w = info(in[1].dtype()).quantized ? dequantize(in[1], in[0].dtype()) : in[1];
+    const Tensor x = dropout(in[0], in[4], params.dropout);
+    return {add(matmul(in[0], w), scale(matmul(matmul(x, in[2]), in[3]), static_cast<double>(params.scaling)))};
+}
+
+void add_lora(std::vector<OpCase>& table, const Sizes& s, int64_t rank, const std::string& variant, const CaseInput& w,
+              float p) {
+    const LoraParams params{1.5f, {p, 9}};
+    const std::vector<CaseInput> in{normal({s.m, s.k}), w, normal({rank, s.k}), normal({s.n, rank}), rng()};
+    table.push_back({case_name(lora_linear_op, variant, s.m, s.n, s.k, rank), &lora_linear_op, in,
+                     [=](In t) { return std::vector{lora_linear(t[0], t[1], t[2], t[3], t[4], params)}; },
+                     [=](In t) { return composed_lora(t, params); }});
+    for (int n_out : {2, 3}) {
+        std::vector<CaseInput> fixed;
+        for (const CaseInput& i : in) fixed.push_back(frozen(i));
+        fixed.push_back(frozen(normal({s.m, s.n})));
+        table.push_back(
+            {case_name(lora_linear_backward_op, variant + (n_out == 3 ? " with dx" : ""), s.m, s.n, s.k, rank),
+             &lora_linear_backward_op, fixed, [=](In t) {
+                 Graph& graph = *t[0].graph;
+                 const Tensor xa = graph.append(lora_linear_op, {t[0], t[1], t[2], t[3], t[4]}, params)[1];
+                 return graph.append(lora_linear_backward_op, {t[5], t[0], t[1], t[2], t[3], xa, t[4]}, params, n_out);
+             }});
+    }
+}
+
+}  // namespace
+
+void add_product_cases(std::vector<OpCase>& table) {
+    for (const Sizes& s : kSizes) {
+        add_matmul(table, s);
+        for (const Format& f : kQuantFormats) add_quantized(table, s, f);
+        const int64_t rank = s.m < 3 ? s.m : s.m < 16 ? 5 : 16;
+        for (float p : {0.0f, 0.3f}) {
+            const std::string dropped = p > 0 ? " dropout" : "";
+            add_lora(table, s, rank, "dense" + dropped, frozen(normal({s.n, s.k})), p);
+            add_lora(table, s, rank, "bf16" + dropped, kept_as(normal({s.n, s.k}), DType::bf16), p);
+            for (const Format& f : kQuantFormats)
+                add_lora(table, s, rank, to_string(f) + dropped, kept_as(normal({s.n, s.k}), f.dtype, f.spec), p);
+        }
+    }
+}
+
+}  // namespace ggq::test
