@@ -24,7 +24,7 @@ GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
     return events;
 }
 
-int run(const Words& args) {
+int run(const Strings& args) {
     GenerateOptions options;
     FlagTable flags = generate_flags(options);
     if (const auto text = flags.parse(args)) {

@@ -41,7 +41,7 @@ void draw_losses(const std::filesystem::path& output) {
     draw(curves_of(log.history, output.filename().string())).save_png(output / "loss.png");
 }
 
-int run(const Words& args) {
+int run(const Strings& args) {
     TrainOptions options;
     FlagTable flags = train_flags(options);
     if (const auto text = flags.parse(args)) {

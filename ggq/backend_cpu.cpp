@@ -50,6 +50,13 @@ public:
 
     void check_supported(const OpCall& call) const override {
         GGQ_ASSERT(static_cast<bool>(call.op.cpu), std::string(call.op.name) + " has no CPU kernel");
+        const Signature signature = parse_signature(call.op);
+        for (size_t i = 0; i < call.in.size(); ++i) {
+            const TensorType& t = call.in[i];
+            require(signature.in[i].type != "real" || t.dtype == DType::f32 || t.dtype == DType::f64,
+                    "[{}]{}{} input {}: expected f32 or f64 on the CPU, got {}; cast it first", call.op.name,
+                    call.where.empty() ? "" : " ", call.where, signature.in[i].name, to_string(t));
+        }
     }
 
     int64_t workspace_bytes(const OpCall& call) const override {

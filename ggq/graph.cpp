@@ -57,8 +57,9 @@ void Graph::check_current(const OpDef& op, Tensor t) const {
 
 std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const ParamBlock& params, int n_out) {
     const Signature signature = parse_signature(op);
-    require(in.size() == signature.in.size(), "[{}]{} expected {} inputs, got {}", op.name, where(), signature.in.size(),
-            in.size());
+    const std::string& where = scopes_[static_cast<size_t>(scope_)];
+    require(in.size() == signature.in.size(), "[{}]{}{} expected {} inputs, got {}", op.name, where.empty() ? "" : " ",
+            where, signature.in.size(), in.size());
     for (size_t i = 0; i < in.size(); ++i) {
         check_current(op, in[i]);
         if (!strides_fit(value(in[i]), signature.in[i].free_strides)) {
@@ -69,7 +70,7 @@ std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const
     Step step{&op, params, {}, {}, layer_, scope_, backward_};
     std::vector<TensorType> types;
     for (Tensor t : in) types.push_back(t.type()), step.in.push_back(t.id);
-    const OpCall inputs{op, types, {}, params, scopes_[static_cast<size_t>(scope_)]};
+    const OpCall inputs{op, types, {}, params, where};
     std::vector<TensorType> results = output_types(inputs, signature);
     const auto optional = [](const OpArg& a) { return a.optional; };
     const auto n_required = static_cast<size_t>(std::ranges::count_if(signature.out, std::not_fn(optional)));
@@ -86,6 +87,8 @@ std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const
             require(target.kind == Kind::parameter || target.kind == Kind::state,
                     "[{}] {} '{}' is written in place: expected a parameter or state, got {}", op.name,
                     signature.out[i].name, target.name, ggq::name(target.kind));
+            require(!is_view(target), "[{}] {} '{}' is written in place: expected the whole tensor, got a view of it",
+                    op.name, signature.out[i].name, target.name);
             v.kind = target.kind;
             v.name = target.name;
             v.buffer = target.buffer;

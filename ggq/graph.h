@@ -73,7 +73,7 @@ private:
 
     Tensor add_value(Value value);
     void check_current(const OpDef& op, Tensor t) const;
-    std::string where() const { return scopes_[static_cast<size_t>(scope_)]; }
+    bool is_view(const Value& v) const { return v.step >= 0 && steps_[static_cast<size_t>(v.step)].op->view; }
 
     std::vector<Value> values_;
     std::vector<Step> steps_;

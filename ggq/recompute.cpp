@@ -17,7 +17,10 @@ int32_t layer_of(const Graph& graph, int32_t id) {
 std::vector<bool> kept_values(const Graph& graph, Recompute policy) {
     std::vector<bool> kept(graph.values().size(), policy == Recompute::none);
     if (policy == Recompute::none) return kept;
-    for (size_t id = 0; id < kept.size(); ++id) kept[id] = layer_of(graph, static_cast<int32_t>(id)) < 0;
+    for (size_t id = 0; id < kept.size(); ++id) {
+        const Value& v = graph.values()[id];
+        kept[id] = layer_of(graph, static_cast<int32_t>(id)) < 0 || value_of(graph, v.storage).output;
+    }
     for (const Step& step : graph.steps())
         for (int32_t id : step.in)
             if (!step.backward && layer_of(graph, id) != step.layer) {

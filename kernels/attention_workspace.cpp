@@ -23,7 +23,7 @@ int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S, int64_t 
 }
 
 int64_t attention_backward_workspace(int64_t T, int64_t H, int64_t D, int n_threads, int64_t real_bytes) {
-    const int64_t worker = kAttentionBlock * (5 * D + 2 * kAttentionBlock);
+    const int64_t worker = kAttentionBlock * (6 * D + 2 * kAttentionBlock);
     return (n_threads * worker + padded(T * H, kAttentionPadding)) * real_bytes;
 }
 

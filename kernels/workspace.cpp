@@ -11,7 +11,7 @@ namespace {
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int64_t few_rows_bytes(int64_t m, int64_t k, int n_terms, int64_t real_bytes) {
-    return m <= kFewRows ? aligned(real_bytes * m * (k + n_terms * kFewPadding)) : 0;
+    return m <= kFewRows ? aligned(real_bytes * (m + 1) * (k + n_terms * kFewPadding)) : 0;
 }
 
 int64_t gemm_bytes(int64_t m, int64_t k, int n_threads, int64_t real_bytes) {

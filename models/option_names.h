@@ -1,15 +1,11 @@
 // The options that are a choice among names: one table for each, shared by parsing, help, printing and saving.
-// The first row of a value is the name that we print; later rows are what users of other programs type.
 #pragma once
 
-#include <cstddef>
 #include <optional>
-#include <string>
-#include <string_view>
 
 #include "ggq/recompute.h"
-#include "kernels/check.h"
 #include "kernels/view.h"
+#include "models/option_table.h"
 #include "models/text/dataset.h"
 
 namespace ggq {
@@ -17,13 +13,6 @@ namespace ggq {
 enum class TrainKind { lora, full };
 enum class LrScheduler { constant, linear, cosine };
 enum class OptimKind { adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit };
-
-template <typename T>
-struct OptionName {
-    T value;
-    std::string_view text;
-    bool alias = false;
-};
 
 inline constexpr OptionName<TrainKind> kTrainKinds[] = {{TrainKind::lora, "lora"}, {TrainKind::full, "full"}};
 
@@ -86,32 +75,5 @@ inline constexpr OptionName<DType> kKvDTypes[] = {
     {DType::f16, "f16"},
     {DType::bf16, "bf16"},
 };
-
-template <typename T, std::size_t N>
-constexpr std::optional<T> find_option(const OptionName<T> (&table)[N], std::string_view text) {
-    for (const OptionName<T>& row : table)
-        if (row.text == text) return row.value;
-    return std::nullopt;
-}
-
-template <typename T, std::size_t N>
-std::string option_text(const OptionName<T> (&table)[N], const T& value) {
-    for (const OptionName<T>& row : table)
-        if (row.value == value) return std::string(row.text);
-    GGQ_ASSERT(false, "an option's value has no name");
-    return {};
-}
-
-// "lora|full"
-template <typename T, std::size_t N>
-std::string option_list(const OptionName<T> (&table)[N]) {
-    std::string list;
-    for (const OptionName<T>& row : table) {
-        if (row.alias) continue;
-        if (!list.empty()) list += '|';
-        list += row.text;
-    }
-    return list;
-}
 
 }  // namespace ggq

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <string>
@@ -10,8 +11,10 @@
 namespace ggq::test {
 
 // Empty if `actual` is close to `expected`: a relative L2 distance of at most `tolerance`, and no element farther off
-// than 10 tolerance (|expected| + rms(expected)).
-inline std::string difference(std::span<const double> actual, std::span<const double> expected, double tolerance) {
+// than 10 tolerance (|expected| + rms(expected)). `floor` is the least rms that errors are taken relative to, for
+// results in which larger terms cancel.
+inline std::string difference(std::span<const double> actual, std::span<const double> expected, double tolerance,
+                              double floor = 0) {
     if (actual.size() != expected.size())
         return fmt::format("{} elements, expected {}", actual.size(), expected.size());
     double error = 0, norm = 0;
@@ -19,7 +22,9 @@ inline std::string difference(std::span<const double> actual, std::span<const do
         error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
         norm += expected[i] * expected[i];
     }
-    const double rms = std::sqrt(norm / static_cast<double>(actual.size()));
+    const auto n = static_cast<double>(actual.size());
+    norm = std::max(norm, floor * floor * n);
+    const double rms = std::sqrt(norm / n);
     size_t worst = 0;
     double worst_ratio = -1;
     for (size_t i = 0; i < actual.size(); ++i) {

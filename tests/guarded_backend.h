@@ -36,7 +36,7 @@ public:
         cpu_->run(op, args);
         for (auto& [data, bytes] : before) {
             for (std::span<std::byte> place : writable) forgive(data, bytes, place);
-            INFO("op: ", op.name);
+            INFO("op: ", std::string(op.name));
             CHECK_MESSAGE(std::memcmp(bytes.data(), data, bytes.size()) == 0, "wrote outside its outputs");
         }
     }

@@ -17,7 +17,7 @@ constexpr std::byte kGuardByte{0xa5}, kPoison{0xff};
 
 double half_value(uint16_t bits) {
     const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-    const double magnitude = exponent == 31 ? (mantissa ? NAN : INFINITY)
+    const double magnitude = exponent == 31  ? (mantissa ? NAN : INFINITY)
                              : exponent == 0 ? std::ldexp(mantissa, -24)
                                              : std::ldexp(1024 + mantissa, exponent - 25);
     return bits & 0x8000 ? -magnitude : magnitude;
@@ -181,7 +181,8 @@ std::vector<TestTensor> run_kernel(const KernelCase& c, CpuIsa isa, int n_thread
     }
     ThreadPool pool(n_threads);
     const CpuContext ctx{&pool};
-    c.kernel[isa](ctx, {out_views, in_views, &c.params, {workspace.view().as<std::byte>(), static_cast<size_t>(n_bytes)}});
+    c.kernel[isa](ctx,
+                  {out_views, in_views, &c.params, {workspace.view().as<std::byte>(), static_cast<size_t>(n_bytes)}});
 
     CHECK(workspace.guards_hold());
     for (const TestTensor& t : out) CHECK(t.guards_hold());

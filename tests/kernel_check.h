@@ -54,8 +54,9 @@ struct KernelCase {
 // All outputs, as the best instruction set computed them.
 std::vector<TestTensor> run_kernel(const KernelCase& c, CpuIsa isa, int n_threads);
 
-// CHECKs guards, the same bits for both thread counts, and for every output |got - expected| <= tolerance * scale, where
-// scale is the largest |expected| of that output (at least 1e-30). An empty list of expected values is not compared.
+// CHECKs guards, the same bits for both thread counts, and for every output |got - expected| <= tolerance * scale,
+// where scale is the largest |expected| of that output (at least 1e-30). An empty list of expected values is not
+// compared.
 void check_kernel(const KernelCase& c, const std::vector<std::vector<double>>& expected, double tolerance);
 
 // Of one element of a computing type: what correct rounding leaves after some thousand operations.

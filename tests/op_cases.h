@@ -21,6 +21,7 @@ struct OpCase {
     Build build;
     Build twin = nullptr;     // the same composed of plain ops
     double tolerance = 2e-6;  // relative, of float against double
+    double floor = 0;         // magnitude of terms that cancel in a result or gradient
     double step = 1e-5;       // of central differences
     bool only_float = false;  // there is no double form
 };

@@ -96,6 +96,7 @@ std::vector<Tensor> composed_lora(In in, const LoraParams& params) {
 
 void add_lora(std::vector<OpCase>& table, const Sizes& s, int64_t rank, const std::string& variant, const CaseInput& w,
               float p) {
+    const size_t first = table.size();
     const LoraParams params{1.5f, {p, 9}};
     const std::vector<CaseInput> in{normal({s.m, s.k}), w, normal({rank, s.k}), normal({s.n, rank}), rng()};
     table.push_back({case_name(lora_linear_op, variant, s.m, s.n, s.k, rank), &lora_linear_op, in,
@@ -113,6 +114,7 @@ void add_lora(std::vector<OpCase>& table, const Sizes& s, int64_t rank, const st
                  return graph.append(lora_linear_backward_op, {t[5], t[0], t[1], t[2], t[3], xa, t[4]}, params, n_out);
              }});
     }
+    for (size_t i = first; i < table.size(); ++i) table[i].floor = 1;
 }
 
 }  // namespace

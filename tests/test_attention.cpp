@@ -103,16 +103,24 @@ int64_t real_bytes(DType real) { return info(real).bytes; }
 
 KernelCase forward_case(const Problem& p, DType real) {
     const Sizes s = p.sizes;
-    return {"attention", cpu::attention, {{real, s.q()}, {real, {s.H, s.T}}}, {p.q, p.k, p.v, p.spans},
-            AttentionParams{p.scale}, 0,
+    return {"attention",
+            cpu::attention,
+            {{real, s.q()}, {real, {s.H, s.T}}},
+            {p.q, p.k, p.v, p.spans},
+            AttentionParams{p.scale},
+            0,
             [=](int n) { return cpu::attention_workspace(s.T, s.H, s.D, s.S, s.G, n, real_bytes(real)); }};
 }
 
 KernelCase backward_case(const Problem& p, DType real, const TestTensor& dy, const TestTensor& y,
                          const TestTensor& lse) {
     const Sizes s = p.sizes;
-    return {"attention_backward", cpu::attention_backward, {{real, s.q()}, {real, s.k()}, {real, s.k()}},
-            {dy, p.q, p.k, p.v, y, lse, p.spans}, AttentionParams{p.scale}, 0,
+    return {"attention_backward",
+            cpu::attention_backward,
+            {{real, s.q()}, {real, s.k()}, {real, s.k()}},
+            {dy, p.q, p.k, p.v, y, lse, p.spans},
+            AttentionParams{p.scale},
+            0,
             [=](int n) { return cpu::attention_backward_workspace(s.T, s.H, s.D, n, real_bytes(real)); }};
 }
 
@@ -136,8 +144,9 @@ void check_attention(const Sizes& s, DType real, DType stored, Sight sight) {
 
 TEST_CASE("attention and its gradient for many shapes") {
     for (DType real : {DType::f32, DType::f64})
-        for (const Sizes& s : {Sizes{1, 1, 1, 1, 1}, Sizes{2, 3, 5, 2, 1}, Sizes{13, 6, 7, 13, 2}, Sizes{64, 2, 32, 64, 1},
-                               Sizes{65, 4, 64, 65, 2}, Sizes{129, 3, 33, 129, 3}, Sizes{97, 7, 128, 97, 1}}) {
+        for (const Sizes& s :
+             {Sizes{1, 1, 1, 1, 1}, Sizes{2, 3, 5, 2, 1}, Sizes{13, 6, 7, 13, 2}, Sizes{64, 2, 32, 64, 1},
+              Sizes{65, 4, 64, 65, 2}, Sizes{129, 3, 33, 129, 3}, Sizes{97, 7, 128, 97, 1}}) {
             check_attention(s, real, real, Sight::causal);
             check_attention(s, real, real, Sight::documents);
             check_attention(s, real, real, Sight::everything);
@@ -266,6 +275,7 @@ TEST_CASE("cache_write converts rows and stops at the end of the cache") {
                     const bool written = from >= 0 && from < x.n_elems();
                     expected.set(i, !written ? cache.at(i) : narrow ? single.at(from) : x.at(from));
                 }
-                check_kernel({"cache_write", cpu::cache_write, {cache}, {cache, x, place}, {}, 1}, {expected.values()}, 0);
+                check_kernel({"cache_write", cpu::cache_write, {cache}, {cache, x, place}, {}, 1}, {expected.values()},
+                             0);
             }
 }

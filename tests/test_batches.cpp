@@ -181,6 +181,11 @@ TEST_CASE("batches: without packing at most four lengths, and the longest holds 
     }
     CHECK(used.size() > 1);
 
+    // Three long samples among many short ones hardly ever meet, but they may.
+    std::vector<Sample> rare(200, Sample{{1, 2}, {0, 1}});
+    rare.resize(203, Sample{std::vector<int32_t>(16, 1), std::vector<uint8_t>(16, 1)});
+    CHECK(Batches(rare, options(false)).lengths().back() == 48);
+
     const std::vector<Sample> equal(9, Sample{{1, 2, 3, 4}, {0, 1, 1, 1}});
     CHECK(Batches(equal, options(false)).lengths() == std::vector<int64_t>{16});
 }

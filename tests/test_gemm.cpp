@@ -69,7 +69,7 @@ struct Stored {
 }  // namespace
 
 TEST_CASE("matmul equals plain loops at all small shapes, types and strides") {
-    constexpr Stored kStored[] = {{DType::f32, Order::rows},  {DType::f32, Order::columns}, {DType::bf16, Order::rows},
+    constexpr Stored kStored[] = {{DType::f32, Order::rows},   {DType::f32, Order::columns}, {DType::bf16, Order::rows},
                                   {DType::f32, Order::sparse}, {DType::f16, Order::columns}, {DType::f64, Order::rows},
                                   {DType::bf16, Order::sparse}};
     const int64_t sizes[] = {1, 2, 3, 5, 7, 13, 31, 33, 64, 65, 129};
@@ -87,7 +87,8 @@ TEST_CASE("matmul equals plain loops at all small shapes, types and strides") {
 TEST_CASE("matmul equals plain loops across its blocks") {
     for (int64_t real_bytes : {4, 8}) {
         check_matmul(random_matrix(DType::f32, 791, 400), random_matrix(DType::f32, 257, 400), real_bytes);
-        check_matmul(random_matrix(DType::f32, 17, 1025), random_matrix(DType::bf16, 31, 1025, Order::columns), real_bytes);
+        check_matmul(random_matrix(DType::f32, 17, 1025), random_matrix(DType::bf16, 31, 1025, Order::columns),
+                     real_bytes);
         check_matmul(random_matrix(DType::f32, 3, 1100), random_matrix(DType::f16, 150, 1100), real_bytes);
     }
 }
@@ -113,7 +114,10 @@ constexpr Format kAllFormats[] = {{DType::nf4, {64, true}},  {DType::nf4, {64, f
 // Random weights in a format, with their restored values.
 Matrix quantized_matrix(const Format& f, int64_t rows, int64_t cols) {
     Matrix plain = random_matrix(DType::f32, rows, cols), q(f.dtype, rows, cols, Order::rows, f.spec);
-    Call{cpu::quantize, {q.view}, {plain.view}, {},
+    Call{cpu::quantize,
+         {q.view},
+         {plain.view},
+         {},
          cpu::quantize_workspace(f.dtype, rows * cols, f.spec.block, f.spec.double_quant)}
         .run(CpuIsa::portable, pool());
     Call{cpu::dequantize, {plain.view}, {q.view}}.run(CpuIsa::portable, pool());
@@ -134,8 +138,12 @@ void check_quant_matmul(const Format& f, int64_t m, int64_t n, int64_t k, int64_
     for (CpuIsa isa : machine_isas()) {
         CAPTURE(name(isa));
         const Matrix y(real_type(real_bytes), m, n), dx(real_type(real_bytes), m, k);
-        Call{cpu::quant_matmul, {y.view}, {x.view, w.view}, {}, cpu::matmul_workspace(m, k, 2, real_bytes)}.run(isa, pool());
-        Call{cpu::quant_matmul_backward, {dx.view}, {dy.view, w.view}, {},
+        Call{cpu::quant_matmul, {y.view}, {x.view, w.view}, {}, cpu::matmul_workspace(m, k, 2, real_bytes)}.run(isa,
+                                                                                                                pool());
+        Call{cpu::quant_matmul_backward,
+             {dx.view},
+             {dy.view, w.view},
+             {},
              cpu::quant_matmul_backward_workspace(m, n, 2, real_bytes)}
             .run(isa, pool());
         check_close(y.view, y_wanted, rounding(real_bytes));
@@ -208,7 +216,10 @@ void check_lora(const LoraCase& c) {
         CAPTURE(name(isa));
         const Matrix got_y(real, c.m, c.n), got_xa(real, c.m, c.r);
         const Matrix got_da(real, c.r, c.k), got_db(real, c.n, c.r), got_dx(real, c.m, c.k);
-        Call{cpu::lora_linear, {got_y.view, got_xa.view}, {x.view, w.view, a.view, b.view, rng_view()}, params,
+        Call{cpu::lora_linear,
+             {got_y.view, got_xa.view},
+             {x.view, w.view, a.view, b.view, rng_view()},
+             params,
              cpu::lora_linear_workspace(c.m, c.k, c.r, 2, c.real_bytes)}
             .run(isa, pool());
         const Call backward{cpu::lora_linear_backward,
@@ -304,7 +315,10 @@ void check_head(int64_t n_rows, int64_t channels, int64_t vocabulary, int32_t ch
             const Matrix loss(real, 1, 1), dx(real, n_rows, channels), dw(real, vocabulary, channels);
             std::vector<View> out = {loss.view, dx.view, dw.view};
             out.resize(n_out);
-            Call{cpu::linear_cross_entropy, out, {x.view, w.view, label_view}, params,
+            Call{cpu::linear_cross_entropy,
+                 out,
+                 {x.view, w.view, label_view},
+                 params,
                  cpu::linear_cross_entropy_workspace(n_rows, channels, vocabulary, params, 2, real_bytes)}
                 .run(isa, pool());
             const double tolerance = real_bytes == 8 ? 1e-12 : 2e-6;

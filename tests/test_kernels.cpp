@@ -66,7 +66,8 @@ TEST_CASE("activations and their gradients") {
             const TestTensor x = random_tensor(real, {n}, 1, -9, 9), up = random_tensor(real, {n}, 2),
                              dy = random_tensor(real, {n}, 3), out(real, {n});
             const double tolerance = tolerance_of(real);
-            check_kernel({"silu", cpu::silu, {out}, {x}}, {map(x, [&](int64_t i) { return silu(x.at(i)); })}, tolerance);
+            check_kernel({"silu", cpu::silu, {out}, {x}}, {map(x, [&](int64_t i) { return silu(x.at(i)); })},
+                         tolerance);
             check_kernel({"silu_backward", cpu::silu_backward, {out}, {dy, x}},
                          {map(x, [&](int64_t i) { return dy.at(i) * silu_slope(x.at(i)); })}, tolerance);
             check_kernel({"swiglu", cpu::swiglu, {out}, {x, up}},
@@ -109,7 +110,8 @@ TEST_CASE("elementwise arithmetic") {
 }
 
 TEST_CASE("full and fill write every dtype") {
-    for (DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64, DType::u8, DType::i8}) {
+    for (DType dtype :
+         {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64, DType::u8, DType::i8}) {
         const TestTensor out(dtype, {3, 37});
         check_kernel({"full", cpu::full, {out}, {}, FullParams{5, dtype, {3, 37}}}, {Values(111, 5)}, 0);
         check_kernel({"fill", cpu::fill, {out}, {out}, FillParams{7}, 1}, {Values(111, 7)}, 0);
@@ -152,14 +154,15 @@ TEST_CASE("slice_backward puts zeros around the slice") {
                 }
                 return dy.at(from);
             });
-            check_kernel({"slice_backward", cpu::slice_backward, {out}, {dy}, SliceParams{axis, begin, end, shape}}, {expected},
-                         0);
+            check_kernel({"slice_backward", cpu::slice_backward, {out}, {dy}, SliceParams{axis, begin, end, shape}},
+                         {expected}, 0);
         }
 }
 
 TEST_CASE("cast between all float types rounds to nearest even") {
-    Values edges = {0, -0.0, 1, -1, 65504, 65519.99, 65520, 1e6, -1e6, 6.1e-5, 6e-5, 5.9e-8, 2.9e-8, 3e-8, 1e-9, 1e-30,
-                    1.00390625, 1.01171875, 2049, 2051, 3e38, 1e-40, INFINITY, -INFINITY, NAN};
+    Values edges = {0,      -0.0, 1,      -1,     65504,    65519.99,  65520, 1e6,        -1e6,
+                    6.1e-5, 6e-5, 5.9e-8, 2.9e-8, 3e-8,     1e-9,      1e-30, 1.00390625, 1.01171875,
+                    2049,   2051, 3e38,   1e-40,  INFINITY, -INFINITY, NAN};
     for (DType from : kFloats)
         for (DType to : kFloats) {
             const TestTensor special = tensor_of(from, {static_cast<int64_t>(edges.size())}, edges);
@@ -199,7 +202,8 @@ TEST_CASE("a large gradient of the embedding is split among tasks") {
     const TestTensor ids = tensor_of(DType::i32, {T}, {0, 4098, 2031, 2032, 2033, 1, 4098, 0, 2500, 4097, 4098});
     const TestTensor dy = random_tensor(DType::f32, {T, C}, 2);
     Values expected(static_cast<size_t>(V * C));
-    for (int64_t i = 0; i < T * C; ++i) expected[static_cast<size_t>(ids.at(i / C)) * C + static_cast<size_t>(i % C)] += dy.at(i);
+    for (int64_t i = 0; i < T * C; ++i)
+        expected[static_cast<size_t>(ids.at(i / C)) * C + static_cast<size_t>(i % C)] += dy.at(i);
     check_kernel({"embedding_backward", cpu::embedding_backward, {{DType::f32, {V, C}}}, {dy, ids}}, {expected}, 1e-6);
 }
 
@@ -241,7 +245,13 @@ TEST_CASE("rope turns each half of a head with the other, from any strides") {
                     const double a = wide.at(row + d), b = wide.at(row + (d + half) % D);
                     return a * std::cos(angle) + (d < half ? -b : b) * std::sin(angle);
                 });
-                check_kernel({"rope", cpu::rope, {out}, {wide, positions, frequencies}, RopeParams{inverse}, 0, {},
+                check_kernel({"rope",
+                              cpu::rope,
+                              {out},
+                              {wide, positions, frequencies},
+                              RopeParams{inverse},
+                              0,
+                              {},
                               {{0, every_other}}},
                              {expected}, real == DType::f64 ? 1e-12 : 1e-5);
             }
@@ -271,7 +281,8 @@ TEST_CASE("softmax and its gradient") {
 
 TEST_CASE("softmax of large and equal values") {
     const TestTensor x = tensor_of(DType::f32, {2, 3}, {1e30, 1e30, -1e30, -3e38, -3e38, -3e38});
-    check_kernel({"softmax", cpu::softmax, {{DType::f32, {2, 3}}}, {x}}, {{0.5, 0.5, 0, 1 / 3.0, 1 / 3.0, 1 / 3.0}}, 1e-6);
+    check_kernel({"softmax", cpu::softmax, {{DType::f32, {2, 3}}}, {x}}, {{0.5, 0.5, 0, 1 / 3.0, 1 / 3.0, 1 / 3.0}},
+                 1e-6);
 }
 
 TEST_CASE("sums and norms over more than one wave of chunks") {
@@ -322,7 +333,9 @@ TEST_CASE("cross_entropy and its gradient, with ignored rows") {
             const double tolerance = 3 * tolerance_of(real);
             check_kernel({"cross_entropy", cpu::cross_entropy, {{real, {1}}, {real, {T}}}, {logits, labels}},
                          {{loss}, lse}, tolerance);
-            check_kernel({"cross_entropy_backward", cpu::cross_entropy_backward, {{real, shape}},
+            check_kernel({"cross_entropy_backward",
+                          cpu::cross_entropy_backward,
+                          {{real, shape}},
                           {scalar(real, 0.7), logits, labels, tensor_of(real, {T}, lse)}},
                          {gradient}, tolerance);
         }

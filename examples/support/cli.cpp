@@ -43,8 +43,8 @@ std::string with_dashes(std::string name) {
 }
 
 // "-s, --seed" -> "--seed", "-s": the long name first.
-Words split_names(const std::string& names) {
-    Words parts;
+Strings split_names(const std::string& names) {
+    Strings parts;
     for (const std::string& part : CLI::detail::split(names, ',')) parts.push_back(CLI::detail::trim_copy(part));
     std::stable_partition(parts.begin(), parts.end(), [](const std::string& name) { return name.starts_with("--"); });
     return parts;
@@ -72,7 +72,7 @@ std::string bare_name(const std::string& name) {
 
 // Every spelling that CLI11 must know: each name with dashes and with underscores.
 std::string cli11_names(const Flag& flag) {
-    Words spellings;
+    Strings spellings;
     for (const std::string& name : flag.names) {
         spellings.push_back(name);
         std::string other = name;
@@ -89,11 +89,11 @@ void set_number_of_values(CLI::Option& option, Flag::Takes takes) {
     if (takes == Flag::Takes::values) option.expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args();
 }
 
-Words config_values(const nlohmann::json& value, const std::string& where) {
+Strings config_values(const nlohmann::json& value, const std::string& where) {
     if (value.is_string()) return {value.get<std::string>()};
     if (value.is_boolean() || value.is_number()) return {value.dump()};
     if (!value.is_array()) misuse("{}: expected a text, a number, true, false or a list", where);
-    Words values;
+    Strings values;
     for (const nlohmann::json& element : value)
         for (std::string& word : config_values(element, where)) values.push_back(std::move(word));
     if (values.empty()) misuse("{}: expected a value, got an empty list", where);
@@ -159,7 +159,7 @@ std::string show_value(int64_t value) { return fmt::to_string(value); }
 std::string show_value(uint64_t value) { return fmt::to_string(value); }
 std::string show_value(double value) { return fmt::format("{:g}", value); }
 
-bool read_switch(const std::string& flag, const Words& values) {
+bool read_switch(const std::string& flag, const Strings& values) {
     std::string word = CLI::detail::to_lower(values.back());
     for (const char* yes : {"", "true", "yes", "on", "1"})
         if (word == yes) return true;
@@ -177,42 +177,42 @@ FlagTable::FlagTable(std::string program, std::string purpose)
 
 void FlagTable::group(std::string title) { group_ = std::move(title); }
 
-Flag& FlagTable::add_row(const std::string& names, const Words& aliases, Flag flag) {
+Flag& FlagTable::add_row(const std::string& names, const Strings& aliases, Flag flag) {
     flag.names = split_names(names);
     for (const std::string& alias : aliases) flag.names.push_back(with_dashes(alias));
     flag.group = group_;
     return flags_.emplace_back(std::move(flag));
 }
 
-Flag& FlagTable::add(const std::string& names, bool& target, const std::string& meaning, const Words& aliases) {
+Flag& FlagTable::add(const std::string& names, bool& target, const std::string& meaning, const Strings& aliases) {
     const bool on = target;
     Flag& flag = add_row(names, aliases, {.meaning = meaning, .takes = Flag::Takes::perhaps_a_value});
     const std::string name = flag.names[0];
-    flag.set = [&target, name](const Words& values) { target = read_switch(name, values); };
+    flag.set = [&target, name](const Strings& values) { target = read_switch(name, values); };
     const std::string opposite = "--no-" + name.substr(2);
     if (on) flag.fallback = "on; " + opposite;
     translated(opposite, name, Flag::Takes::perhaps_a_value,
-               [opposite](const Words& values) { return Words{read_switch(opposite, values) ? "false" : "true"}; });
+               [opposite](const Strings& values) { return Strings{read_switch(opposite, values) ? "false" : "true"}; });
     return flag;
 }
 
 Flag& FlagTable::list(const std::string& names, const std::string& value, std::string& target,
-                      const std::string& meaning, const Words& aliases) {
+                      const std::string& meaning, const Strings& aliases) {
     Flag& flag = add(names, value, target, meaning, aliases);
     flag.takes = Flag::Takes::values;
-    flag.set = [&target](const Words& values) { target = fmt::format("{}", fmt::join(values, ",")); };
+    flag.set = [&target](const Strings& values) { target = fmt::format("{}", fmt::join(values, ",")); };
     return flag;
 }
 
 Flag& FlagTable::translated(const std::string& name, const std::string& stands_for, Flag::Takes takes,
-                            std::function<Words(const Words&)> translate) {
+                            std::function<Strings(const Strings&)> translate) {
     Flag row{.takes = takes, .stands_for = stands_for, .translate = std::move(translate)};
     return add_row(with_dashes(name), {}, std::move(row));
 }
 
-void FlagTable::require(const std::string& name, const Words& unless) { required_.push_back({name, unless}); }
+void FlagTable::require(const std::string& name, const Strings& unless) { required_.push_back({name, unless}); }
 
-std::optional<std::string> FlagTable::parse(const Words& args) {
+std::optional<std::string> FlagTable::parse(const Strings& args) {
     Given given = split(args);
     for (const char* name : {"--help", "--version", "--config"})
         if (const auto row = given.find(find(name)); row != given.end()) row->first->set(row->second);
@@ -230,17 +230,17 @@ const Flag* FlagTable::find(const std::string& name) const {
     return nullptr;
 }
 
-FlagTable::Given FlagTable::split(const Words& args) const {
+FlagTable::Given FlagTable::split(const Strings& args) const {
     CLI::App app;
     app.set_help_flag();
     app.allow_extras();
     Given given;
     for (const Flag& flag : flags_) {
-        const auto keep = [&given, &flag](const Words& values) { return given[&flag] = values, true; };
+        const auto keep = [&given, &flag](const Strings& values) { return given[&flag] = values, true; };
         set_number_of_values(*app.add_option(cli11_names(flag), keep), flag.takes);
     }
     try {
-        app.parse(Words(args.rbegin(), args.rend()));
+        app.parse(Strings(args.rbegin(), args.rend()));
     } catch (const CLI::ParseError& error) {
         const std::string reason = error.what();
         misuse("{} needs a value", reason.substr(0, reason.find(':')));
@@ -268,8 +268,8 @@ void FlagTable::apply(Given given) {
     for (const Flag& flag : flags_) {
         const auto row = given.find(&flag);
         if (row == given.end() || !flag.translate) continue;
-        Words& values = given[find(flag.stands_for)];
-        const Words translation = flag.translate(row->second);
+        Strings& values = given[find(flag.stands_for)];
+        const Strings translation = flag.translate(row->second);
         // Before the values of the flag itself, which win.
         values.insert(values.begin(), translation.begin(), translation.end());
     }
@@ -316,7 +316,7 @@ std::string FlagTable::help() const {
     for (const Required& required : required_)
         usage += fmt::format(" {} {}", required.name, find(required.name)->value);
     text += "usage: " + usage + " [flags]\n";
-    Words groups;
+    Strings groups;
     for (const Flag& flag : flags_)
         if (std::find(groups.begin(), groups.end(), flag.group) == groups.end()) groups.push_back(flag.group);
     std::rotate(groups.begin(), groups.begin() + 1, groups.end());
@@ -330,11 +330,11 @@ std::string FlagTable::help() const {
            "as well.\n";
 }
 
-int run_program(int argc, char** argv, const std::function<int(const Words& args)>& body) {
+int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body) {
     const std::string program = program_name(argv[0]);
     const auto say = [&](const std::string& message) { fmt::print(stderr, "{}: {}\n", program, message); };
     try {
-        return body(Words(argv + 1, argv + argc));
+        return body(Strings(argv + 1, argv + argc));
     } catch (const UsageError& error) {
         say(error.what());
         return 2;

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "models/option_names.h"
+#include "models/option_table.h"
 
 namespace ggq {
 
@@ -24,22 +24,22 @@ public:
     using std::runtime_error::runtime_error;
 };
 
-using Words = std::vector<std::string>;
+using Strings = std::vector<std::string>;
 
 struct Flag {
     enum class Takes { one_value, perhaps_a_value, values };
 
-    Words names{};           // "--lr", "-s", "--learning-rate": the first is the flag's own
+    Strings names{};         // "--lr", "-s", "--learning-rate": the first is the flag's own
     std::string value{};     // "PATH", "N", "nf4|fp4"; empty for a switch
     std::string meaning{};   // empty: not shown in the help
     std::string fallback{};  // the default as the help shows it
     std::string group{};
     Takes takes = Takes::one_value;
-    std::function<void(const Words& values)> set{};
+    std::function<void(const Strings& values)> set{};
 
     // Another program's flag that is a value of ours: these values go to the flag `stands_for`.
     std::string stands_for{};
-    std::function<Words(const Words& values)> translate{};
+    std::function<Strings(const Strings& values)> translate{};
 
     bool* given = nullptr;  // set to true when the flag is given
 };
@@ -54,37 +54,37 @@ public:
     // `names` is "--lr" or "-s, --seed". The target's present value is the default.
     template <typename T>
     Flag& add(const std::string& names, const std::string& value, T& target, const std::string& meaning,
-              const Words& aliases = {});
+              const Strings& aliases = {});
 
     // A switch; "--no-NAME" turns it off.
-    Flag& add(const std::string& names, bool& target, const std::string& meaning, const Words& aliases = {});
+    Flag& add(const std::string& names, bool& target, const std::string& meaning, const Strings& aliases = {});
 
     template <typename T, std::size_t N>
     Flag& choice(const std::string& names, const OptionName<T> (&table)[N], T& target, const std::string& meaning,
-                 const Words& aliases = {});
+                 const Strings& aliases = {});
 
     // Several words or several times, joined with commas.
     Flag& list(const std::string& names, const std::string& value, std::string& target, const std::string& meaning,
-               const Words& aliases = {});
+               const Strings& aliases = {});
 
-    Flag& add_row(const std::string& names, const Words& aliases, Flag flag);
+    Flag& add_row(const std::string& names, const Strings& aliases, Flag flag);
     Flag& translated(const std::string& name, const std::string& stands_for, Flag::Takes takes,
-                     std::function<Words(const Words&)> translate);
+                     std::function<Strings(const Strings&)> translate);
 
     // The flag must be given, by command line or file, unless one of the others is.
-    void require(const std::string& name, const Words& unless = {});
+    void require(const std::string& name, const Strings& unless = {});
 
     // Sets the targets. Returns the text to print instead of running (--help, --version).
-    std::optional<std::string> parse(const Words& args);
+    std::optional<std::string> parse(const Strings& args);
 
     std::string help() const;
     const std::deque<Flag>& flags() const { return flags_; }
 
 private:
-    using Given = std::map<const Flag*, Words>;
+    using Given = std::map<const Flag*, Strings>;
 
     const Flag* find(const std::string& name) const;
-    Given split(const Words& args) const;
+    Given split(const Strings& args) const;
     Given read_config(const std::string& path) const;
     void apply(Given given);
     void check_required() const;
@@ -92,23 +92,23 @@ private:
 
     struct Required {
         std::string name;
-        Words unless;
+        Strings unless;
     };
 
     std::string program_, purpose_, group_;
     std::deque<Flag> flags_;
     std::vector<Required> required_;
-    Words seen_;  // names of the flags given so far
+    Strings seen_;  // names of the flags given so far
     bool help_ = false, version_ = false;
     std::string config_;
 };
 
 // "true" for a switch without a word. Throws UsageError where the word is neither yes nor no.
-bool read_switch(const std::string& flag, const Words& values);
+bool read_switch(const std::string& flag, const Strings& values);
 
 // Runs a program's body and turns what it throws into one line "train: ..." on stderr and an exit code: 2 for a wrong
 // command line, 1 for every other failure.
-int run_program(int argc, char** argv, const std::function<int(const Words& args)>& body);
+int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body);
 
 void read_value(const std::string& flag, const std::string& text, std::string& target);
 void read_value(const std::string& flag, const std::string& text, int& target);
@@ -134,18 +134,18 @@ std::string show_value(const std::optional<T>& value) {
 
 template <typename T>
 Flag& FlagTable::add(const std::string& names, const std::string& value, T& target, const std::string& meaning,
-                     const Words& aliases) {
+                     const Strings& aliases) {
     Flag& flag = add_row(names, aliases, {.value = value, .meaning = meaning, .fallback = show_value(target)});
-    flag.set = [&target, name = flag.names[0]](const Words& values) { read_value(name, values.back(), target); };
+    flag.set = [&target, name = flag.names[0]](const Strings& values) { read_value(name, values.back(), target); };
     return flag;
 }
 
 template <typename T, std::size_t N>
 Flag& FlagTable::choice(const std::string& names, const OptionName<T> (&table)[N], T& target,
-                        const std::string& meaning, const Words& aliases) {
+                        const std::string& meaning, const Strings& aliases) {
     Flag row{.value = option_list(table), .meaning = meaning, .fallback = option_text(table, target)};
     Flag& flag = add_row(names, aliases, std::move(row));
-    flag.set = [&target, &table, name = flag.names[0]](const Words& values) {
+    flag.set = [&target, &table, name = flag.names[0]](const Strings& values) {
         const std::optional<T> found = find_option(table, values.back());
         if (!found)
             throw UsageError(name + ": expected one of " + option_list(table) + ", got '" + values.back() + "'");

@@ -11,10 +11,10 @@ namespace {
 using Takes = Flag::Takes;
 
 // A switch of another program that stands for one value of ours.
-void switch_for(FlagTable& table, const std::string& name, const std::string& flag, const Words& if_true,
-                const Words& if_false = {}) {
+void switch_for(FlagTable& table, const std::string& name, const std::string& flag, const Strings& if_true,
+                const Strings& if_false = {}) {
     table.translated(name, flag, Takes::perhaps_a_value,
-                     [=](const Words& values) { return read_switch(name, values) ? if_true : if_false; });
+                     [=](const Strings& values) { return read_switch(name, values) ? if_true : if_false; });
 }
 
 void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallback) {
@@ -55,7 +55,7 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
     t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
-    t.add("--packing", o.packing, "fill a row with several samples, which do not see each other");
+    t.add("--packing", o.packing, "several samples in a row, which do not see each other");
     t.add("--train-on-prompt", o.train_on_prompt, "loss on the prompt too");
     t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     for (const char* name : {"--mask_prompt", "--completion_only_loss", "--assistant_only_loss"})
@@ -69,9 +69,9 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
 }
 
 // Of transformers' flag a single number is a layer; of ours it counts the last layers.
-Words layer_numbers(const Words& values) {
+Strings layer_numbers(const Strings& values) {
     const bool single = values.size() == 1 && values[0].find_first_not_of("0123456789") == std::string::npos;
-    return single ? Words{values[0] + "-" + values[0]} : values;
+    return single ? Strings{values[0] + "-" + values[0]} : values;
 }
 
 void adapter_flags(FlagTable& t, TrainOptions& o) {
@@ -131,7 +131,7 @@ void report_flags(FlagTable& t, TrainOptions& o) {
                          {"--resume_from_checkpoint"});
     resume.takes = Takes::perhaps_a_value;
     // "--resume_from_checkpoint True" is how transformers says "the newest".
-    resume.set = [&o](const Words& values) {
+    resume.set = [&o](const Strings& values) {
         const std::string& word = values.back();
         if (word == "False" || word == "false") o.resume.reset();
         else o.resume = word == "True" || word == "true" ? "" : word;
@@ -159,8 +159,8 @@ AdapterChoice read_adapter(const std::string& text) {
 }
 
 // llama.cpp has "--lora-scaled PATH:SCALE" and, of old, "--lora-scaled PATH SCALE".
-Words join_scales(const Words& values) {
-    Words joined;
+Strings join_scales(const Strings& values) {
+    Strings joined;
     for (const std::string& value : values) {
         if (!joined.empty() && number_in(value)) joined.back() += ":" + value;
         else joined.push_back(value);
@@ -173,7 +173,7 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.add("-m, --model", "PATH", o.base.model, "model folder: config.json, safetensors, tokenizer.json",
           {"--model_name_or_path"});
     Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
-    t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&o](const Words& values) {
+    t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&o](const Strings& values) {
         o.adapters.clear();
         for (const std::string& value : values) o.adapters.push_back(read_adapter(value));
     };
@@ -197,7 +197,7 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
     t.add("--repeat-penalty", "X", o.repeat_penalty, "above 1: tokens that are there already become less likely");
     t.add("-s, --seed", "N", o.seed, "seed of the draws");
     t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
-        [&o](const Words& values) { o.stop = values; };
+        [&o](const Strings& values) { o.stop = values; };
     t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");
 }
 

@@ -1,5 +1,6 @@
 // A frozen linear layer with a trainable low-rank update (Hu et al., 2021): y = x w^T + s (dropout(x) a^T) b^T.
 #include "ggq/backward.h"
+#include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
@@ -9,6 +10,8 @@ namespace ggq {
 namespace {
 
 void lora_linear_gradient(Gradients& g) {
+    require(!g.needs(1), "[lora_linear] {} input w: is frozen, but a gradient of '{}' is wanted; use matmul",
+            g.graph().scope_of(g.step()), g.in(1).name());
     const auto d = g.graph().append(lora_linear_backward_op,
                                     {g.dy(), g.in(0), g.in(1), g.in(2), g.in(3), g.out(1), g.in(4)},
                                     g.step().params, g.needs(0) ? 3 : 2);

@@ -1,6 +1,7 @@
 // Rotary position embedding (Su et al., 2021), half-split as Hugging Face lays heads out. How far each pair turns is
 // in the frequency table, so default, linear and llama3 scaling are all the same op.
 #include "ggq/backward.h"
+#include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 
@@ -24,6 +25,8 @@ const OpDef rope_op = {
 };
 
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies) {
+    require(x.shape().rank == 3 && x.shape()[2] % 2 == 0, "[rope] x: expected an even head size, got {}",
+            to_string(x.shape()));
     return x.graph->append(rope_op, {x, positions, frequencies}, RopeParams{})[0];
 }
 

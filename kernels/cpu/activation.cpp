@@ -33,8 +33,7 @@ void silu_backward(const CpuContext& ctx, const KernelArgs& args) {
         T* dx = args.out[0].as<T>();
         const T* dy = args.in[0].as<T>();
         const T* x = args.in[1].as<T>();
-        for_each_elem(ctx, args.out[0].n_elems(),
-                      [=](int64_t i) { dx[i] = dy[i] * silu_slope(x[i], sigmoid(x[i])); });
+        for_each_elem(ctx, args.out[0].n_elems(), [=](int64_t i) { dx[i] = dy[i] * silu_slope(x[i], sigmoid(x[i])); });
     });
 }
 
@@ -44,8 +43,7 @@ void swiglu(const CpuContext& ctx, const KernelArgs& args) {
         T* y = args.out[0].as<T>();
         const T* gate = args.in[0].as<T>();
         const T* up = args.in[1].as<T>();
-        for_each_elem(ctx, args.out[0].n_elems(),
-                      [=](int64_t i) { y[i] = gate[i] * sigmoid(gate[i]) * up[i]; });
+        for_each_elem(ctx, args.out[0].n_elems(), [=](int64_t i) { y[i] = gate[i] * sigmoid(gate[i]) * up[i]; });
     });
 }
 

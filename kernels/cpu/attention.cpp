@@ -33,21 +33,25 @@ void hide(T* scores, T value, const RowBlock& rows, int64_t first, int64_t n_key
 }
 
 // Raises `top` to the maxima of the block, turns scores into exp(score - top), and gives in `rescale` what sums made
-// with the old `top` are to be multiplied with.
+// with the old `top` are to be multiplied with. The local array, which nothing else can point to, stays in registers.
 template <typename T, typename Width>
 void exponentiate(T* scores, int64_t n_keys, T* top, T* rescale, Width width) {
-    for (int64_t i = 0; i < width; ++i) rescale[i] = top[i];
+    T highest[kAttentionBlock];
+    for (int64_t i = 0; i < width; ++i) highest[i] = top[i];
     for (int64_t s = 0; s < n_keys; ++s) {
         const T* row = scores + s * width;
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) top[i] = row[i] > top[i] ? row[i] : top[i];
+        for (int64_t i = 0; i < width; ++i) highest[i] = row[i] > highest[i] ? row[i] : highest[i];
     }
 #pragma omp simd
-    for (int64_t i = 0; i < width; ++i) rescale[i] = exp_real(rescale[i] - top[i]);
+    for (int64_t i = 0; i < width; ++i) {
+        rescale[i] = exp_real(top[i] - highest[i]);
+        top[i] = highest[i];
+    }
     for (int64_t s = 0; s < n_keys; ++s) {
         T* row = scores + s * width;
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) row[i] = exp_real(row[i] - top[i]);
+        for (int64_t i = 0; i < width; ++i) row[i] = exp_real(row[i] - highest[i]);
     }
 }
 
@@ -55,16 +59,16 @@ template <typename T, typename Width>
 void add_keys(const SoftmaxState<T>& state, T* scores, const RowBlock& rows, int64_t first, int64_t n_keys, int64_t D,
               Width width) {
     const bool masked = !rows.all_see(first, first + n_keys);
-    T rescale[kAttentionBlock];
+    T rescale[kAttentionBlock], sum[kAttentionBlock] = {};
     if (masked) hide(scores, static_cast<T>(kHidden), rows, first, n_keys, width);
     exponentiate(scores, n_keys, state.top, rescale, width);
     // A row that sees nothing yet has top = hidden, and exp(hidden - hidden) = 1.
     if (masked) hide(scores, T{0}, rows, first, n_keys, width);
 
-    for (int64_t i = 0; i < width; ++i) state.sum[i] *= rescale[i];
     for (int64_t s = 0; s < n_keys; ++s)
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) state.sum[i] += scores[s * width + i];
+        for (int64_t i = 0; i < width; ++i) sum[i] += scores[s * width + i];
+    for (int64_t i = 0; i < width; ++i) state.sum[i] = state.sum[i] * rescale[i] + sum[i];
     for (int64_t d = 0; d < D; ++d)
 #pragma omp simd
         for (int64_t i = 0; i < width; ++i) state.o[d * width + i] *= rescale[i];

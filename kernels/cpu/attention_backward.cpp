@@ -3,7 +3,8 @@
 //   p = exp(scale q k^T - lse),  dp = dy v^T,  delta = rowsum(dy * y),  ds = p (dp - delta)
 //   dq = scale ds k,  dk = scale ds^T q,  dv = p^T dy,   the heads of a group added in order
 // dq: a task is a block of rows, as in the forward, and blocks of keys pass by; matrices are [keys, rows].
-// dk, dv: a task is a block of keys, and blocks of queries of each head of the group pass by; matrices are [queries, keys].
+// dk, dv: a task is a block of keys, and blocks of queries of each head of the group pass by; matrices are [queries,
+// keys].
 #include "kernels/cpu/attention_block.h"
 
 namespace ggq::cpu::GGQ_ISA {
@@ -27,14 +28,10 @@ struct Backward {
           scale(static_cast<T>(a.param<AttentionParams>().scale)),
           delta(reinterpret_cast<T*>(a.workspace.data())),
           buffers(delta + padded_width(shape.T * shape.H)) {}
-    T* buffer(int worker) const {
-        return buffers + worker * kAttentionBlock * (5 * shape.D + 2 * kAttentionBlock);
-    }
+    T* buffer(int worker) const { return buffers + worker * kAttentionBlock * (6 * shape.D + 2 * kAttentionBlock); }
     const T* lse() const { return args.in[kLse].as<T>(); }
     const int32_t* spans() const { return args.in[kSpans].as<int32_t>(); }
-    static const T* row(const View& x, int64_t t, int64_t h) {
-        return x.as<T>() + t * x.strides[0] + h * x.strides[1];
-    }
+    static const T* row(const View& x, int64_t t, int64_t h) { return x.as<T>() + t * x.strides[0] + h * x.strides[1]; }
 };
 
 template <typename T>
@@ -104,11 +101,12 @@ void query_gradient(const Backward<T>& b, const RowBlock& rows, T* buffer) {
     }
 }
 
-// A block of keys of head g, and its matrices [D,width].
+// A block of keys of head g: k, v and their gradients [D,width]; of the queries that pass by: p, ds [queries,width] and
+// q, dy [queries,D].
 template <typename T>
 struct KeyBlock {
     int64_t g, first, n, width;
-    T *k, *v, *dk, *dv, *p, *ds;
+    T *k, *v, *dk, *dv, *p, *ds, *q, *dy;
 
     KeyBlock(const Backward<T>& b, int64_t key_head, int64_t block, T* buffer)
         : g(key_head), first(block * kAttentionBlock) {
@@ -121,13 +119,14 @@ struct KeyBlock {
         dv = dk + D * width;
         p = dv + D * width;
         ds = p + kAttentionBlock * width;
-        T* rows = ds + kAttentionBlock * width;  // [keys,D]
-        pack(k, b.args.in[kK], b.scale, rows);
-        pack(v, b.args.in[kV], T{1}, rows);
+        q = ds + kAttentionBlock * width;
+        dy = q + kAttentionBlock * D;
+        pack(k, b.args.in[kK], b.scale);
+        pack(v, b.args.in[kV], T{1});
         for (int64_t i = 0; i < D * width; ++i) dk[i] = dv[i] = 0;
     }
-    void pack(T* dst, const View& x, T factor, T* rows) const {
-        const Matrix<T> from = rows_of(x, g, first, n, rows);
+    void pack(T* dst, const View& x, T factor) const {
+        const Matrix<T> from = rows_of(x, g, first, n, q);
         pack_transposed(dst, n, x.shape[2], width, factor, [&](int64_t i) { return from.data + i * from.row; });
     }
     void write(const View& to, const T* from, T factor) const {
@@ -155,10 +154,8 @@ template <typename T>
 void add_queries(const Backward<T>& b, const KeyBlock<T>& keys, int64_t h, int64_t t, int64_t n) {
     const int64_t D = b.shape.D, width = keys.width;
     const int32_t* spans = b.spans();
-    const View& q_view = b.args.in[kQ];
-    const View& dy_view = b.args.in[kDy];
-    const Matrix<T> q{b.row(q_view, t, h), q_view.strides[0], 1};
-    const Matrix<T> dy{b.row(dy_view, t, h), dy_view.strides[0], 1};
+    const Matrix<T> q = rows_of(b.args.in[kQ], h, t, n, keys.q);
+    const Matrix<T> dy = rows_of(b.args.in[kDy], h, t, n, keys.dy);
     product(q, n, D, keys.k, keys.p, width, false);
     product(dy, n, D, keys.v, keys.ds, width, false);
     for (int64_t i = 0; i < n; ++i) {
@@ -176,9 +173,7 @@ void add_queries(const Backward<T>& b, const KeyBlock<T>& keys, int64_t h, int64
 template <typename T>
 void trim_queries(const Backward<T>& b, const KeyBlock<T>& keys, int64_t& t, int64_t& end) {
     const int32_t* spans = b.spans();
-    const auto blind = [&](int64_t i) {
-        return spans[2 * i] >= keys.first + keys.n || spans[2 * i + 1] <= keys.first;
-    };
+    const auto blind = [&](int64_t i) { return spans[2 * i] >= keys.first + keys.n || spans[2 * i + 1] <= keys.first; };
     while (t < end && blind(t)) ++t;
     while (t < end && blind(end - 1)) --end;
 }
@@ -209,9 +204,8 @@ void attention_backward(const CpuContext& ctx, const KernelArgs& args) {
             const RowBlock rows(shape, args.in[kSpans], task % shape.G, n_blocks - 1 - task / shape.G);
             query_gradient(b, rows, b.buffer(worker));
         });
-        run_tasks(ctx, shape, shape.n_key_blocks() * shape.G, [&](int64_t task, int worker) {
-            key_gradient(b, task % shape.G, task / shape.G, b.buffer(worker));
-        });
+        run_tasks(ctx, shape, shape.n_key_blocks() * shape.G,
+                  [&](int64_t task, int worker) { key_gradient(b, task % shape.G, task / shape.G, b.buffer(worker)); });
     });
 }
 

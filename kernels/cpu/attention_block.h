@@ -1,9 +1,9 @@
-// The pieces that attention and its gradient are made of: blocks of rows laid out for products, and which scores a block
-// of queries sees.
+// The pieces that attention and its gradient are made of: blocks of rows laid out for products, and which scores a
+// block of queries sees.
 //
 // A product here is c[m,w] = a[m,k] b[k,w], where b and c are blocks in the workspace with rows of w <= kAttentionBlock
-// elements (padded to kAttentionPadding), and a is read one element at a time, from anywhere: keys, values and their
-// transposes are used where they lie. What is packed once for each task, transposed, is the side along w.
+// elements (padded to kAttentionPadding), and a is read one element at a time: rows of a tensor or their transpose
+// alike. What is packed once for each task, transposed, is the side along w.
 #pragma once
 
 #include "kernels/cpu/attention_workspace.h"
@@ -61,14 +61,23 @@ void product(const Matrix<T>& a, int64_t m, int64_t k, const T* b, T* c, int64_t
     for (; i < width; i += kLanes<T>) product_columns<8, 1>(a, m, k, b + i, c + i, width, add);
 }
 
-// Rows [first, first + n) of one head of x[.,heads,D] as a matrix [n,D]: where they lie, or converted into `buffer`.
+// Rows [first, first + n) of one head of x[.,heads,D], gathered into `buffer` [n,D] as T. Where they lie, rows are
+// often a multiple of 4096 bytes apart: they would all fall into one set of the first cache, and no hardware prefetcher
+// sees the next one coming. So the rows of the next block are asked for here.
 template <typename T>
 Matrix<T> rows_of(const View& x, int64_t head, int64_t first, int64_t n, T* buffer) {
-    const int64_t D = x.shape[2], step = x.strides[0], at = first * step + head * x.strides[1];
-    if (std::is_same_v<T, double> ? x.dtype == DType::f64 : x.dtype == DType::f32) return {x.as<T>() + at, step, 1};
+    constexpr int64_t kCacheLine = 64;
+    const int64_t D = x.shape[2], step = x.strides[0], n_left = x.shape[0] - first - n;
     with_float(x.dtype, [&](auto from) {
-        const auto* rows = x.as<decltype(from)>() + at;
-        for (int64_t i = 0; i < n; ++i) widened(rows + i * step, buffer + i * D, D);
+        using W = decltype(from);
+        const W* row = x.as<W>() + first * step + head * x.strides[1];
+        for (int64_t i = 0; i < n; ++i, row += step) {
+            const auto* next = reinterpret_cast<const char*>(i < n_left ? row + n * step : row);
+            for (int64_t at = 0; at < D * static_cast<int64_t>(sizeof(W)); at += kCacheLine)
+                __builtin_prefetch(next + at, 0, 2);
+#pragma omp simd
+            for (int64_t d = 0; d < D; ++d) buffer[i * D + d] = convert<T>(row[d]);
+        }
     });
     return {buffer, D, 1};
 }
@@ -86,14 +95,16 @@ GGQ_INLINE int64_t padded_width(int64_t n) {
     return (n + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding;
 }
 
-// f(width), where the width of a full block is a constant, so that loops over it unroll.
+// f(width), where the width of a full and of the narrowest block is a constant, so that loops over it unroll.
 template <typename F>
 GGQ_INLINE void with_width(int64_t width, const F& f) {
     if (width == kAttentionBlock) return f(std::integral_constant<int64_t, kAttentionBlock>{});
+    if (width == kAttentionPadding) return f(std::integral_constant<int64_t, kAttentionPadding>{});
     f(width);
 }
 
-// The shapes of one call, and the rows that share key head g: row i is query i / group of query head g * group + i % group.
+// The shapes of one call, and the rows that share key head g: row i is query i / group of query head g * group + i %
+// group.
 struct AttentionShape {
     int64_t T, H, D, S, G, group;
 

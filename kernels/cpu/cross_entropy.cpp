@@ -42,7 +42,8 @@ void cross_entropy(const CpuContext& ctx, const KernelArgs& args) {
         });
         double loss = 0;
         for (int64_t t = 0; t < n_rows; ++t)
-            if (labels[t] != kIgnoredLabel) loss += static_cast<double>(lse[t]) - static_cast<double>(x[t * V + labels[t]]);
+            if (labels[t] != kIgnoredLabel)
+                loss += static_cast<double>(lse[t]) - static_cast<double>(x[t * V + labels[t]]);
         *args.out[0].as<T>() = static_cast<T>(loss);
     });
 }

@@ -99,13 +99,9 @@ void accumulate(const CpuContext& ctx, const KernelArgs& args) {
     });
 }
 
-void full(const CpuContext& ctx, const KernelArgs& args) {
-    set_all(ctx, args.out[0], args.param<FullParams>().value);
-}
+void full(const CpuContext& ctx, const KernelArgs& args) { set_all(ctx, args.out[0], args.param<FullParams>().value); }
 
-void fill(const CpuContext& ctx, const KernelArgs& args) {
-    set_all(ctx, args.out[0], args.param<FillParams>().value);
-}
+void fill(const CpuContext& ctx, const KernelArgs& args) { set_all(ctx, args.out[0], args.param<FillParams>().value); }
 
 void broadcast(const CpuContext& ctx, const KernelArgs& args) {
     with_real(args.out[0].dtype, [&](auto tag) {

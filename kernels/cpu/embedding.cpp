@@ -9,7 +9,7 @@ void embedding(const CpuContext& ctx, const KernelArgs& args) {
     const View& table = args.in[0];
     const auto* ids = args.in[1].as<int32_t>();
     const int64_t n_tokens = y.shape[0], C = y.shape[1];
-    with_real(y.dtype, [&](auto tag) {
+    with_float(y.dtype, [&](auto tag) {
         with_float(table.dtype, [&](auto from) {
             using T = decltype(tag);
             using W = decltype(from);

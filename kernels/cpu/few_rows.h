@@ -1,10 +1,11 @@
 // Products with at most kFewRows rows (generating text): w is streamed once, four of its rows at a time, in runs that
-// are converted or decoded into L1 and multiplied with every row of x.
+// are converted or decoded into L1 and multiplied with every row of x. Rows of 4-bit weights in whole blocks take the
+// shorter way of few_rows_4bit.h.
 //
 // Floor: the bytes of w; for NF4 with double quantization 4.13 bits a weight.
 #pragma once
 
-#include "kernels/cpu/product.h"
+#include "kernels/cpu/few_rows_4bit.h"
 #include "kernels/cpu/workspace.h"
 
 namespace ggq::cpu::GGQ_ISA {
@@ -62,21 +63,35 @@ GGQ_INLINE T sum_lanes(const Vec<T>& v) {
     return lane[0];
 }
 
+// sums[m][kFewCols] += x[m,k] times rows col .. col + n_cols - 1 of the term's w.
+template <typename T>
+void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const T* x, int64_t x_stride,
+                      int64_t m, Vec<T>* sums) {
+    alignas(64) T rows[kFewCols * kFewRun] = {};
+    for (int64_t begin = 0; begin < k; begin += kFewRun) {
+        const int64_t n = k - begin < kFewRun ? k - begin : kFewRun;
+        for (int64_t c = 0; c < n_cols; ++c) {
+            load_run(w, w.offset(col + c, begin), w.k_stride, n, rows + c * kFewRun);
+            for (int64_t i = n; i < padded(n); ++i) rows[c * kFewRun + i] = 0;
+        }
+        few_dots_all<T>(rows, x + begin, x_stride, padded(n), m, sums);
+    }
+}
+
 // Columns col .. col + n_cols - 1 (at most kFewCols) of y.
 template <typename T>
 void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col, int64_t n_cols) {
     Vec<T> sums[kFewRows * kFewCols] = {};
-    alignas(64) T w[kFewCols * kFewRun] = {};
     for (int t = 0; t < p.n_terms; x += padded(p.terms[t].k), ++t) {
-        const Operand& o = p.terms[t].w;
-        for (int64_t k = 0; k < p.terms[t].k; k += kFewRun) {
-            const int64_t n = p.terms[t].k - k < kFewRun ? p.terms[t].k - k : kFewRun;
-            for (int64_t c = 0; c < n_cols; ++c) {
-                load_run(o, o.offset(col + c, k), o.k_stride, n, w + c * kFewRun);
-                for (int64_t i = n; i < padded(n); ++i) w[c * kFewRun + i] = 0;
+        const Operand& w = p.terms[t].w;
+        const int64_t k = p.terms[t].k;
+        if constexpr (std::is_same_v<T, float>)
+            if (reads_groups<T>(w, k)) {
+                for (int64_t c = 0; c < n_cols; ++c)
+                    dot_row_4bit(w, col + c, k, x, x_stride, p.m, sums + c, kFewCols);
+                continue;
             }
-            few_dots_all<T>(w, x + k, x_stride, padded(n), p.m, sums);
-        }
+        few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);
     }
     for (int64_t r = 0; r < p.m; ++r)
         for (int64_t c = 0; c < n_cols; ++c) {
@@ -86,19 +101,15 @@ void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col,
         }
 }
 
-// x of all terms beside each other in T, each padded with zeros.
+// x[k] of one row and term as T, times the factor, padded with zeros and in the order in which w is read.
 template <typename T>
-void gather_x(const Product<T>& p, int64_t x_stride, T* x) {
-    for (int64_t r = 0; r < p.m; ++r) {
-        T* to = x + r * x_stride;
-        for (int t = 0; t < p.n_terms; ++t) {
-            const Term<T>& term = p.terms[t];
-            load_run(term.x, term.x.offset(r, 0), term.x.k_stride, term.k, to);
-            for (int64_t i = 0; i < term.k; ++i) to[i] *= term.factor;
-            for (int64_t i = term.k; i < padded(term.k); ++i) to[i] = 0;
-            to += padded(term.k);
-        }
-    }
+void few_row_of_x(const Term<T>& term, int64_t row, T* spare, T* to) {
+    const bool groups = reads_groups<T>(term.w, term.k);
+    T* plain = groups ? spare : to;
+    load_run(term.x, term.x.offset(row, 0), term.x.k_stride, term.k, plain);
+    for (int64_t i = 0; i < term.k; ++i) plain[i] *= term.factor;
+    for (int64_t i = term.k; i < padded(term.k); ++i) plain[i] = 0;
+    if (groups) order_by_groups(plain, term.k, to);
 }
 
 template <typename T>
@@ -106,7 +117,11 @@ void few_rows(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
     constexpr int64_t kTaskWeights = 1 << 16;
     T* x = reinterpret_cast<T*>(workspace);
     const int64_t x_stride = padded(p.terms[0].k) + (p.n_terms > 1 ? padded(p.terms[1].k) : 0);
-    gather_x(p, x_stride, x);
+    T* spare = x + p.m * x_stride;
+    for (int64_t row = 0; row < p.m; ++row) {
+        few_row_of_x(p.terms[0], row, spare, x + row * x_stride);
+        if (p.n_terms > 1) few_row_of_x(p.terms[1], row, spare, x + row * x_stride + padded(p.terms[0].k));
+    }
     const int64_t cols = (kTaskWeights / (p.k() + 1) + kFewCols) / kFewCols * kFewCols;
     pool.for_range(p.n, cols, [&](int64_t begin, int64_t end) {
         for (int64_t col = begin; col < end; col += kFewCols)

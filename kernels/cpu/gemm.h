@@ -29,6 +29,8 @@ inline constexpr int kTileCols = kTileVecs * kLanes<T>;
 // y[Rows, Vecs * lanes] = (add ? y : 0) + x panel * w panel
 template <typename T, int Rows, int Vecs>
 void register_tile(int64_t k, const T* x, const T* w, T* y, int64_t y_stride, bool add) {
+    for (int r = 0; r < Rows; ++r)  // y comes from memory: ask for it before the sums need it
+        for (int v = 0; v < Vecs; ++v) __builtin_prefetch(y + r * y_stride + v * kLanes<T>, 1);
     Vec<T> sum[Rows][Vecs] = {};
     for (int64_t i = 0; i < k; ++i, x += kTileRows, w += kTileCols<T>) {
         Vec<T> column[Vecs];

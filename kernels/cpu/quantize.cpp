@@ -2,7 +2,7 @@
 //   nf4, fp4  x * (1 / absmax) in float, then the number of thresholds below it (strictly): the code, or FP4's interval.
 //             In an all-zero block 0 * inf = NaN is above no threshold, so every code is 0, as on bitsandbytes' CUDA.
 //   scales    double quantization: offset = mean of all absmax, (absmax - offset) / (absmax of 256 of these), then the
-//             nearest entry of kSignedMap. The mean is summed in double: chunks of 4096 in order, then their sums.
+//             nearest entry of kSignedMap (code 0 where all 256 are equal, again by NaN). The mean is summed in double: chunks of 4096 in order, then their sums.
 //   int8      round half to even of x * (127 / absmax of the row)
 // Floor: the bytes of both tensors.
 #include "kernels/cpu/quantized.h"
@@ -108,7 +108,7 @@ void quantize_scales(ThreadPool& pool, const QuantParts& q, const float* absmax,
             const int64_t at = b * kNestedBlock, count = n - at < kNestedBlock ? n - at : kNestedBlock;
             float centred[kNestedBlock];
             for (int64_t i = 0; i < count; ++i) centred[i] = absmax[at + i] - offset;
-            const float largest = largest_magnitude(centred, count), inverse = largest > 0 ? 1.0f / largest : 0.0f;
+            const float largest = largest_magnitude(centred, count), inverse = 1.0f / largest;
             writable(q.nested)[b] = largest;
             for (int64_t i = 0; i < count; ++i) writable(q.scale_codes)[at + i] = nearest_code(centred[i] * inverse);
         }

@@ -61,7 +61,8 @@ void rms_norm(const CpuContext& ctx, const KernelArgs& args) {
             const T eps = static_cast<T>(args.param<RmsNormParams>().eps);
             ctx.threads->for_range(n_rows, rows_per_task(C), [&](int64_t begin, int64_t end) {
                 for (int64_t t = begin; t < end; ++t)
-                    norm_row(args.out[0].as<T>() + t * C, args.out[1].as<T>() + t, x.as<T>() + t * C, w.as<W>(), C, eps);
+                    norm_row(args.out[0].as<T>() + t * C, args.out[1].as<T>() + t, x.as<T>() + t * C, w.as<W>(), C,
+                             eps);
             });
         });
     });

@@ -18,7 +18,7 @@ constexpr const char* kModelConfig = "config.json";
 
 fs::path tokenizer_file(const fs::path& path) {
     if (!fs::is_directory(path)) return path;
-    const fs::path file = path / "tokenizer.json";
+    fs::path file = path / "tokenizer.json";
     if (fs::exists(file)) return file;
     require(!fs::exists(path / "tokenizer.model"),
             "{}: has tokenizer.model but no tokenizer.json; convert it with: python3 -c \"from transformers import "

@@ -126,6 +126,11 @@ void TrainEngine::write_batch(const Inputs& in, const MicroBatch& batch) {
 }
 
 UpdateResult TrainEngine::train(const Update& update, double rate) {
+    const double loss = add_gradients(update);
+    return {loss, apply(rate)};
+}
+
+double TrainEngine::add_gradients(const Update& update) {
     GGQ_ASSERT(update.label_tokens > 0, "an update without a label");
     const auto labels = static_cast<double>(update.label_tokens);
     write_scalar(store_, *inverse_labels_, static_cast<float>(1 / labels));
@@ -135,21 +140,22 @@ UpdateResult TrainEngine::train(const Update& update, double rate) {
         run(micro_.at(batch.length()));
         ++counters_.micro_batches;
     }
-    UpdateResult result;
-    result.loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
-    require(std::isfinite(result.loss), "update {}: the loss is {}; lower --lr, or look at the data with --show-samples",
-            counters_.updates + 1, result.loss);
-    const bool first = counters_.updates == 0;
-    if (first) check_first_update(false);
-    ++counters_.updates;
+    const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
+    require(std::isfinite(loss), "update {}: the loss is {}; lower --lr, or look at the data with --show-samples",
+            counters_.updates + 1, loss);
+    if (counters_.updates == 0) check_first_gradients();
+    return loss;
+}
+
+double TrainEngine::apply(double rate) {
+    const bool first = counters_.updates++ == 0;
     write_scalar(store_, *rate_, static_cast<float>(rate));
     write_scalar(store_, *step_, counters_.updates);
     run(*update_);
-    result.grad_norm = static_cast<double>(update_->read_scalar<float>(norm_));
-    require(std::isfinite(result.grad_norm), "update {}: the gradient norm is {}; lower --lr", counters_.updates,
-            result.grad_norm);
-    if (first && rate > 0) check_first_update(true);
-    return result;
+    const auto norm = static_cast<double>(update_->read_scalar<float>(norm_));
+    require(std::isfinite(norm), "update {}: the gradient norm is {}; lower --lr", counters_.updates, norm);
+    if (first && rate > 0) check_first_change();
+    return norm;
 }
 
 double TrainEngine::evaluate(const MicroBatch& batch) {
@@ -159,26 +165,28 @@ double TrainEngine::evaluate(const MicroBatch& batch) {
     return static_cast<double>(read_scalar<float>(store_, *eval_sum_));
 }
 
-// A adapter that gets no gradient trains nothing and looks as if it did. Every B starts at zero, where A's gradient
+// An adapter that gets no gradient trains nothing and looks as if it did. Every B starts at zero, where A's gradient
 // vanishes but B's must not.
-void TrainEngine::check_first_update(bool updated) {
-    size_t index = 0;
-    for (const TrainedParameter& p : parameters_->parameters()) {
-        const std::string& name = p.tensor.name;
-        if (!name.ends_with(".lora_B.weight")) continue;
-        std::vector<float> values = read_f32(store_, *p.param);
-        if (updated) {
-            require(values != first_b_[index++], "{}: the first update did not change it", name);
-            continue;
-        }
-        const std::vector<float> gradient = read_f32(store_, *p.gradient);
-        require(all_finite(DType::f32, gradient.data(), p.gradient->type.shape.n_elems()),
-                "{}: its gradient after the first backward is not finite", name);
-        require(std::ranges::any_of(gradient, [](float g) { return g != 0; }),
-                "{}: its gradient after the first backward is zero; it would not be trained", name);
-        first_b_.push_back(std::move(values));
+void TrainEngine::check_first_gradients() {
+    first_b_.clear();
+    for (const Linear* l : llama_->adapted) {
+        const Buffer& gradient = parameters_->gradient_of(*l->b);
+        const std::vector<float> values = read_f32(store_, gradient);
+        require(all_finite(DType::f32, values.data(), gradient.type.shape.n_elems()),
+                "{}: its gradient after the first backward is not finite; lower --lr or look at the data", l->b->name);
+        require(std::ranges::any_of(values, [](float g) { return g != 0; }),
+                "{}: its gradient after the first backward is zero, so it would not be trained", l->b->name);
+        first_b_.push_back(read_f32(store_, *l->b));
     }
-    if (updated) first_b_.clear();
+}
+
+void TrainEngine::check_first_change() {
+    for (size_t i = 0; i < first_b_.size(); ++i) {
+        const Buffer& b = *llama_->adapted[i]->b;
+        require(read_f32(store_, b) != first_b_[i], "{}: the first update did not change it; is --lr too small for {}?",
+                b.name, name(b.type.dtype));
+    }
+    first_b_.clear();
 }
 
 }  // namespace ggq

@@ -3,7 +3,8 @@
 //   TrainEngine engine(backend, options);      // graphs and plans only
 //   engine.memory();                           // what it will take, to the byte
 //   engine.allocate();                         // takes it; load or initialize the weights now
-//   engine.train(update, rate);                // one update: micro-batches, clipping, AdamW
+//   engine.add_gradients(update);              // its micro-batches, forward and backward
+//   engine.apply(rate);                        // clipping and AdamW
 //   engine.evaluate(batch);                    // sum of losses
 //
 // One program for each length of micro-batch, one for the update, one for each length of validation batch: all share
@@ -65,7 +66,15 @@ public:
     void reserve_arena(int64_t bytes);
     void allocate();
 
+    // Both halves of an update.
     UpdateResult train(const Update& update, double rate);
+
+    // Runs the micro-batches; the gradients of the mean loss over the update's label tokens, which it returns, wait in
+    // parameters(). Throws Error if the loss is not finite.
+    double add_gradients(const Update& update);
+    // Clips, updates the parameters and zeroes the gradients; returns their norm before clipping.
+    double apply(double rate);
+
     double evaluate(const MicroBatch& batch);  // sum of the losses of its labelled tokens
 
     Store& store() { return store_; }
@@ -78,14 +87,15 @@ public:
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Graph& micro_graph() const { return micro_.begin()->second.graph(); }
 
-    // After the first backward: throws Error naming the first B whose gradient is not finite or all zero; and, given the
-    // values before, the first B that the update left as it was. Called by train() on its first update.
-    void check_first_update(bool updated);
-
 private:
     struct Inputs {
         Buffer *ids, *labels, *positions, *spans;
     };
+
+    // At the first update: throws Error naming the first B whose gradient is not finite or all zero, or that the update
+    // left as it was.
+    void check_first_gradients();
+    void check_first_change();
 
     void declare_inputs();
     Inputs inputs_of(int64_t length);

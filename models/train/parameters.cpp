@@ -53,6 +53,13 @@ void ParameterSet::add_range(Store& store, const std::vector<TrainedTensor>& ten
     ranges_.push_back(range);
 }
 
+const Buffer& ParameterSet::gradient_of(const Buffer& param) const {
+    for (const TrainedParameter& p : parameters_)
+        if (p.param == &param) return *p.gradient;
+    GGQ_ASSERT(false, param.name + " is not trained");
+    return *gradients_;
+}
+
 int64_t ParameterSet::n_trained() const {
     int64_t n = 0;
     for (const TrainedParameter& p : parameters_) n += p.tensor.shape.n_elems();

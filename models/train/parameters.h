@@ -44,6 +44,7 @@ public:
     const std::map<std::string, Buffer*>& by_name() const { return by_name_; }
     const std::vector<ParameterRange>& ranges() const { return ranges_; }
     const Buffer& gradients() const { return *gradients_; }
+    const Buffer& gradient_of(const Buffer& param) const;
     int64_t n_trained() const;      // elements, without padding
     int64_t state_bytes() const;    // of m and v
 

@@ -3,73 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include "ggq/error.h"
+#include "models/train/lora_choice.h"
 
 namespace ggq {
 
 namespace {
-
-std::vector<std::string> split(const std::string& text, char separator) {
-    std::vector<std::string> parts;
-    size_t begin = 0;
-    for (size_t end = 0; end != std::string::npos; begin = end + 1) {
-        end = text.find(separator, begin);
-        if (const std::string part = text.substr(begin, end - begin); !part.empty()) parts.push_back(part);
-    }
-    return parts;
-}
-
-int64_t layer_number(const std::string& text, const std::string& all, int64_t n_layers) {
-    int64_t number = -1;
-    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    require(error == std::errc() && rest == text.data() + text.size() && number >= 0,
-            "--lora-layers: expected a number of last layers (8) or layers such as 4-7,12, got '{}'", all);
-    require(number < n_layers, "--lora-layers {}: the model has layers 0 to {}", all, n_layers - 1);
-    return number;
-}
-
-// "8": the last 8; "4-7,12": these.
-std::vector<int64_t> layers_to_transform(const std::string& text, int64_t n_layers) {
-    std::vector<int64_t> layers;
-    if (text.empty()) return layers;
-    if (text.find_first_of("-,") == std::string::npos) {
-        const int64_t n = text == std::to_string(n_layers) ? n_layers : layer_number(text, text, n_layers + 1);
-        require(n > 0, "--lora-layers: expected at least one layer, got {}", text);
-        for (int64_t i = n_layers - n; i < n_layers; ++i) layers.push_back(i);
-        return layers;
-    }
-    for (const std::string& part : split(text, ',')) {
-        const size_t dash = part.find('-');
-        const int64_t first = layer_number(part.substr(0, dash), text, n_layers);
-        const int64_t last = dash == std::string::npos ? first : layer_number(part.substr(dash + 1), text, n_layers);
-        require(first <= last, "--lora-layers {}: the range {} runs backwards", text, part);
-        for (int64_t i = first; i <= last; ++i) layers.push_back(i);
-    }
-    return layers;
-}
-
-// Names and commas are a list, all else a regular expression, but for the word all-linear.
-void set_targets(const std::string& text, LoraConfig& config) {
-    const bool is_list = std::ranges::all_of(
-        text, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == ','; });
-    if (is_list) config.target_modules = split(text, ',');
-    else config.target_pattern = text;
-}
-
-LoraConfig lora_config(const TrainOptions& options, const LlamaConfig& config) {
-    LoraConfig lora;
-    lora.r = options.lora.r;
-    lora.alpha = options.lora.alpha;
-    lora.dropout = options.lora.dropout;
-    lora.use_rslora = options.lora.rslora;
-    lora.base_model = options.base.model;
-    set_targets(options.lora.targets, lora);
-    lora.layers_to_transform = layers_to_transform(options.lora.layers, config.num_hidden_layers);
-    return lora;
-}
 
 std::string thousands(int64_t n) {
     std::string text = std::to_string(n);
@@ -107,7 +48,7 @@ WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& confi
     choice.quant_spec = options.base.quant_spec;
     choice.quant_only_adapted = options.base.quant_only_adapted;
     choice.adapter_dtype = options.lora.adapter_dtype;
-    choice.lora = lora_config(options, config);
+    choice.lora = lora_config_of(options, config.num_hidden_layers);
     check_lora_config(*choice.lora, "--lora");
     const std::vector<std::string> modules = linear_modules(config);
     require(std::ranges::any_of(modules, [&](const std::string& m) { return is_adapted(m, choice); }),

@@ -1,0 +1,98 @@
+// Dot products with rows of a 4-bit weight that are never written out: the form of few_rows.h where memory is the limit.
+//
+// A group is one vector of code bytes, 8 codes a lane. Shifting it by 4 j bits puts code 8 lane + (j ^ 1) of the group
+// into the low bits of every lane, which is all that the table lookup reads: a shift, a lookup and a multiply-add for a
+// vector of weights. x is laid out in that order once. A group's sum is multiplied by its scales at the end.
+#pragma once
+
+#include "kernels/cpu/product.h"
+
+namespace ggq::cpu::GGQ_ISA {
+
+inline constexpr int kGroup = 8 * kLanes<float>;
+
+// How far ahead codes are asked for, past the end of a row into the next ones: the lookups leave the core too few loads
+// in flight to cover the latency of memory.
+#ifndef PF
+#define PF 2048
+#endif
+inline constexpr int64_t kPrefetchBytes = PF;
+
+// Whether w[.., k] can be read in whole groups with whole blocks in each row.
+template <typename T>
+GGQ_INLINE bool reads_groups(const Operand& w, int64_t k) {
+    if constexpr (!std::is_same_v<T, float>) return false;
+    return info(w.dtype).quantized && format(w.dtype).levels && w.k_stride == 1 && k % kGroup == 0 &&
+           k % w.quant.block == 0;
+}
+
+// to[k] = from[k] in the order in which groups are read.
+template <typename T>
+void order_by_groups(const T* from, int64_t k, T* to) {
+    for (int64_t group = 0; group < k; group += kGroup)
+        for (int j = 0; j < 8; ++j)
+            for (int lane = 0; lane < kLanes<float>; ++lane)
+                to[group + j * kLanes<float> + lane] = from[group + 8 * lane + (j ^ 1)];
+}
+
+// The scales of a group's lanes; a group may hold two blocks, one in each half.
+GGQ_INLINE Vec<float> group_scales(float first, float second) {
+#if defined(__AVX512F__)
+    return (Vec<float>)_mm512_mask_broadcastss_ps(_mm512_set1_ps(first), 0xff00, _mm_set_ss(second));
+#else
+    (void)second;
+    return splat(first);
+#endif
+}
+
+// sums[Rows] += w x[Rows, n]^T lane by lane, for n weights from `codes` on; w's scales are of blocks of 2^shift.
+template <int Rows>
+void dot_groups(const uint8_t* codes, const LevelTable& levels, const float* scales, int shift, const float* x,
+                int64_t x_stride, int64_t n, Vec<float>* sums, int64_t sums_stride) {
+    Vec<float> sum[Rows] = {};
+    for (int64_t group = 0; group < n; group += kGroup) {
+        __builtin_prefetch(codes + group / 2 + kPrefetchBytes);
+        CodeVec bytes;
+        std::memcpy(&bytes, codes + group / 2, sizeof bytes);
+        Vec<float> part[Rows] = {};
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; ++j) {
+            const Vec<float> w = levels.at(bytes >> static_cast<uint32_t>(4 * j));
+#pragma GCC unroll 4
+            for (int r = 0; r < Rows; ++r)
+                part[r] = madd<float>(w, load(x + r * x_stride + group + j * kLanes<float>), part[r]);
+        }
+        const Vec<float> scale = group_scales(scales[group >> shift], scales[(group + kGroup / 2) >> shift]);
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) sum[r] = madd<float>(part[r], scale, sum[r]);
+    }
+    for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += sum[r];
+}
+
+// sums[m] += row `row` of w[.., k] times x[m, k], which is ordered by groups.
+inline void dot_row_4bit(const Operand& w, int64_t row, int64_t k, const float* x, int64_t x_stride, int64_t m,
+                         Vec<float>* sums, int64_t sums_stride) {
+    constexpr int64_t kBlocks = 256;  // whose scales are restored at a time
+    float scales[kBlocks];
+    const int shift = __builtin_ctz(static_cast<unsigned>(w.quant.block));
+    const LevelTable levels(format(w.dtype).levels->data(), 1.0f);
+    for (int64_t begin = 0; begin < k; begin += kBlocks << shift) {
+        const int64_t n = k - begin < kBlocks << shift ? k - begin : kBlocks << shift;
+        const int64_t at = w.offset(row, begin);
+        restore_scales(w.quant, at >> shift, n >> shift, scales);
+        const uint8_t* codes = w.quant.codes + at / 2;
+        const float* from = x + begin;
+        int64_t r = 0;
+        for (; r + 4 <= m; r += 4)
+            dot_groups<4>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
+                          sums_stride);
+        for (; r + 2 <= m; r += 2)
+            dot_groups<2>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
+                          sums_stride);
+        if (r < m)
+            dot_groups<1>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
+                          sums_stride);
+    }
+}
+
+}  // namespace ggq::cpu::GGQ_ISA

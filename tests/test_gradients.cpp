@@ -1,0 +1,170 @@
+// The gradient of every op that has one, against central differences in double of the loss sum(out * r).
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "ggq/backward.h"
+#include "ggq/ops.h"
+#include "tests/case_run.h"
+#include "tests/compare.h"
+
+namespace ggq::test {
+
+namespace {
+
+constexpr size_t kMostElements = 48;     // of an input that are moved, evenly spread
+constexpr int64_t kLargestInput = 5000;  // larger cases repeat smaller ones
+
+bool is_differentiated(const OpCase& c) {
+    if (CaseRun::wanted(c).empty()) return false;
+    int64_t n_elems = 0;
+    for (const CaseInput& in : c.in) n_elems += in.type.shape.n_elems();
+    return n_elems <= kLargestInput;
+}
+
+Backend& cpu() {
+    static const std::unique_ptr<Backend> backend = make_cpu_backend(1);
+    return *backend;
+}
+
+void check_input(const OpCase& c, CaseRun& forward, size_t input, const std::vector<double>& gradient) {
+    const std::vector<double>& x = c.in[input].values;
+    std::vector<double> expected, actual;
+    const size_t stride = (x.size() + kMostElements - 1) / kMostElements;
+    for (size_t i = 0; i < x.size(); i += stride) {
+        const double above = forward.loss_at(input, i, x[i] + c.step), below = forward.loss_at(input, i, x[i] - c.step);
+        expected.push_back((above - below) / (2 * c.step));
+        actual.push_back(gradient[i]);
+    }
+    CAPTURE(input);
+    CHECK_EQ(difference(actual, expected, 1e-6, 1e-2), "");
+}
+
+void check_gradients(const OpCase& c, int times) {
+    CaseRun forward(c, cpu(), {.real = DType::f64, .times = times});
+    CaseRun both(c, cpu(), {.real = DType::f64, .gradients = true, .times = times});
+    forward.run();
+    const std::vector<Result> results = both.run();
+    const std::vector<size_t> wanted = CaseRun::wanted(c);
+    for (size_t i = 0; i < wanted.size(); ++i)
+        check_input(c, forward, wanted[i], results[results.size() - wanted.size() + i].values());
+}
+
+}  // namespace
+
+TEST_CASE("every gradient agrees with central differences") {
+    for (const OpCase& c : op_cases()) {
+        if (!is_differentiated(c)) continue;
+        CAPTURE(c.name);
+        check_gradients(c, 1);
+    }
+}
+
+TEST_CASE("a tensor that is used twice gets the sum of both gradients") {
+    std::set<const OpDef*> seen;
+    for (const OpCase& c : op_cases()) {
+        if (!is_differentiated(c) || c.in[0].type.shape.n_elems() < 3) continue;
+        if (!seen.insert(c.op).second) continue;
+        CAPTURE(c.name);
+        check_gradients(c, 2);
+    }
+}
+
+TEST_CASE("every input with a gradient is differentiated in some case") {
+    std::set<std::string> done;
+    for (const OpCase& c : op_cases())
+        if (is_differentiated(c)) done.insert(c.op->name);
+    for (const OpDef* op : op_table()) {
+        INFO("op: ", std::string(op->name));
+        if (op->gradient) CHECK(done.contains(op->name));
+    }
+}
+
+TEST_CASE("only these ops have no gradient") {
+    const std::set<std::string> expected = {"adamw", "adamw_8bit",                // optimizer steps
+                                            "quantize", "dequantize",             // what is quantized is frozen
+                                            "global_norm", "clip_factor",         // clipping
+                                            "accumulate", "cache_write", "fill",  // writes of state
+                                            "full",                               // a constant
+                                            // gradients themselves
+                                            "attention_backward", "cross_entropy_backward", "embedding_backward",
+                                            "lora_linear_backward", "quant_matmul_backward", "rms_norm_backward",
+                                            "silu_backward", "slice_backward", "softmax_backward", "swiglu_backward"};
+    std::set<std::string> without;
+    for (const OpDef* op : op_table())
+        if (!op->gradient) without.insert(op->name);
+    CHECK(without == expected);
+}
+
+namespace {
+
+struct Declared {
+    std::unique_ptr<Backend> backend = make_cpu_backend(1);
+    Store store{*backend};
+    Graph graph;
+
+    Tensor parameter(const std::string& name, const TensorType& type) {
+        return graph.bind(store.declare(name, Kind::parameter, type));
+    }
+};
+
+std::string backward_error(Tensor loss, std::vector<Tensor> params) {
+    try {
+        backward(loss, params);
+    } catch (const Error& e) {
+        return e.what();
+    }
+    return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("backward refuses by name what it cannot do") {
+    Declared d;
+    const Tensor x = d.parameter("x", {DType::f32, {2, 3}, {}}), idle = d.parameter("idle", {DType::f32, {2}, {}});
+    CHECK_EQ(backward_error(mul(x, x), {x}), "backward: expected a loss of shape [1], got [2,3]");
+    CHECK_EQ(backward_error(sum(x), {x, idle}), "backward: parameter 'idle' does not reach the loss");
+    const LayerScope scope(d.graph, "layers.3.mlp");
+    CHECK_EQ(backward_error(global_norm(x), {x}), "[global_norm] layers.3.mlp: this op has no gradient");
+}
+
+TEST_CASE("a frozen weight is not differentiated in silence") {
+    Declared d;
+    const Tensor x = d.parameter("x", {DType::f32, {2, 3}, {}}), w = d.parameter("w", {DType::f32, {4, 3}, {}});
+    const Tensor a = d.parameter("a", {DType::f32, {1, 3}, {}}), b = d.parameter("b", {DType::f32, {4, 1}, {}});
+    const Tensor rng = d.graph.bind(d.store.declare("rng", Kind::input, {DType::i64, {2}, {}}));
+    const LayerScope scope(d.graph, "layers.1");
+    CHECK_EQ(backward_error(sum(lora_linear(x, w, a, b, rng, {})), {a, b, w}),
+             "[lora_linear] layers.1 input w: is frozen, but a gradient of 'w' is wanted; use matmul");
+    const Tensor labels = d.graph.bind(d.store.declare("labels", Kind::input, {DType::i32, {2}, {}}));
+    CHECK_EQ(backward_error(linear_cross_entropy(x, w, labels, HeadGradient::input), {w}),
+             "[linear_cross_entropy] a gradient is wanted that the forward pass was not told to compute");
+}
+
+TEST_CASE("the sink gets a gradient as soon as it is complete") {
+    Declared d;
+    const TensorType type{DType::f32, {2, 3}, {}};
+    const Tensor first = d.parameter("first", type), second = d.parameter("second", type);
+    const Tensor x = silu(first);
+    const std::vector<Tensor> params{first, second};
+    std::vector<size_t> order, n_steps;
+    backward(sum(mul(silu(mul(x, second)), x)), params, [&](size_t i, Tensor gradient) {
+        order.push_back(i);
+        n_steps.push_back(d.graph.steps().size());
+        CHECK(gradient.shape() == params[i].shape());
+    });
+    CHECK(order == std::vector<size_t>{1, 0});
+    CHECK(n_steps[0] < n_steps[1]);
+}
+
+TEST_CASE("an input that needs no gradient costs no step") {
+    Declared d;
+    const TensorType type{DType::f32, {2, 3}, {}};
+    const Tensor x = d.graph.bind(d.store.declare("x", Kind::input, type)), w = d.parameter("w", type);
+    const Tensor loss = sum(mul(silu(x), w));
+    const std::vector<Tensor> params{w};
+    backward(loss, params);
+    for (const Step& step : d.graph.steps()) CHECK(std::string(step.op->name) != "silu_backward");
+}
+
+}  // namespace ggq::test

@@ -1,0 +1,137 @@
+// log.jsonl: the keys that other programs read, going on after a resume, and broken files.
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+
+#include "ggq/error.h"
+#include "ggq/io/atomic_file.h"
+#include "models/text/json_file.h"
+#include "models/train/log.h"
+#include "tests/file_checks.h"
+#include "tests/temp_dir.h"
+
+using namespace ggq;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+TrainEntry train_entry(int64_t step) {
+    return {
+        .loss = 2.5, .grad_norm = 0.5, .learning_rate = 1e-4, .epoch = 0.25, .step = step, .num_tokens = 100 * step};
+}
+
+EvalEntry eval_entry(int64_t step) { return {2.25, 1.5, 8, 2, 0.25, step}; }
+
+void write_run(const std::filesystem::path& path) {
+    TrainLog log = TrainLog::start(path, {{"seed", 42}});
+    for (const int64_t step : {10, 20, 30}) log.add(train_entry(step));
+    log.add(eval_entry(30));
+    log.add(EndEntry{.seconds = 12, .step = 30});
+}
+
+}  // namespace
+
+TEST_CASE("log: lines have transformers' keys in its order") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {{"seed", 42}});
+    log.add(train_entry(10));
+    log.add(eval_entry(10));
+    log.add(EndEntry{12, 80, 2.5, 3.25, 1e9, 1, 30});
+    CHECK(read_text_file(folder / "log.jsonl") ==
+          R"({"run":{"seed":42}}
+{"loss":2.5,"grad_norm":0.5,"learning_rate":0.0001,"epoch":0.25,"step":10,"num_tokens":1000}
+{"eval_loss":2.25,"eval_runtime":1.5,"eval_samples_per_second":8.0,"eval_steps_per_second":2.0,"epoch":0.25,"step":10}
+{"train_runtime":12.0,"train_samples_per_second":80.0,"train_steps_per_second":2.5,"total_flos":1000000000.0,"train_loss":3.25,"epoch":1.0,"step":30}
+)");
+}
+
+TEST_CASE("log: what is read back is what was added") {
+    const test::TempDir folder;
+    write_run(folder / "log.jsonl");
+    const LogContent content = read_log(folder / "log.jsonl");
+    CHECK(content.run["seed"] == 42);
+    REQUIRE(content.history.size() == 5);
+    CHECK(content.history[1]["step"] == 20);
+    CHECK(content.history[3]["eval_loss"] == 2.25);
+}
+
+TEST_CASE("log: a start replaces the old log") {
+    const test::TempDir folder;
+    write_run(folder / "log.jsonl");
+    const TrainLog log = TrainLog::start(folder / "log.jsonl", {{"seed", 7}});
+    CHECK(log.history().empty());
+    CHECK(read_log(folder / "log.jsonl").run["seed"] == 7);
+    CHECK(read_log(folder / "log.jsonl").history.empty());
+}
+
+TEST_CASE("log: a resume cuts what came after the checkpoint") {
+    const test::TempDir folder;
+    const std::filesystem::path path = folder / "log.jsonl";
+    write_run(path);
+    TrainLog log = TrainLog::resume(path, {{"seed", 43}}, 20);
+    CHECK(log.history().size() == 2);
+    log.add(train_entry(30));
+    CHECK(log.history().size() == 3);
+    const LogContent content = read_log(path);
+    CHECK(content.run["seed"] == 43);
+    REQUIRE(content.history.size() == 3);
+    CHECK(content.history[2]["step"] == 30);
+    CHECK(read_text_file(path).starts_with("{\"run\":{\"seed\":42}}\n"));
+}
+
+TEST_CASE("log: a resume at the last step keeps its entries but not the end") {
+    const test::TempDir folder;
+    write_run(folder / "log.jsonl");
+    CHECK(TrainLog::resume(folder / "log.jsonl", {}, 30).history().size() == 4);
+    CHECK(TrainLog::resume(folder / "absent.jsonl", {{"seed", 1}}, 30).history().empty());
+    CHECK(read_log(folder / "absent.jsonl").run["seed"] == 1);
+}
+
+TEST_CASE("log: a line cut short by a crash is left out, any other broken line refused") {
+    const test::TempDir folder;
+    const std::filesystem::path path = folder / "log.jsonl";
+    write_file(path, "{\"run\":{}}\n{\"loss\":1.0,\"step\":1}\n{\"loss\":0.9,\"st");
+    CHECK(read_log(path).history.size() == 1);
+    {
+        TrainLog log = TrainLog::resume(path, {}, 1);
+        log.add(train_entry(2));
+    }
+    CHECK(read_log(path).history.size() == 2);
+    write_file(path, "{\"run\":{}}\n{\"loss\":\n{\"loss\":0.9,\"step\":2}\n");
+    CHECK_THROWS_WITH_AS(read_log(path),
+                         (path.string() + ": line 2 is no JSON object; mend or remove the line").c_str(), Error);
+}
+
+TEST_CASE("log: numbers that JSON cannot hold, and texts that are not UTF-8") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {{"data", "caf\xe9.json"}});
+    TrainEntry entry = train_entry(1);
+    entry.loss = std::nan("");
+    log.add(entry);
+    const LogContent content = read_log(folder / "log.jsonl");
+    CHECK(content.run["data"] == "caf\xef\xbf\xbd.json");
+    CHECK(content.history[0]["loss"].is_null());
+}
+
+TEST_CASE("log: a path that cannot be written or read is named") {
+    const test::TempDir folder;
+    CHECK_THROWS_AS(TrainLog::start(folder / "absent" / "log.jsonl", {}), Error);
+    CHECK_THROWS_AS(read_log(folder / "absent.jsonl"), Error);
+}
+
+TEST_CASE("log: a line that does not fit on the disk is an error") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {});
+    rlimit old{};
+    getrlimit(RLIMIT_FSIZE, &old);
+    const rlimit none_left{std::filesystem::file_size(folder / "log.jsonl"), old.rlim_max};
+    const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &none_left);
+    const std::string message = test::error_of([&] { log.add(train_entry(1)); });
+    setrlimit(RLIMIT_FSIZE, &old);
+    std::signal(SIGXFSZ, old_handler);
+    CHECK(message == "cannot write " + (folder / "log.jsonl").string() + ": is the disk full?");
+    CHECK(log.history().empty());
+}
