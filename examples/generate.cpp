@@ -36,6 +36,8 @@ int run(const Strings& args) {
     const GenerateResult r =
         run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
     std::cout << '\n';
+    if (r.reason == StopReason::context)
+        std::cerr << fmt::format("stopped: the context of {} tokens is full; raise --max-length for more\n", r.context);
     if (!options.quiet)
         std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)\n",
                                  r.prompt_tokens, r.prompt_seconds, r.new_tokens, r.answer_seconds,

@@ -17,9 +17,7 @@ bool strides_fit(const Value& v, int free_strides) {
 
 }  // namespace
 
-bool Value::contiguous() const {
-    return View{nullptr, type.dtype, type.shape, strides, {}}.contiguous();
-}
+bool Value::contiguous() const { return View{nullptr, type.dtype, type.shape, strides, {}}.contiguous(); }
 
 Tensor Graph::add_value(Value value) {
     const auto id = static_cast<int32_t>(values_.size());
@@ -51,8 +49,8 @@ void Graph::check_current(const OpDef& op, Tensor t) const {
     const Value& v = value(t);
     if (!v.buffer) return;
     const Value& newest = values_[static_cast<size_t>(bound_.at(v.buffer))];
-    require(v.storage == newest.storage, "[{}] {} is read after it was overwritten; take the newest version with bind()",
-            op.name, v.name);
+    require(v.storage == newest.storage,
+            "[{}] {} is read after it was overwritten; take the newest version with bind()", op.name, v.name);
 }
 
 std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const ParamBlock& params, int n_out) {

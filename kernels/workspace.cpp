@@ -10,39 +10,34 @@ namespace {
 
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-int64_t few_rows_bytes(int64_t m, int64_t k, int n_terms, int64_t real_bytes) {
-    return m <= kFewRows ? aligned(real_bytes * (m + 1) * (k + n_terms * kFewPadding)) : 0;
-}
-
-int64_t gemm_bytes(int64_t m, int64_t k, int n_threads, int64_t real_bytes) {
-    const int64_t rows = std::min(m, kRowBlock) + kMaxTile, depth = std::min((k + 63) / 64 * 64, kDepthBlock);
-    return aligned(real_bytes * (n_threads * kColBlock * kDepthBlock + rows * depth));
-}
-
-int64_t product_bytes(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes) {
-    return std::max(few_rows_bytes(m, k, n_terms, real_bytes), gemm_bytes(m, k, n_threads, real_bytes));
-}
-
 }  // namespace
 
+// few_rows.h keeps x and one more row; gemm.h a panel of w for each thread and a block of x.
+int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes) {
+    const int64_t few = (std::min(m, kFewRows) + 1) * (k + n_terms * kFewPadding);
+    const int64_t rows = std::min(m, kRowBlock) + kMaxTile, depth = std::min((k + 63) / 64 * 64, kDepthBlock);
+    return aligned(real_bytes * std::max(few, n_threads * kColBlock * kDepthBlock + rows * depth));
+}
+
 int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes) {
-    return product_bytes(m, k, 1, n_threads, real_bytes);
+    return product_workspace(m, k, 1, n_threads, real_bytes);
 }
 
 int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes) {
-    return gemm_bytes(m, n, n_threads, real_bytes);
+    return product_workspace(m, n, 1, n_threads, real_bytes);
 }
 
 int64_t lora_linear_workspace(int64_t m, int64_t k, int64_t r, int n_threads, int64_t real_bytes) {
-    return product_bytes(m, k + r, 2, n_threads, real_bytes);
+    return product_workspace(m, k + r, 2, n_threads, real_bytes);
 }
 
 int64_t lora_gradient_bytes(int64_t m, int64_t r, int64_t real_bytes) { return aligned(m * r * real_bytes); }
 
-// The four products have m, n, r and m rows, and n, m, m and n + r as what is summed over.
+// Its products have m, n, r, m and (masked) m rows over n, m, m, n + r and r.
 int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t r, int n_threads, int64_t real_bytes) {
-    const int64_t rows = std::max({m, n, r}), depth = std::max(m, n + r);
-    return lora_gradient_bytes(m, r, real_bytes) + gemm_bytes(rows, depth, n_threads, real_bytes);
+    int64_t product = product_workspace(m, n + r, 2, n_threads, real_bytes);
+    for (int64_t rows : {n, r}) product = std::max(product, product_workspace(rows, m, 1, n_threads, real_bytes));
+    return lora_gradient_bytes(m, r, real_bytes) + product;
 }
 
 HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, const LinearCrossEntropyParams& params,
@@ -61,11 +56,11 @@ HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, c
 int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary,
                                        const LinearCrossEntropyParams& params, int n_threads, int64_t real_bytes) {
     const int64_t chunk = std::min<int64_t>(params.chunk, n_rows);
-    int64_t product = product_bytes(chunk, channels, 1, n_threads, real_bytes);
+    int64_t product = product_workspace(chunk, channels, 1, n_threads, real_bytes);
     if (params.gradient != HeadGradient::none)
-        product = std::max(product, gemm_bytes(chunk, vocabulary, n_threads, real_bytes));
+        product = std::max(product, product_workspace(chunk, vocabulary, 1, n_threads, real_bytes));
     if (params.gradient == HeadGradient::input_and_weight)
-        product = std::max(product, gemm_bytes(vocabulary, chunk, n_threads, real_bytes));
+        product = std::max(product, product_workspace(vocabulary, chunk, 1, n_threads, real_bytes));
     return head_buffers(n_rows, channels, vocabulary, params, real_bytes).product + product;
 }
 

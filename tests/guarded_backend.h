@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -44,7 +45,7 @@ public:
 private:
     static constexpr int64_t kGuard = 256;
 
-    static void poison(std::span<std::byte> place) { std::memset(place.data(), 0xFF, place.size()); }
+    static void poison(std::span<std::byte> place) { std::ranges::fill(place, std::byte{0xFF}); }
 
     static bool written_in_place(const KernelArgs& args, size_t i) {
         return i < args.in.size() && args.in[i].data == args.out[i].data;

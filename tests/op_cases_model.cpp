@@ -30,6 +30,10 @@ void add_embedding(std::vector<OpCase>& table, int64_t V, int64_t C, int64_t T) 
                          &embedding_op,
                          {kept_as(normal({V, C}), dtype), ids, positive({1})},
                          [](In in) { return std::vector{embedding(in[0], in[1], in[2].dtype())}; }});
+    table.push_back(
+        {case_name(embedding_op, "to bf16", V, C, T), &embedding_op, {frozen(normal({V, C})), ids}, [](In in) {
+             return std::vector{cast(embedding(in[0], in[1], DType::bf16), in[0].dtype())};
+         }});
     table.push_back({case_name(embedding_backward_op, "", V, C, T),
                      &embedding_backward_op,
                      {frozen(normal({T, C})), ids, frozen(normal({V, C}))},

@@ -174,6 +174,16 @@ TEST_CASE("what no query sees is never used, be it NaN") {
     check_kernel(forward_case(p, DType::f32), {r.y, r.lse}, 5e-6);
 }
 
+TEST_CASE("nothing of another document leaks into a row, however large") {
+    const Sizes s{64, 2, 16, 64, 1};
+    Problem p(s, DType::f32, DType::f32, Sight::documents);
+    const std::vector<TestTensor> clean = run_kernel(forward_case(p, DType::f32), CpuIsa::portable, 1);
+    const int64_t first = 37;  // the second document's first token
+    for (int64_t i = first * s.G * s.D; i < p.v.n_elems(); ++i) p.v.set(i, 1e37);
+    const std::vector<TestTensor> dirty = run_kernel(forward_case(p, DType::f32), CpuIsa::portable, 1);
+    for (int64_t i = 0; i < first * s.H * s.D; ++i) CHECK(clean[0].at(i) == dirty[0].at(i));
+}
+
 TEST_CASE("a row whose first blocks of keys are all hidden is right") {
     const Sizes s{64, 1, 16, 640, 1};
     Problem p(s, DType::f32, DType::f32, Sight::everything);

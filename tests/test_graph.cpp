@@ -89,8 +89,7 @@ TEST_CASE("messages name op, layer, input, what is expected and what came") {
              "[matmul] model.layers.3.mlp input w: expected dtype float, got i32[4]");
     CHECK_EQ(error_of([&] { quant_matmul(x, x); }),
              "[quant_matmul] model.layers.3.mlp input w: expected dtype quant, got f32[4,5]");
-    CHECK_EQ(error_of([&] { s.graph.append(silu_op, {x, x}); }),
-             "[silu] model.layers.3.mlp expected 1 inputs, got 2");
+    CHECK_EQ(error_of([&] { s.graph.append(silu_op, {x, x}); }), "[silu] model.layers.3.mlp expected 1 inputs, got 2");
 }
 
 TEST_CASE("a scope names its steps and ends with its block") {

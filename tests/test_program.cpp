@@ -60,7 +60,7 @@ TEST_CASE("memory is what store and plan say, to the byte, and all of it is give
     CHECK(backend->memory().bytes == 0);
 }
 
-TEST_CASE("a plan for another number of threads fits the backend that made it only") {
+TEST_CASE("an arena smaller than the plan and a run before bind are refused") {
     const auto backend = make_cpu_backend(1);
     ThreeLayers network(*backend);
     network.store().allocate();

@@ -12,9 +12,9 @@ namespace {
 void lora_linear_gradient(Gradients& g) {
     require(!g.needs(1), "[lora_linear] {} input w: is frozen, but a gradient of '{}' is wanted; use matmul",
             g.graph().scope_of(g.step()), g.in(1).name());
-    const auto d = g.graph().append(lora_linear_backward_op,
-                                    {g.dy(), g.in(0), g.in(1), g.in(2), g.in(3), g.out(1), g.in(4)},
-                                    g.step().params, g.needs(0) ? 3 : 2);
+    const auto d =
+        g.graph().append(lora_linear_backward_op, {g.dy(), g.in(0), g.in(1), g.in(2), g.in(3), g.out(1), g.in(4)},
+                         g.step().params, g.needs(0) ? 3 : 2);
     g.set(2, d[0]);
     g.set(3, d[1]);
     if (g.needs(0)) g.set(0, d[2]);
@@ -22,8 +22,7 @@ void lora_linear_gradient(Gradients& g) {
 
 double product_flops(const Shape& x, const Shape& w, const Shape& a, double n_base, double n_low_rank) {
     const auto m = static_cast<double>(x[0]);
-    return 2 * m *
-           (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
+    return 2 * m * (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
 }
 
 }  // namespace
@@ -43,8 +42,9 @@ const OpDef lora_linear_op = {
 
 const OpDef lora_linear_backward_op = {
     .name = "lora_linear_backward",
-    .signature = "dy:real[M,N] x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] xa:real[M,R] rng:i64[2] -> "
-                 "da:stat[R,K] db:stat[N,R] dx?[M,K]",
+    .signature =
+        "dy:real[M,N] x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] xa:real[M,R] rng:i64[2] -> "
+        "da:stat[R,K] db:stat[N,R] dx?[M,K]",
     .workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &dy = c.in[0].shape, &a = c.in[3].shape;

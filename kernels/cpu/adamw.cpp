@@ -60,33 +60,64 @@ void update(const CpuContext& ctx, const KernelArgs& args) {
     });
 }
 
-// A map of 256 ascending values with the midpoints between them: code c means midpoint[c - 1] < x <= midpoint[c].
+// A map of 256 ascending values, its midpoints, and where to look: floats are told apart by sign, exponent and 7 bits
+// of mantissa into buckets so narrow that none holds two midpoints. A code is then that of the bucket's lower end, or
+// the next one if x is above the midpoint between them: exactly what a search would find.
 struct CodeMap {
+    static constexpr int32_t kLeast = (127 - 23) << 7;            // the bucket of 2^-23, below all midpoints but zero's
+    static constexpr int32_t kBuckets = (127 << 7) - kLeast + 1;  // up to 1
+
     const float* value;
-    float midpoint[255];
+    float midpoint[257];
+    int32_t code[2 * kBuckets];  // of positive, then of negative buckets
 
     explicit CodeMap(const std::array<float, 256>& map) : value(map.data()) {
         for (int c = 0; c < 255; ++c) midpoint[c] = (value[c] + value[c + 1]) * 0.5f;
+        midpoint[255] = midpoint[256] = __builtin_inff();
+        int32_t above = 0, below = 255;
+        for (int32_t i = 0; i < kBuckets; ++i) {
+            const float low = i == 0 ? 0 : bits_to_float(static_cast<uint32_t>(kLeast + i) << 16);
+            const float high = bits_to_float(static_cast<uint32_t>(kLeast + i + 1) << 16);
+            while (midpoint[above] < low) ++above;
+            while (below > 0 && midpoint[below - 1] > -high) --below;
+            GGQ_ASSERT(midpoint[above + 1] >= high && midpoint[below + 1] >= -low, "two midpoints in a bucket");
+            code[i] = above;
+            code[kBuckets + i] = below;
+        }
     }
 };
 
-// Writes n <= kBlock values as the codes nearest to x / absmax, and their absmax. The binary searches of a block go
-// level by level, so that each level is one vector loop.
-void encode(uint8_t* codes, float* absmax, const float* x, int64_t n, const CodeMap& map) {
-    float scaled[kBlock] = {};
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) scaled[i] = __builtin_fabsf(x[i]);
-    const float top = max_of(scaled, n);
-    const float divisor = top > 0 ? top : 1;
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) scaled[i] = x[i] / divisor;
+const CodeMap& signed_map() {
+    static const CodeMap map(kSignedMap);
+    return map;
+}
 
-    int32_t code[kBlock] = {};
-    for (int32_t half = 128; half > 0; half /= 2)
+const CodeMap& unsigned_map() {
+    static const CodeMap map(kUnsignedMap);
+    return map;
+}
+
+// Writes n <= kBlock values as the codes nearest to x / absmax, and their absmax.
+void encode(uint8_t* codes, float* absmax, const float* x, int64_t n, const CodeMap& map) {
+    float magnitude[kBlock] = {};
 #pragma omp simd
-        for (int64_t i = 0; i < n; ++i) code[i] += scaled[i] > map.midpoint[code[i] + half - 1] ? half : 0;
+    for (int64_t i = 0; i < n; ++i) magnitude[i] = __builtin_fabsf(x[i]);
+    const float top = max_of(magnitude, n);
+    const float divisor = top > 0 ? top : 1;
+    int32_t found[kBlock];
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(code[i]);
+    for (int64_t i = 0; i < n; ++i) {
+        const float scaled = x[i] / divisor;
+        const uint32_t bits = float_to_bits(scaled);
+        int32_t bucket = static_cast<int32_t>((bits & 0x7fffffffu) >> 16) - CodeMap::kLeast;
+        bucket = bucket < 0 ? 0 : bucket;
+        bucket = bucket < CodeMap::kBuckets ? bucket : CodeMap::kBuckets - 1;
+        bucket += static_cast<int32_t>(bits >> 31) * CodeMap::kBuckets;
+        found[i] = map.code[bucket];
+        found[i] += scaled > map.midpoint[found[i]];
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) codes[i] = static_cast<uint8_t>(found[i]);
     *absmax = top;
 }
 
@@ -113,7 +144,8 @@ void update_block(P* p, float* m, float* v, const float* g, int64_t n, const Ste
 template <typename P>
 void update_8bit(const CpuContext& ctx, const KernelArgs& args) {
     const Step<float> s(args);
-    const CodeMap m_map(kSignedMap), v_map(kUnsignedMap);
+    const CodeMap& m_map = signed_map();
+    const CodeMap& v_map = unsigned_map();
     const int64_t n_elems = args.out[0].n_elems();
     auto* m_codes = args.out[1].as<uint8_t>();
     auto* v_codes = args.out[2].as<uint8_t>();

@@ -87,8 +87,7 @@ void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col,
         const int64_t k = p.terms[t].k;
         if constexpr (std::is_same_v<T, float>)
             if (reads_groups<T>(w, k)) {
-                for (int64_t c = 0; c < n_cols; ++c)
-                    dot_row_4bit(w, col + c, k, x, x_stride, p.m, sums + c, kFewCols);
+                few_dots_4bit<kFewCols>(w, k, col, n_cols, x, x_stride, p.m, sums);
                 continue;
             }
         few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);

@@ -12,11 +12,15 @@ namespace ggq::cpu::GGQ_ISA {
 inline constexpr int kGroup = 8 * kLanes<float>;
 
 // How far ahead codes are asked for, past the end of a row into the next ones: the lookups leave the core too few loads
-// in flight to cover the latency of memory.
-#ifndef PF
-#define PF 2048
-#endif
-inline constexpr int64_t kPrefetchBytes = PF;
+// in flight to cover the latency of memory. Scales come from a stream of their own, asked for as many rows ahead.
+inline constexpr int64_t kPrefetchBytes = 4096;
+
+GGQ_INLINE void prefetch_scales(const QuantParts& q, int64_t first, int64_t n) {
+    if (q.scales)
+        for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(q.scales + first + i);
+    else
+        for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(q.scale_codes + first + i);
+}
 
 // Whether w[.., k] can be read in whole groups with whole blocks in each row.
 template <typename T>
@@ -69,29 +73,31 @@ void dot_groups(const uint8_t* codes, const LevelTable& levels, const float* sca
     for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += sum[r];
 }
 
-// sums[m] += row `row` of w[.., k] times x[m, k], which is ordered by groups.
-inline void dot_row_4bit(const Operand& w, int64_t row, int64_t k, const float* x, int64_t x_stride, int64_t m,
-                         Vec<float>* sums, int64_t sums_stride) {
-    constexpr int64_t kBlocks = 256;  // whose scales are restored at a time
-    float scales[kBlocks];
+// sums[m][n_cols] += x[m,k], ordered by groups, times rows col .. col + n_cols - 1 of w. k is cut so that the piece of
+// four rows of x stays in L1 while every column passes.
+template <int Cols>
+void few_dots_4bit(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
+                   int64_t m, Vec<float>* sums) {
+    constexpr int64_t kPieceElems = 8192;
+    constexpr decltype(&dot_groups<1>) kDotsOfRows[] = {nullptr, dot_groups<1>, dot_groups<2>, dot_groups<3>,
+                                                        dot_groups<4>};
+    const int64_t piece = kPieceElems / (m < 2 ? 1 : m < 4 ? 2 : 4);
+    float scales[Cols][kPieceElems / 64];
     const int shift = __builtin_ctz(static_cast<unsigned>(w.quant.block));
     const LevelTable levels(format(w.dtype).levels->data(), 1.0f);
-    for (int64_t begin = 0; begin < k; begin += kBlocks << shift) {
-        const int64_t n = k - begin < kBlocks << shift ? k - begin : kBlocks << shift;
-        const int64_t at = w.offset(row, begin);
-        restore_scales(w.quant, at >> shift, n >> shift, scales);
-        const uint8_t* codes = w.quant.codes + at / 2;
-        const float* from = x + begin;
-        int64_t r = 0;
-        for (; r + 4 <= m; r += 4)
-            dot_groups<4>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
-                          sums_stride);
-        for (; r + 2 <= m; r += 2)
-            dot_groups<2>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
-                          sums_stride);
-        if (r < m)
-            dot_groups<1>(codes, levels, scales, shift, from + r * x_stride, x_stride, n, sums + r * sums_stride,
-                          sums_stride);
+    for (int64_t begin = 0; begin < k; begin += piece) {
+        const int64_t n = k - begin < piece ? k - begin : piece;
+        for (int64_t c = 0; c < n_cols; ++c) {
+            const int64_t block = w.offset(col + c, begin) >> shift, n_blocks = n >> shift;
+            restore_scales(w.quant, block, n_blocks, scales[c]);
+            prefetch_scales(w.quant, block + (2 * kPrefetchBytes >> shift), n_blocks);
+        }
+        for (int64_t r = 0; r < m; r += 4)
+            for (int64_t c = 0; c < n_cols; ++c) {
+                const auto dots = kDotsOfRows[m - r < 4 ? m - r : 4];
+                dots(w.quant.codes + w.offset(col + c, begin) / 2, levels, scales[c], shift, x + r * x_stride + begin,
+                     x_stride, n, sums + r * Cols + c, Cols);
+            }
     }
 }
 

@@ -2,7 +2,8 @@
 //   logits[c,V] = x w^T;  loss += lse - logit[label];  g = softmax - onehot (in place);  dx = g w;  dw += g^T x
 // Rows without a label get a zero dx. The loss is summed in double in the order of the rows.
 // Floor for L labelled rows: 2 L C V FLOP, twice that more for dx and again for dw.
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/product.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -98,10 +99,10 @@ struct Head {
         const View &dx = args.out[1], &w = args.in[1];
         const int64_t channels = w.shape[1], vocabulary = w.shape[0];
         T* compact = buffer<T>(at.dx);
-        gemm(*ctx.threads,
+        multiply(ctx,
              Product<T>{compact, n, channels,
                         {{operand(buffer<T>(at.logits), vocabulary), transposed(operand(w)), vocabulary}}},
-             scratch().data());
+             scratch());
         ctx.threads->for_range(n, rows_per_task(channels), [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i)
                 std::memcpy(dx.as<T>() + rows[i] * channels, compact + i * channels,
@@ -115,7 +116,7 @@ struct Head {
                      {{transposed(operand(buffer<T>(at.logits), vocabulary)),
                        transposed(operand(buffer<T>(at.gathered), channels)), n}}};
         p.add = first > 0;
-        gemm(*ctx.threads, p, scratch().data());
+        multiply(ctx, p, scratch());
     }
 
     void run(int64_t chunk) const {

@@ -4,7 +4,8 @@
 // The mask lies over the offsets of x and is made again wherever it is needed; without dropout dxa and a are appended
 // to the k of dy and w.
 // Floor: 2 m n k FLOP each way, and 2 m r (n + k) forward, twice that backward.
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/product.h"
+#include "kernels/cpu/workspace.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -33,11 +34,11 @@ void input_gradient(const CpuContext& ctx, const KernelArgs& args, const T* dxa,
     const Term<T> low_rank = {operand(dxa, r), transposed(operand(a)), r};
     Product<T> p{dx.as<T>(), m, k, {{operand(dy), transposed(operand(w)), n}}};
     if (mask.p == 0) p.terms[p.n_terms++] = low_rank;
-    gemm(*ctx.threads, p, workspace.data());
+    multiply(ctx, p, workspace);
     if (mask.p == 0) return;
     Product<T> masked{dx.as<T>(), m, k, {low_rank}};
     masked.mask = &mask;
-    gemm(*ctx.threads, masked, workspace.data());
+    multiply(ctx, masked, workspace);
 }
 
 }  // namespace
@@ -53,12 +54,11 @@ void lora_linear_backward(const CpuContext& ctx, const KernelArgs& args) {
         const T s = static_cast<T>(params.scaling);
         T* dxa = reinterpret_cast<T*>(args.workspace.data());
         const auto rest = args.workspace.subspan(lora_gradient_bytes(m, r, sizeof(T)));
-        ThreadPool& pool = *ctx.threads;
-        gemm(pool, Product<T>{dxa, m, r, {{operand(dy), transposed(operand(b)), n, s}}}, rest.data());
-        gemm(pool, Product<T>{db.as<T>(), n, r, {{transposed(operand(dy)), transposed(operand(xa)), m, s}}},
-             rest.data());
-        gemm(pool, Product<T>{da.as<T>(), r, k, {{transposed(operand(dxa, r)), transposed(operand(x, &mask)), m}}},
-             rest.data());
+        multiply(ctx, Product<T>{dxa, m, r, {{operand(dy), transposed(operand(b)), n, s}}}, rest);
+        multiply(ctx, Product<T>{db.as<T>(), n, r, {{transposed(operand(dy)), transposed(operand(xa)), m, s}}},
+             rest);
+        multiply(ctx, Product<T>{da.as<T>(), r, k, {{transposed(operand(dxa, r)), transposed(operand(x, &mask)), m}}},
+             rest);
         if (args.out.size() > 2) input_gradient(ctx, args, dxa, mask, rest);
     });
 }

@@ -1,6 +1,6 @@
 // y[m,n] = x[m,k] w[n,k]^T
 // Floor: 2 m n k FLOP; at few rows the bytes of w.
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/product.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -1,6 +1,7 @@
-// What the two product engines (gemm.h for many rows, few_rows.h for few) compute:
+// The one product behind matmul, quant_matmul, lora_linear and linear_cross_entropy:
 //   y[m,n] = sum over terms of factor * x[m,k] w[n,k]^T
-// A second term is how a low-rank update rides in the same pass: its k is simply appended.
+// A second term is how a low-rank update rides in the same pass: its k is simply appended. multiply.cpp chooses the
+// engine: gemm.h for many rows, few_rows.h for few.
 #pragma once
 
 #include "kernels/cpu/operand.h"
@@ -25,5 +26,9 @@ struct Product {
 
     int64_t k() const { return terms[0].k + (n_terms > 1 ? terms[1].k : 0); }
 };
+
+// The workspace has product_workspace() bytes or more.
+template <typename T>
+void multiply(const CpuContext& ctx, const Product<T>& p, std::span<std::byte> workspace);
 
 }  // namespace ggq::cpu::GGQ_ISA

@@ -2,7 +2,7 @@
 //   quant_matmul            y[m,n] = x[m,k] w^T
 //   quant_matmul_backward   dx[m,k] = dy[m,n] w
 // Floor: 2 m n k FLOP; at few rows the bytes of w (4.13 bits a weight in NF4 with double quantization).
-#include "kernels/cpu/multiply.h"
+#include "kernels/cpu/product.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -20,7 +20,7 @@ void quant_matmul_backward(const CpuContext& ctx, const KernelArgs& args) {
     with_real(dx.dtype, [&](auto tag) {
         using T = decltype(tag);
         Product<T> p{dx.as<T>(), dy.shape[0], w.shape[1], {{operand(dy), transposed(operand(w)), w.shape[0]}}};
-        gemm(*ctx.threads, p, args.workspace.data());
+        multiply(ctx, p, args.workspace);
     });
 }
 

@@ -121,7 +121,8 @@ GGQ_INLINE const T* widened(const W* row, T* buffer, int64_t n) {
     }
 }
 
-// Calls f with a value of the C++ type of a floating dtype: with_float(v.dtype, [&](auto tag) { using W = decltype(tag); ... }).
+// Calls f with a value of the C++ type of a floating dtype: with_float(v.dtype, [&](auto tag) { using W =
+// decltype(tag); ... }).
 template <typename F>
 GGQ_INLINE void with_float(DType t, const F& f) {
     switch (t) {
@@ -143,7 +144,7 @@ GGQ_INLINE void with_real(DType t, const F& f) {
 // exp in float to 2 ulp: 2^n times a polynomial on [-ln2/2, ln2/2]; no branches, so loops over it vectorize.
 GGQ_INLINE float exp_real(float x) {
     x = x < -87.3f ? -87.3f : x;
-    x = x > 88.37f ? 88.37f : x;  // 2^127 is the last exponent
+    x = x > 88.37f ? 88.37f : x;                              // 2^127 is the last exponent
     const float shifted = madd(x, 1.44269504f, 12582912.0f);  // 1.5 * 2^23: the integer part lands in the low bits
     const float n = shifted - 12582912.0f;
     float r = madd(n, -0.693359375f, x);

@@ -7,7 +7,7 @@ namespace ggq::cpu::GGQ_ISA {
 namespace {
 
 constexpr int64_t kChunk = 4096;
-constexpr int64_t kWave = 256;  // chunks summed at a time: their sums wait in an array on the stack
+constexpr int64_t kWave = 2048;  // chunks summed at a time: their sums wait in an array on the stack
 
 // The sum of term(x[i]) over i in [0, n).
 template <typename T, typename F>

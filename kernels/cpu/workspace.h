@@ -15,9 +15,12 @@ inline constexpr int64_t kRowBlock = 768, kDepthBlock = 384, kColBlock = 128;
 inline constexpr int64_t kMaxTile = 16;  // rows of the largest register tile, rounded up
 
 // Products of at most so many rows take the form of few_rows.h, which pads the k of each term to kFewPadding.
-inline constexpr int64_t kFewRows = 8, kFewPadding = 16;
+inline constexpr int64_t kFewRows = 16, kFewPadding = 16;
 
-// y[m,n] = x[m,k] w[n,k]^T, w quantized or not; the workspace does not depend on n.
+// A product of m rows over k, of all n_terms together; it does not depend on the columns.
+int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes);
+
+// y[m,n] = x[m,k] w[n,k]^T, w quantized or not
 int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
 // dx[m,k] = dy[m,n] w[n,k]
 int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes);

@@ -107,7 +107,7 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
     feed(prompt);
     std::vector<int32_t> all(prompt.begin(), prompt.end());
     Generation result;
-    while (static_cast<int64_t>(result.tokens.size()) < options.max_new_tokens) {
+    while (true) {
         const int32_t token = sample(logits_, all, options.sampler);
         result.reason = StopReason::stop_token;
         if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) return result;
@@ -115,10 +115,11 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
         result.tokens.push_back(token);
         result.reason = StopReason::stopped;
         if (on_token && !on_token(token)) return result;
-        result.reason = StopReason::context;
-        if (static_cast<int64_t>(all.size()) >= context()) return result;
         result.reason = StopReason::length;
-        if (static_cast<int64_t>(result.tokens.size()) < options.max_new_tokens) feed({&token, 1});
+        if (static_cast<int64_t>(result.tokens.size()) == options.max_new_tokens) break;
+        result.reason = StopReason::context;
+        if (static_cast<int64_t>(all.size()) >= context()) break;
+        feed({&token, 1});
     }
     return result;
 }

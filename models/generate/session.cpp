@@ -172,10 +172,8 @@ private:
         }
         const Clock::time_point end = Clock::now();
         if (first == Clock::time_point{}) first = end;
-        if (answer.reason == StopReason::context)
-            note(fmt::format("stopped: the context of {} tokens is full; raise --max-length for more", context_));
         return {static_cast<int64_t>(prompt_.size()), static_cast<int64_t>(answer.tokens.size()),
-                seconds_between(start, first), seconds_between(first, end), answer.reason};
+                context_, seconds_between(start, first), seconds_between(first, end), answer.reason};
     }
 
     GenerateOptions options_;

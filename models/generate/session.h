@@ -19,7 +19,7 @@ struct GenerateEvents {
 };
 
 struct GenerateResult {
-    int64_t prompt_tokens = 0, new_tokens = 0;
+    int64_t prompt_tokens = 0, new_tokens = 0, context = 0;
     double prompt_seconds = 0, answer_seconds = 0;
     StopReason reason = StopReason::length;
 };

@@ -1,0 +1,52 @@
+# The little world of the demo: its people, its places, and roads that pass several places.
+#
+# Loaded before make_text.awk and make_task.awk. Every awk makes the same world from the same SEED: the numbers come from
+# the generator of Lehmer (s = 16807 s mod 2^31 - 1), whose products are exact in the doubles that awk counts with.
+BEGIN {
+    state = 16807 * (SEED + 1) % 2147483647
+    n_people = split("Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas Lena Max Nora Oscar Paula Tom", people, " ")
+    n_places = split("mill oak bridge inn lake barn well gate ford hill church tower farm pond wood cave dam forge " \
+                     "market orchard harbour beach cliff meadow quarry chapel castle school bakery stable garden field " \
+                     "spring stream rock pine elm willow birch hedge fence wall stile lane square fountain statue " \
+                     "library station pier lighthouse dune island marsh moor heath glade ridge hut cabin cottage manor " \
+                     "temple shrine ruin mine tunnel canal lock weir ferry smithy kiln vineyard stairs arch monument " \
+                     "signpost boulder waterfall", places, " ")
+}
+
+# 0 .. n - 1
+function random(n) {
+    state = state * 16807 % 2147483647
+    return int(state / 2147483647 * n)
+}
+
+function person() { return people[1 + random(n_people)] }
+function place() { return places[1 + random(n_places)] }
+
+# One of the phrases in a text like "this | that | or this".
+function one_of(text,    phrases, n) {
+    n = split(text, phrases, / *[|] */)
+    return phrases[1 + random(n)]
+}
+
+# Draws a road of `least` to `most` different places into road[1 .. n_stops].
+function draw_road(least, most,    i, j, taken) {
+    n_stops = least + random(most - least + 1)
+    for (i = 1; i <= n_stops; i++) {
+        do j = 1 + random(n_places)
+        while (j in taken)
+        taken[j]
+        road[i] = places[j]
+    }
+}
+
+function road_there(    i, text) {
+    text = road[1]
+    for (i = 2; i <= n_stops; i++) text = text ", " road[i]
+    return text
+}
+
+function road_back(    i, text) {
+    text = road[n_stops]
+    for (i = n_stops - 1; i >= 1; i--) text = text ", " road[i]
+    return text
+}
