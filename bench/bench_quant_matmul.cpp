@@ -1,5 +1,5 @@
-// y[m,n] = x[m,k] w[n,k]^T with w in NF4 (blocks of 64, double quantization). Floor: 4.13 bits a weight from memory, and
-// 2 m n k FLOP. With few rows the share of the read bandwidth counts, with many that of the multiply-add rate.
+// y[m,n] = x[m,k] w[n,k]^T with w in NF4 (blocks of 64, double quantization). Floor: 4.13 bits a weight from memory,
+// and 2 m n k FLOP. With few rows the share of the read bandwidth counts, with many that of the multiply-add rate.
 #include "bench/products.h"
 #include "kernels/cpu/workspace.h"
 
@@ -10,8 +10,8 @@ static void BM_quant_matmul(benchmark::State& state) {
     const int64_t n = state.range(0), k = state.range(1), m = state.range(2);
     Matrix plain = random_matrix(n, k), quantized(DType::nf4, n, k), y(DType::f32, m, n);
     const Matrix x = random_matrix(m, k);
-    const Buffer workspace(std::max(cpu::matmul_workspace(m, k, pool().size(), 4),
-                                    cpu::quantize_workspace(DType::nf4, n * k, 64, true)));
+    const Buffer workspace(
+        std::max(cpu::matmul_workspace(m, k, pool().size(), 4), cpu::quantize_workspace(DType::nf4, n * k, 64, true)));
     run_kernel(cpu::quantize, {quantized.view}, {plain.view}, workspace.span());
     run_kernel(cpu::dequantize, {plain.view}, {quantized.view}, {});
     const std::vector<Matrix> weights = rotation_of(quantized);

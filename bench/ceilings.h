@@ -68,9 +68,8 @@ inline double measure_flops() {
     const int lanes = isa == CpuIsa::avx512 ? 16 : isa == CpuIsa::avx2 ? 8 : 4;
     double best = 0;
     for (int repeat = 0; repeat < 5; ++repeat) {
-        const double took = seconds([&] {
-            pool().run(pool().size(), [&](int64_t, int) { benchmark::DoNotOptimize(fma_chain(isa)); });
-        });
+        const double took = seconds(
+            [&] { pool().run(pool().size(), [&](int64_t, int) { benchmark::DoNotOptimize(fma_chain(isa)); }); });
         best = std::max(best, 2.0 * kFmaSums * lanes * static_cast<double>(kFmaSteps) * pool().size() / took);
     }
     return best;
@@ -124,7 +123,7 @@ inline double measure_read_bandwidth() {
 }
 
 struct Ceilings {
-    double flops = measure_flops();              // per second
+    double flops = measure_flops();                    // per second
     double read_bandwidth = measure_read_bandwidth();  // bytes per second
 };
 

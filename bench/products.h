@@ -14,14 +14,14 @@ namespace ggq::bench {
 class Buffer {
 public:
     explicit Buffer(int64_t bytes)
-        : data_(static_cast<std::byte*>(::operator new(static_cast<size_t>(bytes + 64), std::align_val_t{64}))),
+        : data_(static_cast<std::byte*>(::operator new (static_cast<size_t>(bytes + 64), std::align_val_t{64}))),
           bytes_(bytes) {}
     std::byte* data() const { return data_.get(); }
     std::span<std::byte> span() const { return {data_.get(), static_cast<size_t>(bytes_)}; }
 
 private:
     struct Free {
-        void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{64}); }
+        void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
     };
     std::unique_ptr<std::byte, Free> data_;
     int64_t bytes_;
@@ -43,7 +43,8 @@ inline Matrix random_matrix(int64_t rows, int64_t cols) {
     return matrix;
 }
 
-inline void run_kernel(const CpuKernel& kernel, std::vector<View> out, std::vector<View> in, std::span<std::byte> workspace) {
+inline void run_kernel(const CpuKernel& kernel, std::vector<View> out, std::vector<View> in,
+                       std::span<std::byte> workspace) {
     const ParamBlock params;
     kernel[detect_cpu_isa()]({&pool()}, {out, in, &params, workspace});
 }

@@ -11,12 +11,10 @@ namespace ggq {
 
 namespace {
 
-constexpr double kInitialDeviation = 0.02;  // transformers' initializer_range
-
-std::vector<float> initial_values(const WeightRow& row, uint64_t seed) {
+std::vector<float> initial_values(const WeightRow& row, double deviation, uint64_t seed) {
     const int64_t n = row.shape.n_elems();
     if (row.role == WeightRole::norm) return std::vector<float>(static_cast<size_t>(n), 1.0f);
-    return normal_values(n, kInitialDeviation, seed, row.name);
+    return normal_values(n, deviation, seed, row.name);
 }
 
 }  // namespace
@@ -71,7 +69,8 @@ void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint6
     };
     if (base.files) return load_weights(store, rows, llama.weights, *base.files, report);
     for (size_t i = 0; i < rows.size(); ++i) {
-        write_converted(store, *llama.weights.at(rows[i].name), DType::f32, initial_values(rows[i], seed).data());
+        const std::vector<float> values = initial_values(rows[i], base.config.initializer_range, seed);
+        write_converted(store, *llama.weights.at(rows[i].name), DType::f32, values.data());
         report(i + 1);
     }
 }

@@ -35,7 +35,8 @@ BaseModel open_base(const std::filesystem::path& folder, bool with_weights = tru
 // The device that the options name; throws Error when this build or machine has none such.
 std::unique_ptr<Backend> make_backend(const BaseOptions& options);
 
-// Fills the buffers of an allocated model: the checkpoint's weights, or random ones (normal, 0.02; norms 1) without.
+// Fills the buffers of an allocated model: the checkpoint's weights, or random ones without: normal with the
+// deviation that config.json names as initializer_range (0.02 if it does not), norms 1.
 void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed,
                   const std::function<void(size_t done, size_t all)>& progress = {});
 

@@ -171,6 +171,7 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
             config.num_attention_heads);
     config.max_position_embeddings = fields.count_or("max_position_embeddings", config.max_position_embeddings);
     config.rms_norm_eps = fields.positive_or("rms_norm_eps", config.rms_norm_eps);
+    config.initializer_range = fields.positive_or("initializer_range", config.initializer_range);
     config.tie_word_embeddings = fields.flag_or("tie_word_embeddings", false);
     config.rope = read_rope(fields);
     config.dtype = read_dtype(fields);
@@ -225,6 +226,7 @@ std::string config_text(const LlamaConfig& config) {
     set("head_dim", before.head_dim, config.head_dim);
     set("max_position_embeddings", before.max_position_embeddings, config.max_position_embeddings);
     set("rms_norm_eps", before.rms_norm_eps, config.rms_norm_eps);
+    set("initializer_range", before.initializer_range, config.initializer_range);
     set("tie_word_embeddings", before.tie_word_embeddings, config.tie_word_embeddings);
     if (fresh || before.dtype != config.dtype)
         text[text.contains("dtype") ? "dtype" : "torch_dtype"] = torch_name(config.dtype);

@@ -37,6 +37,7 @@ struct LlamaConfig {
     int64_t head_dim = 0;
     int64_t max_position_embeddings = 2048;
     double rms_norm_eps = 1e-6;
+    double initializer_range = 0.02;  // deviation of random weights, when trained from scratch
     bool tie_word_embeddings = false;
     RopeConfig rope;
     DType dtype = DType::f32;  // of the checkpoint, as the file says; the tensors decide

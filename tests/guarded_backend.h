@@ -17,7 +17,8 @@ namespace ggq::test {
 
 class GuardedBackend final : public Backend {
 public:
-    explicit GuardedBackend(int n_threads = 1) : cpu_(make_cpu_backend(n_threads)) {}
+    explicit GuardedBackend(int n_threads = 1, int64_t most_bytes = INT64_MAX)
+        : cpu_(make_cpu_backend(n_threads)), most_bytes_(most_bytes) {}
 
     const char* name() const override { return "guarded"; }
     void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
@@ -70,6 +71,7 @@ private:
     }
 
     void* do_allocate(int64_t bytes) override {
+        if (memory().bytes + bytes > most_bytes_) return nullptr;
         const int64_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
         auto* block = static_cast<std::byte*>(cpu_->allocate(rounded + 2 * kGuard));
         poison({block, static_cast<size_t>(rounded + 2 * kGuard)});
@@ -85,6 +87,7 @@ private:
     }
 
     std::unique_ptr<Backend> cpu_;
+    int64_t most_bytes_;
     std::map<std::byte*, std::vector<std::byte>> blocks_;  // each with room for its bytes before a step
 };
 

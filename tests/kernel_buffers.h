@@ -21,7 +21,7 @@ namespace ggq::test {
 class GuardedBuffer {
 public:
     explicit GuardedBuffer(int64_t bytes) : bytes_(bytes) {
-        auto* memory = static_cast<std::byte*>(::operator new(total(), std::align_val_t{64}));
+        auto* memory = static_cast<std::byte*>(::operator new (total(), std::align_val_t{64}));
         std::memset(memory, kGuard, total());
         memory_.reset(memory);
     }
@@ -41,7 +41,7 @@ private:
     size_t total() const { return static_cast<size_t>(bytes_) + 2 * kGuardBytes; }
 
     struct Free {
-        void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{64}); }
+        void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
     };
     std::unique_ptr<std::byte, Free> memory_;
     int64_t bytes_;

@@ -151,7 +151,7 @@ TEST_CASE("sizes that make no sense are refused by name") {
             CHECK(refusal(with(key, value)) ==
                   fmt::format("config.json: {} must be a whole number of 1 or more, got {}", key,
                               value.is_null() ? "nothing" : value.dump()));
-    for (const char* key : {"rms_norm_eps", "rope_theta"})
+    for (const char* key : {"rms_norm_eps", "rope_theta", "initializer_range"})
         for (const json& value : {json(0), json(-1e-5), json("x")})
             CHECK(refusal(with(key, value)) ==
                   fmt::format("config.json: {} must be a number above zero, got {}", key, value.dump()));
@@ -208,6 +208,7 @@ TEST_CASE("a config that was made in memory reads back the same") {
     config.num_key_value_heads = 2;
     config.head_dim = 24;
     config.rms_norm_eps = 1e-5;
+    config.initializer_range = 0.07;
     config.rope = {RopeKind::llama3, 500000, 32, 1, 4, 8192};
     config.dtype = DType::bf16;
     config.bos_token_id = 1;
@@ -216,6 +217,7 @@ TEST_CASE("a config that was made in memory reads back the same") {
     CHECK(read.num_key_value_heads == 2);
     CHECK(read.head_dim == 24);
     CHECK(read.rms_norm_eps == 1e-5);
+    CHECK(read.initializer_range == 0.07);
     CHECK(read.rope == config.rope);
     CHECK(read.dtype == DType::bf16);
     CHECK(read.bos_token_id == 1);

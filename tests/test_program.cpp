@@ -7,6 +7,7 @@
 #include "ggq/ops.h"
 #include "tests/case_inputs.h"
 #include "tests/compare.h"
+#include "tests/guarded_backend.h"
 #include "tests/three_layers.h"
 
 namespace ggq::test {
@@ -201,13 +202,13 @@ TEST_CASE("slices of one buffer share its memory") {
 }
 
 TEST_CASE("too much memory is refused in one sentence") {
-    const auto backend = make_cpu_backend(1);
-    CHECK_THROWS_WITH_AS(
-        backend->allocate(int64_t{1} << 60),
-        "cpu: could not allocate 1099511627776.0 MiB (0.0 MiB are allocated already); use a smaller batch "
-        "or length",
-        Error);
-    CHECK(backend->memory().bytes == 0);
+    GuardedBackend backend(1, 3 << 20);
+    const Arena arena(backend, 1 << 20);
+    CHECK_THROWS_WITH_AS(Arena(backend, (2 << 20) + 256),
+                         "guarded: could not allocate 2.0 MiB (1.0 MiB are allocated already); use a smaller batch or "
+                         "length",
+                         Error);
+    CHECK(backend.memory().bytes == 1 << 20);
 }
 
 TEST_CASE("a profile counts calls and arithmetic by op") {

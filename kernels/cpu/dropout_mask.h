@@ -1,6 +1,7 @@
 // Which elements dropout keeps: a pure function of (seed, counter, site, position), so that forward, backward and a
 // recomputed forward agree without a stored mask.
-//   keep(i) = uniform(word i % 4 of philox(seed, counter << 32 | site, i / 4)) >= p; what stays is scaled by 1 / (1 - p)
+//   keep(i) = uniform(word i % 4 of philox(seed, counter << 32 | site, i / 4)) >= p; what stays is scaled by 1 / (1 -
+//   p)
 #pragma once
 
 #include "kernels/cpu/real.h"

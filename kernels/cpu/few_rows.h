@@ -10,7 +10,7 @@
 
 namespace ggq::cpu::GGQ_ISA {
 
-inline constexpr int kFewCols = 4;      // rows of w together
+inline constexpr int kFewCols = 4;       // rows of w together
 inline constexpr int64_t kFewRun = 512;  // of k
 #if defined(__AVX512F__)
 inline constexpr int kFewTile = 4;  // rows of x together, so that all sums stay in registers
@@ -65,9 +65,10 @@ GGQ_INLINE T sum_lanes(const Vec<T>& v) {
 
 // sums[m][kFewCols] += x[m,k] times rows col .. col + n_cols - 1 of the term's w.
 template <typename T>
-void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const T* x, int64_t x_stride,
-                      int64_t m, Vec<T>* sums) {
-    alignas(64) T rows[kFewCols * kFewRun] = {};
+void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const T* x, int64_t x_stride, int64_t m,
+                      Vec<T>* sums) {
+    alignas(64) T rows[kFewCols * kFewRun];
+    if (n_cols < kFewCols) std::memset(rows, 0, sizeof rows);
     for (int64_t begin = 0; begin < k; begin += kFewRun) {
         const int64_t n = k - begin < kFewRun ? k - begin : kFewRun;
         for (int64_t c = 0; c < n_cols; ++c) {

@@ -1,4 +1,5 @@
-// Dot products with rows of a 4-bit weight that are never written out: the form of few_rows.h where memory is the limit.
+// Dot products with rows of a 4-bit weight that are never written out: the form of few_rows.h where memory is the
+// limit.
 //
 // A group is one vector of code bytes, 8 codes a lane. Shifting it by 4 j bits puts code 8 lane + (j ^ 1) of the group
 // into the low bits of every lane, which is all that the table lookup reads: a shift, a lookup and a multiply-add for a

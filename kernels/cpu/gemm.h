@@ -24,7 +24,7 @@ inline constexpr int kTileVecs = 2;
 static_assert(kTileRows <= kMaxTile);
 
 template <typename T>
-inline constexpr int kTileCols = kTileVecs * kLanes<T>;
+inline constexpr int kTileCols = kTileVecs* kLanes<T>;
 
 // y[Rows, Vecs * lanes] = (add ? y : 0) + x panel * w panel
 template <typename T, int Rows, int Vecs>
@@ -109,7 +109,8 @@ void multiply_panel(const Product<T>& p, const GemmBlock& b, const T* x, const T
     const int64_t rows_left = b.row + b.n_rows - row;
     const bool narrow = p.n - col <= kLanes<T>;
     if (rows_left <= kQuarter)
-        narrow ? multiply_tile<T, kQuarter, 1>(p, b, x, w, row, col) : multiply_tile<T, kQuarter, 2>(p, b, x, w, row, col);
+        narrow ? multiply_tile<T, kQuarter, 1>(p, b, x, w, row, col)
+               : multiply_tile<T, kQuarter, 2>(p, b, x, w, row, col);
     else if (rows_left <= kHalf)
         narrow ? multiply_tile<T, kHalf, 1>(p, b, x, w, row, col) : multiply_tile<T, kHalf, 2>(p, b, x, w, row, col);
     else
@@ -134,8 +135,8 @@ void multiply_block(ThreadPool& pool, const Product<T>& p, const GemmBlock& b, c
         if (panel >= end) return;
         T* w = w_of_workers + worker * (kColBlock * kDepthBlock);
         pack_terms<kTileCols<T>>(p, &Term<T>::w, col, n_cols, b, w);
-        for (int64_t j = 0; j < n_cols; j += kTileCols<T>)
-            for (int64_t i = panel; i < end; ++i)
+        for (int64_t i = panel; i < end; ++i)
+            for (int64_t j = 0; j < n_cols; j += kTileCols<T>)
                 multiply_panel(p, b, x + i * kTileRows * b.n_k, w + j * b.n_k, b.row + i * kTileRows, col + j);
     });
 }

@@ -100,9 +100,11 @@ struct Head {
         const int64_t channels = w.shape[1], vocabulary = w.shape[0];
         T* compact = buffer<T>(at.dx);
         multiply(ctx,
-             Product<T>{compact, n, channels,
-                        {{operand(buffer<T>(at.logits), vocabulary), transposed(operand(w)), vocabulary}}},
-             scratch());
+                 Product<T>{compact,
+                            n,
+                            channels,
+                            {{operand(buffer<T>(at.logits), vocabulary), transposed(operand(w)), vocabulary}}},
+                 scratch());
         ctx.threads->for_range(n, rows_per_task(channels), [&](int64_t begin, int64_t end) {
             for (int64_t i = begin; i < end; ++i)
                 std::memcpy(dx.as<T>() + rows[i] * channels, compact + i * channels,
@@ -112,7 +114,9 @@ struct Head {
 
     void weight_gradient(int64_t first, int64_t n) const {
         const int64_t channels = args.in[1].shape[1], vocabulary = args.in[1].shape[0];
-        Product<T> p{args.out[2].as<T>(), vocabulary, channels,
+        Product<T> p{args.out[2].as<T>(),
+                     vocabulary,
+                     channels,
                      {{transposed(operand(buffer<T>(at.logits), vocabulary)),
                        transposed(operand(buffer<T>(at.gathered), channels)), n}}};
         p.add = first > 0;

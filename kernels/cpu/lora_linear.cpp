@@ -55,10 +55,9 @@ void lora_linear_backward(const CpuContext& ctx, const KernelArgs& args) {
         T* dxa = reinterpret_cast<T*>(args.workspace.data());
         const auto rest = args.workspace.subspan(lora_gradient_bytes(m, r, sizeof(T)));
         multiply(ctx, Product<T>{dxa, m, r, {{operand(dy), transposed(operand(b)), n, s}}}, rest);
-        multiply(ctx, Product<T>{db.as<T>(), n, r, {{transposed(operand(dy)), transposed(operand(xa)), m, s}}},
-             rest);
+        multiply(ctx, Product<T>{db.as<T>(), n, r, {{transposed(operand(dy)), transposed(operand(xa)), m, s}}}, rest);
         multiply(ctx, Product<T>{da.as<T>(), r, k, {{transposed(operand(dxa, r)), transposed(operand(x, &mask)), m}}},
-             rest);
+                 rest);
         if (args.out.size() > 2) input_gradient(ctx, args, dxa, mask, rest);
     });
 }

@@ -36,7 +36,7 @@ GGQ_INLINE void transpose_8x8(const float* src, int64_t src_stride, float* dst, 
 }
 #endif
 
-inline constexpr int kPackRun = 64;  // elements of k that are read from a row at a time
+inline constexpr int kPackRun = 128;  // elements of k that are read from a row at a time
 
 // dst[j][R] = the column j of rows[.., kPackRun] for j < n_cols
 template <int R, typename T>
@@ -71,11 +71,12 @@ inline void pack_along(const Operand& o, int64_t row, int64_t n_rows, int64_t k0
 template <int R, typename T>
 inline void pack_across(const Operand& o, int64_t row, int64_t n_rows, int64_t k0, int64_t nk, int64_t panel_stride,
                         T* dst) {
+    constexpr int64_t kAhead = 16;
     T run[kColBlock + R] = {};
     for (int64_t k = 0; k < nk; ++k) {
+        prefetch_run(o, o.offset(row, k0 + k + kAhead), n_rows);
         load_run(o, o.offset(row, k0 + k), 1, n_rows, run);
-        for (int64_t i = 0; i < n_rows; i += R)
-            std::memcpy(dst + i / R * panel_stride + k * R, run + i, R * sizeof(T));
+        for (int64_t i = 0; i < n_rows; i += R) std::memcpy(dst + i / R * panel_stride + k * R, run + i, R * sizeof(T));
     }
 }
 
@@ -84,8 +85,11 @@ template <int R, typename T>
 inline void pack_panels(const Operand& o, int64_t row, int64_t n_rows, int64_t k0, int64_t nk, int64_t panel_stride,
                         T* dst) {
     if (o.row_stride == 1 && o.k_stride != 1) return pack_across<R>(o, row, n_rows, k0, nk, panel_stride, dst);
-    for (int64_t i = 0; i < n_rows; i += R)
+    for (int64_t i = 0; i < n_rows; i += R) {
+        for (int64_t ahead = i == 0 ? 0 : i + R; ahead < i + 2 * R && ahead < n_rows; ++ahead)
+            prefetch_run(o, o.offset(row + ahead, k0), nk);
         pack_along<R>(o, row + i, n_rows - i < R ? n_rows - i : R, k0, nk, dst + i / R * panel_stride);
+    }
 }
 
 }  // namespace ggq::cpu::GGQ_ISA

@@ -1,8 +1,10 @@
 // Quantizing to the formats of kernels/formats.h and back; codes are bitsandbytes' bit for bit.
-//   nf4, fp4  x * (1 / absmax) in float, then the number of thresholds below it (strictly): the code, or FP4's interval.
+//   nf4, fp4  x * (1 / absmax) in float, then the number of thresholds below it (strictly): the code, or FP4's
+//   interval.
 //             In an all-zero block 0 * inf = NaN is above no threshold, so every code is 0, as on bitsandbytes' CUDA.
 //   scales    double quantization: offset = mean of all absmax, (absmax - offset) / (absmax of 256 of these), then the
-//             nearest entry of kSignedMap (code 0 where all 256 are equal, again by NaN). The mean is summed in double: chunks of 4096 in order, then their sums.
+//             nearest entry of kSignedMap (code 0 where all 256 are the mean, again by NaN). The mean is summed in
+//             double: chunks of 4096 in order, then their sums.
 //   int8      round half to even of x * (127 / absmax of the row)
 // Floor: the bytes of both tensors.
 #include "kernels/cpu/quantized.h"

@@ -40,8 +40,8 @@ struct LevelTable {
     GGQ_INLINE Vec<float> at(CodeVec codes) const {
         const auto index = (__m256i)codes;
         const __m256 fourth_bit = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
-        return (Vec<float>)_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index),
-                                            _mm256_permutevar8x32_ps(high, index), fourth_bit);
+        return (Vec<float>)_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, index), _mm256_permutevar8x32_ps(high, index),
+                                            fourth_bit);
     }
     GGQ_INLINE Vec<float> decode(const uint8_t* codes) const {
         int32_t four;
@@ -85,9 +85,7 @@ inline void restore_scales(const QuantParts& q, int64_t first, int64_t n, float*
     }
 }
 
-GGQ_INLINE int code_at(const uint8_t* codes, int64_t i) {
-    return i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
-}
+GGQ_INLINE int code_at(const uint8_t* codes, int64_t i) { return i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15; }
 
 // Weights [begin, end) of one block.
 GGQ_INLINE void decode_within_block(const uint8_t* codes, const float* levels, float scale, int64_t begin, int64_t end,

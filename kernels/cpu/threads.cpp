@@ -83,7 +83,10 @@ void ThreadPool::run_tasks(int64_t n_tasks, Task task, const void* fn) {
     s.running = n_threads_ - 1;
     s.start_generation();
     s.work(0);
-    while (s.running.load(std::memory_order_acquire) != 0) relax();
+    // Where other programs want the cores too, the last worker may need ours to finish.
+    for (int spins = 0; s.running.load(std::memory_order_acquire) != 0; ++spins)
+        if (spins < kSpins) relax();
+        else std::this_thread::yield();
 }
 
 }  // namespace ggq

@@ -11,7 +11,7 @@ namespace ggq::cpu {
 
 // A block of packed x is at most kRowBlock + kMaxTile rows of kDepthBlock and stays in a core's L2 cache beside one
 // panel of packed w, kColBlock by kDepthBlock.
-inline constexpr int64_t kRowBlock = 768, kDepthBlock = 384, kColBlock = 128;
+inline constexpr int64_t kRowBlock = 768, kDepthBlock = 512, kColBlock = 128;
 inline constexpr int64_t kMaxTile = 16;  // rows of the largest register tile, rounded up
 
 // Products of at most so many rows take the form of few_rows.h, which pads the k of each term to kFewPadding.

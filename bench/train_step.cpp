@@ -1,0 +1,153 @@
+// train_step: real training steps of a Llama shape with random weights, and where their time goes.
+//
+//   build/bin/train_step --shape llama-15m --tokens 4x256 --quant nf4 --steps 5 --profile
+//
+// Prints tokens/s, the share of the fp32 multiply-add peak measured in the same run, and memory beside the plan.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "bench/ceilings.h"
+#include "bench/shapes.h"
+#include "ggq/transfer.h"
+#include "kernels/philox.h"
+#include "models/base_model.h"
+#include "models/lora.h"
+#include "models/option_names.h"
+#include "models/train/engine.h"
+
+namespace ggq::bench {
+
+namespace {
+
+struct Options {
+    std::string shape = "llama-15m", tokens = "4x256", quant = "nf4", recompute = "full";
+    double dropout = 0.05;
+    int steps = 5, threads = 0;
+    bool profile = false, json = false;
+};
+
+struct Result {
+    double seconds = 0;  // of all timed steps
+    int64_t n_tokens = 0;
+    double loss = 0;
+    Profile profile;
+};
+
+// "BxL": B documents of L tokens.
+std::pair<int64_t, int64_t> parse_tokens(const std::string& text) {
+    int64_t rows = 0, length = 0;
+    require(std::sscanf(text.c_str(), "%ldx%ld", &rows, &length) == 2 && rows > 0 && length > 1,
+            "--tokens: expected BxL such as 4x256, got '{}'", text);
+    return {rows, length};
+}
+
+Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
+    MicroBatch batch;
+    for (int64_t t = 0; t < rows * length; ++t) {
+        const int64_t at = t % length;
+        const auto token = [&](int64_t i) {
+            return static_cast<int32_t>(philox4x32(1, 0, static_cast<uint64_t>(i)).word[0] % static_cast<uint32_t>(vocabulary));
+        };
+        batch.ids.push_back(token(t));
+        batch.labels.push_back(at + 1 < length ? token(t + 1) : kNoLabel);
+        batch.positions.push_back(static_cast<int32_t>(at));
+        batch.spans.push_back(static_cast<int32_t>(t - at));
+        batch.spans.push_back(static_cast<int32_t>(t + 1));
+        batch.label_tokens += at + 1 < length;
+    }
+    batch.n_tokens = batch.length();
+    const int64_t labels = batch.label_tokens, n = batch.n_tokens;
+    return {{std::move(batch)}, rows, n, labels};
+}
+
+EngineOptions engine_options(const Options& o, int64_t rows, int64_t length) {
+    EngineOptions e;
+    e.config = config_of_shape(o.shape, length);
+    const auto quant = find_option(kQuantNames, o.quant);
+    require(quant.has_value(), "--quant: expected one of {}, got '{}'", option_list(kQuantNames), o.quant);
+    e.weights.quant = *quant;
+    LoraConfig lora;
+    lora.r = 16;
+    lora.alpha = 32;
+    lora.dropout = o.dropout;
+    lora.target_pattern = std::string(kAllLinear);
+    e.weights.lora = lora;
+    const auto recompute = find_option(kRecomputes, o.recompute);
+    require(recompute.has_value(), "--recompute: expected one of {}, got '{}'", option_list(kRecomputes), o.recompute);
+    e.recompute = *recompute;
+    e.train_lengths = {rows * length};
+    return e;
+}
+
+Result measure(TrainEngine& engine, const Update& update, int steps) {
+    constexpr double kRate = 1e-4;
+    Result r;
+    engine.train(update, kRate);  // warm-up
+    engine.set_profile(&r.profile);
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < steps; ++i) r.loss = engine.train(update, kRate).loss;
+    r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    r.n_tokens = steps * update.n_tokens;
+    return r;
+}
+
+int run(const Options& o) {
+    const auto [rows, length] = parse_tokens(o.tokens);
+    const auto backend = make_cpu_backend(o.threads);
+    TrainEngine engine(*backend, engine_options(o, rows, length));
+    engine.allocate();
+    BaseModel base;
+    base.config = engine.options().config;
+    fill_weights(engine.store(), engine.llama(), base, 1);
+    fill_new_adapter(engine.store(), engine.llama(), 1);
+    Result r = measure(engine, random_update(rows, length, base.config.vocab_size), o.steps);
+    r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
+    double flops = 0;
+    for (const auto& [name, row] : r.profile.rows) flops += row.flops;
+    const double peak = measure_flops(), outside = 1 - r.profile.kernel_seconds / r.seconds;
+    nlohmann::ordered_json json = {{"shape", o.shape},
+                                   {"tokens", o.tokens},
+                                   {"quant", o.quant},
+                                   {"recompute", o.recompute},
+                                   {"weights", base.n_weights()},
+                                   {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
+                                   {"gflops", flops / r.seconds * 1e-9},
+                                   {"fma_peak_gflops", peak * 1e-9},
+                                   {"share_of_peak", flops / r.seconds / peak},
+                                   {"outside_kernels", outside},
+                                   {"plan_bytes", engine.memory().total()},
+                                   {"allocated_bytes", backend->memory().bytes},
+                                   {"loss", r.loss}};
+    if (o.profile && !o.json) std::cout << r.profile.table();
+    for (const auto& [key, value] : json.items())
+        if (!o.json) std::cout << key << ": " << value << '\n';
+    if (o.json) std::cout << json.dump() << '\n';
+    return 0;
+}
+
+}  // namespace
+
+}  // namespace ggq::bench
+
+int main(int argc, char** argv) {
+    ggq::bench::Options o;
+    CLI::App app("Training steps of a Llama shape with random weights");
+    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")->capture_default_str();
+    app.add_option("--tokens", o.tokens, "documents x length")->capture_default_str();
+    app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
+    app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();
+    app.add_option("--lora-dropout", o.dropout)->capture_default_str();
+    app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
+    app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
+    app.add_flag("--profile", o.profile, "time an op");
+    app.add_flag("--json", o.json, "one line of JSON");
+    CLI11_PARSE(app, argc, argv);
+    try {
+        return ggq::bench::run(o);
+    } catch (const std::exception& e) {
+        std::cerr << "train_step: " << e.what() << '\n';
+        return 1;
+    }
+}
