@@ -66,7 +66,7 @@ int64_t most_alive(const std::vector<Lifetime>& blocks) {
     return *std::max_element(change.begin(), change.end());
 }
 
-// Views and steps whose results nobody reads need no run of their own; views only name memory.
+// Views only name memory, so they are no steps of their own.
 void copy_steps(const Graph& graph, const Backend& backend, const Schedule& schedule, Plan& plan) {
     std::vector<TensorType> types;
     for (const ScheduledStep& s : schedule.steps) {

@@ -8,7 +8,7 @@
 #include "ggq/io/json_fields.h"
 #include "ggq/io/mapped_file.h"
 #include "ggq/tensor.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 
 namespace ggq {
 

@@ -7,7 +7,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 #include "models/text/regex.h"
 
 namespace ggq {

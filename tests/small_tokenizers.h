@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "models/text/tokenizer.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 #include "tests/temp_dir.h"
 
 namespace ggq::test {

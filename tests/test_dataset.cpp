@@ -284,10 +284,6 @@ TEST_CASE("dataset: options that make no sense are refused") {
     options = {};
     options.records.limit = 0;
     CHECK(load_error(text, options) == "limit of samples: expected 1 or more, got 0");
-    CHECK(ggq::parse_on_long("cut-left") == OnLong::cut_left);
-    CHECK_THROWS_WITH_AS(ggq::parse_on_long("cut"),
-                         "what to do with long samples: expected drop, cut-left, cut-right or split, got 'cut'",
-                         ggq::Error);
 }
 
 // The samples of a file against a second way to the same: tokenize the whole text, find the answer in what is labelled.

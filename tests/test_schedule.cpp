@@ -4,7 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 #include "models/train/schedule.h"
 #include "tests/fixtures.h"
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 #include "models/text/tokenizer.h"
 #include "tests/fixtures.h"
 #include "tests/small_tokenizers.h"

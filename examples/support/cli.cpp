@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 
 #ifndef GGQ_VERSION
 #define GGQ_VERSION "(version unknown)"

@@ -13,7 +13,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_text.h"
+#include "ggq/io/json_file.h"
 #include "ggq/tensor.h"
 
 namespace ggq {
@@ -67,7 +67,7 @@ public:
     HeaderReader(std::span<const std::byte> file, const std::string& where) : file_(file), where_(where) {}
 
     SafetensorsContent read() {
-        const json header = parse_json_text(header_bytes(), where_ + ", header");
+        const json header = parse_json(as_text(header_bytes()), where_ + ", header");
         require(header.is_object(), "{}: the header is not a JSON object", where_);
         SafetensorsContent content;
         for (const auto& [key, value] : header.items()) {
@@ -80,7 +80,7 @@ public:
 
 private:
     std::span<const std::byte> header_bytes() {
-        refuse_lfs_pointer(file_, where_);
+        refuse_lfs_pointer(as_text(file_), where_);
         require(file_.size() >= kLengthBytes, "{}: truncated: {} bytes, a safetensors file has at least {}", where_,
                 file_.size(), kLengthBytes);
         uint64_t length = 0;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/json_text.h"
+#include "ggq/io/json_file.h"
 
 namespace ggq {
 
@@ -27,8 +27,8 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
 
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
     const MappedFile file(index);
-    refuse_lfs_pointer(file.bytes(), index.string());
-    const nlohmann::json content = parse_json_text(file.bytes(), index.string());
+    refuse_lfs_pointer(as_text(file.bytes()), index.string());
+    const nlohmann::json content = parse_json(as_text(file.bytes()), index.string());
     const bool has_map = content.is_object() && content.contains("weight_map") && content["weight_map"].is_object();
     require(has_map, "{}: has no weight_map", index.string());
     std::map<std::string, std::string> weight_map;

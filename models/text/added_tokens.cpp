@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 

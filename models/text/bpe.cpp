@@ -4,7 +4,7 @@
 #include <queue>
 
 #include "ggq/error.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 

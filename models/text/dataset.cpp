@@ -155,14 +155,6 @@ std::vector<bool> validation_records(int64_t n, double share) {
 
 }  // namespace
 
-OnLong parse_on_long(const std::string& name) {
-    if (name == "drop") return OnLong::drop;
-    if (name == "cut-left") return OnLong::cut_left;
-    if (name == "cut-right") return OnLong::cut_right;
-    if (name == "split") return OnLong::split;
-    fail("what to do with long samples: expected drop, cut-left, cut-right or split, got '{}'", name);
-}
-
 int64_t Sample::n_label_tokens() const { return std::accumulate(has_loss.begin(), has_loss.end(), int64_t{0}); }
 
 Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,

@@ -18,8 +18,6 @@ namespace ggq {
 
 enum class OnLong { drop, cut_left, cut_right, split };
 
-OnLong parse_on_long(const std::string& name);  // drop, cut-left, cut-right, split
-
 struct DataOptions {
     RecordOptions records;
     int64_t max_length = 512;       // of a sample in tokens, BOS and EOS included

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/text/tokenizer_json.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 

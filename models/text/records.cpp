@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "ggq/error.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 
 namespace ggq {
 

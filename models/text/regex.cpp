@@ -6,7 +6,7 @@
 #include <cctype>
 
 #include "ggq/error.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 

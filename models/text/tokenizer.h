@@ -18,7 +18,7 @@
 #include "models/text/decoder.h"
 #include "models/text/normalizer.h"
 #include "models/text/pre_tokenizer.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 #include "models/text/tokenizer.h"
 #include "models/text/tokenizer_json.h"
 

@@ -6,6 +6,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
+#include "ggq/io/json_file.h"
 #include "ggq/io/mapped_file.h"
 #include "ggq/transfer.h"
 #include "models/lora.h"
@@ -168,7 +169,7 @@ TrainerState read_trainer_state(const fs::path& checkpoint) {
     const fs::path path = checkpoint / kStateFile;
     const MappedFile file(path);
     try {
-        const ordered_json json = ordered_json::parse(reinterpret_cast<const char*>(file.bytes().data()), reinterpret_cast<const char*>(file.bytes().data()) + file.bytes().size());
+        const ordered_json json = ordered_json::parse(as_text(file.bytes()));
         const ordered_json& own = json.at("ggq");
         TrainerState s;
         s.identity = {own.at("options"), own.at("data_hash"), own.at("base_hash")};

@@ -6,7 +6,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 
 namespace ggq {
 

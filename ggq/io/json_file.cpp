@@ -1,4 +1,4 @@
-#include "models/text/json_file.h"
+#include "ggq/io/json_file.h"
 
 #include <algorithm>
 #include <fstream>
@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -30,8 +30,7 @@ std::string read_text_file(const std::filesystem::path& path) {
     std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
     require(!file.bad(), "{}: reading failed", path.string());
 
-    require(!text.starts_with("version https://git-lfs"),
-            "{} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull", path.string());
+    refuse_lfs_pointer(text, path.string());
     if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
     const auto bad = invalid_utf8(text);
     if (bad) {
@@ -39,6 +38,11 @@ std::string read_text_file(const std::filesystem::path& path) {
              line_of(text, *bad), static_cast<unsigned char>(text[*bad]));
     }
     return text;
+}
+
+void refuse_lfs_pointer(std::string_view file, const std::string& name) {
+    require(!file.starts_with("version https://git-lfs"),
+            "{} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull", name);
 }
 
 int64_t line_of(std::string_view text, size_t offset) {

@@ -1,4 +1,4 @@
-#include "models/text/utf8.h"
+#include "ggq/io/utf8.h"
 
 #include <algorithm>
 
