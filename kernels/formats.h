@@ -33,16 +33,15 @@ inline constexpr std::array<float, 16> kNf4Levels = {
 
 // Code 8 + c is the negative of code c.
 inline constexpr std::array<float, 16> kFp4Levels = {
-    0.0f,  0.005208333f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
-    -0.0f, -0.005208333f, -0.66666667f, -1.0f, -0.33333333f, -0.5f, -0.16666667f, -0.25f};
+    0.0f,  0.0052083333f,  0.66666667f,  1.0f,  0.33333333f,  0.5f,  0.16666667f,  0.25f,
+    -0.0f, -0.0052083333f, -0.66666667f, -1.0f, -0.33333333f, -0.5f, -0.16666667f, -0.25f};
 
-// Midpoints of neighbouring NF4 levels, in double, rounded to float: a value above threshold i has a code above i.
-constexpr std::array<float, 15> nf4_thresholds() {
-    std::array<float, 15> t{};
-    for (std::size_t i = 0; i < t.size(); ++i)
-        t[i] = static_cast<float>((static_cast<double>(kNf4Levels[i]) + static_cast<double>(kNf4Levels[i + 1])) / 2);
-    return t;
-}
+// A value above threshold i has a code above i. They are the midpoints of neighbouring levels, but as bitsandbytes'
+// float literals: four midpoints lie exactly between two floats, where rounding a double would pick the other one.
+inline constexpr std::array<float, 15> kNf4Thresholds = {
+    -0.8480964004993439f,  -0.6106329262256622f,   -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
+    -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
+    0.2920137718319893f,   0.3893125355243683f,    0.5016634166240692f,  0.6427869200706482f,   0.8614784181118011f};
 
 // Thresholds on |x| / absmax of FP4 and the code of each interval; bitsandbytes' literals, not midpoints.
 inline constexpr std::array<float, 7> kFp4Thresholds = {0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f,

@@ -11,10 +11,10 @@ out=${BUILD:-build}/base
 
 mkdir -p "$out/start"
 awk -v SEED=1 -v STORIES=40000 -f $demo/world.awk -f $demo/make_text.awk >"$out/text.jsonl"
-awk -v SEED=1 -v TRAIN="$out/task.jsonl" -v N_TRAIN=500 -v TEST=/dev/null -v N_TEST=0 -f $demo/world.awk -f $demo/make_task.awk
+sh $demo/make_task.sh "$out"
 {
     head -n 1500 "$out/text.jsonl" | sed 's/.*"text": "//'
-    sed 's/.*"instruction": "//; s/", "output": "/\\n/' "$out/task.jsonl"
+    sed 's/.*"instruction": "//; s/", "output": "/\\n/' "$out/train.jsonl"
     printf '%s\n' 'Below is an instruction that describes a task.' \
         'Write a response that appropriately completes the request.' '### Instruction:' '### Response:'
 } >"$out/words.txt"

@@ -8,7 +8,6 @@ demo=examples/demo
 base=$demo/base
 bin=${BUILD:-build}/bin
 out=${BUILD:-build}/demo
-n_test=200
 n_shown=3
 
 # Alpaca's form, a sample in a line: the words of a field, quoted in JSON.
@@ -49,10 +48,10 @@ show() {
 seconds() { date +%s; }
 
 mkdir -p "$out"
-awk -v SEED=1 -v TRAIN="$out/train.jsonl" -v N_TRAIN=2000 -v TEST="$out/test.jsonl" -v N_TEST=$n_test \
-    -f $demo/world.awk -f $demo/make_task.awk
+sh $demo/make_task.sh "$out"
 field instruction "$out/test.jsonl" >"$out/prompts.txt"
 field output "$out/test.jsonl" >"$out/expected.txt"
+n_test=$(wc -l <"$out/test.jsonl")
 awk 'NR % 2' "$out/prompts.txt" >"$out/odd.txt"
 awk 'NR % 2 == 0' "$out/prompts.txt" >"$out/even.txt"
 

@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kBlocksPerTask = 64, kMeanChunk = 4096;
 constexpr int kLargestBlock = 256;
-constexpr auto kNf4Thresholds = nf4_thresholds();
 
 // A view's parts are read-only; the quantizer alone writes them.
 template <typename T>
