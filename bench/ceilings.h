@@ -3,12 +3,12 @@
 #pragma once
 
 #include <benchmark/benchmark.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernels/cpu/threads.h"
@@ -16,8 +16,13 @@
 
 namespace ggq::bench {
 
+// One thread for each core that this process may use (taskset and containers make it fewer than there are).
 inline ThreadPool& pool() {
-    static ThreadPool threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+    static ThreadPool threads([] {
+        cpu_set_t usable;
+        CPU_ZERO(&usable);
+        return sched_getaffinity(0, sizeof usable, &usable) == 0 ? CPU_COUNT(&usable) : 1;
+    }());
     return threads;
 }
 

@@ -38,7 +38,8 @@ TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt) {
 
 void draw_losses(const std::filesystem::path& output) {
     const LogContent log = read_log(output / "log.jsonl");
-    draw(curves_of(log.history, output.filename().string())).save_png(output / "loss.png");
+    const std::filesystem::path folder = output.has_filename() ? output : output.parent_path();  // "out/"
+    draw(curves_of(log.history, folder.filename().string())).save_png(output / "loss.png");
 }
 
 int run(const Strings& args) {

@@ -7,11 +7,14 @@ namespace ggq {
 
 namespace {
 
-// Memory of a backend for as long as a transfer takes.
+// Memory of a backend for as long as a transfer takes; of no bytes, nothing.
 class Scratch {
 public:
-    Scratch(Backend& backend, int64_t bytes) : backend_(backend), data_(backend.allocate(bytes)), bytes_(bytes) {}
-    ~Scratch() { backend_.release(data_, bytes_); }
+    Scratch(Backend& backend, int64_t bytes)
+        : backend_(backend), data_(bytes > 0 ? backend.allocate(bytes) : nullptr), bytes_(bytes) {}
+    ~Scratch() {
+        if (data_) backend_.release(data_, bytes_);
+    }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     void* data() const { return data_; }
@@ -49,19 +52,21 @@ void write_converted(Store& store, const Buffer& to, DType from, const void* hos
     const TensorType source{from, to.type.shape, {}};
     const View in = make_view(const_cast<void*>(host), from, source.shape);
     const bool quantizes = info(to.type.dtype).quantized;
-    const ParamBlock params = quantizes ? ParamBlock(QuantizeParams{to.type.dtype, to.type.quant})
-                                        : ParamBlock(CastParams{to.type.dtype});
+    const ParamBlock params =
+        quantizes ? ParamBlock(QuantizeParams{to.type.dtype, to.type.quant}) : ParamBlock(CastParams{to.type.dtype});
     run_once(store.backend(), quantizes ? quantize_op : cast_op, to.view(), to.type, in, source, params);
+}
+
+void read_converted(const Store& store, const Buffer& from, DType to, void* host) {
+    if (to == from.type.dtype) return store.read(from, host);
+    const TensorType type{to, from.type.shape, {}};
+    const OpDef& op = info(from.type.dtype).quantized ? dequantize_op : cast_op;
+    run_once(store.backend(), op, make_view(host, to, type.shape), type, from.view(), from.type, CastParams{to});
 }
 
 std::vector<float> read_f32(const Store& store, const Buffer& from) {
     std::vector<float> values(static_cast<size_t>(from.type.shape.n_elems()));
-    const TensorType type{DType::f32, from.type.shape, {}};
-    const Scratch converted(store.backend(), type.bytes());
-    const View out = make_view(converted.data(), DType::f32, type.shape);
-    const OpDef& op = info(from.type.dtype).quantized ? dequantize_op : cast_op;
-    run_once(store.backend(), op, out, type, from.view(), from.type, CastParams{DType::f32});
-    store.backend().copy_out(values.data(), converted.data(), type.bytes());
+    read_converted(store, from, DType::f32, values.data());
     return values;
 }
 

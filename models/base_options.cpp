@@ -48,6 +48,13 @@ void validate(const BaseOptions& options) {
     require(block == 64 || block == 128 || block == 256, "--quant-block: expected 64, 128 or 256, got {}", block);
 }
 
+std::vector<std::string> settle(BaseOptions& options) {
+    if (!options.compute_dtype || *options.compute_dtype == DType::f32) return {};
+    const std::string wish = option_text(kComputeDTypes, options.compute_dtype);
+    options.compute_dtype = DType::f32;
+    return {"--compute-dtype " + wish + " runs as f32: the CPU computes in nothing else"};
+}
+
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
     to["model"] = options.model;
     to["quant"] = option_text(kQuantNames, options.quant);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/formats.h"
 
@@ -24,6 +25,10 @@ struct BaseOptions {
 };
 
 void validate(const BaseOptions& options);
+
+// Replaces wishes by what will be done; returns a sentence for each change that a user should know.
+std::vector<std::string> settle(BaseOptions& options);
+
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to);
 
 // Each throws an Error that names the flag, the range and the value. NaN is in no range.

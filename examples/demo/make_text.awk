@@ -11,7 +11,7 @@ BEGIN {
 function story(    text, goal) {
     goal = 40 + random(25)  # words
     n_words = 0
-    text = sentence(filler())
+    text = excursion()
     while (n_words < goal) text = text gap() excursion()
     return text
 }
@@ -26,10 +26,10 @@ function sentence(text,    words) {
 
 function excursion(    text, who) {
     who = person()
-    draw_road(2, 7)
+    draw_road(2, 8)
     text = sentence(out(who) " " road_there() ".")
-    while (random(3) == 0) text = text gap() sentence(filler())
-    if (random(4) == 0) text = text gap() sentence(follow(person()) " " road_there() ".")
+    if (random(5) == 0) text = text gap() sentence(filler())
+    if (random(2) == 0) text = text gap() sentence(follow(person()) " " road_there() ".")
     return text gap() sentence(home(who) " " road_back() ".")
 }
 

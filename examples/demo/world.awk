@@ -5,12 +5,10 @@
 BEGIN {
     state = 16807 * (SEED + 1) % 2147483647
     n_people = split("Anna Ben Clara David Emma Felix Greta Hugo Ida Jonas Lena Max Nora Oscar Paula Tom", people, " ")
-    n_places = split("mill oak bridge inn lake barn well gate ford hill church tower farm pond wood cave dam forge " \
-                     "market orchard harbour beach cliff meadow quarry chapel castle school bakery stable garden field " \
-                     "spring stream rock pine elm willow birch hedge fence wall stile lane square fountain statue " \
-                     "library station pier lighthouse dune island marsh moor heath glade ridge hut cabin cottage manor " \
-                     "temple shrine ruin mine tunnel canal lock weir ferry smithy kiln vineyard stairs arch monument " \
-                     "signpost boulder waterfall", places, " ")
+    n_places = split("mill oak bridge inn lake barn well gate ford hill church tower farm pond cave dam forge market " \
+                     "orchard harbour beach cliff meadow quarry chapel castle school bakery stable garden field spring " \
+                     "stream rock pine willow fence wall stile square fountain statue library station pier lighthouse " \
+                     "dune island marsh glade ridge hut cottage temple ruin tunnel canal ferry kiln vineyard", places, " ")
 }
 
 # 0 .. n - 1

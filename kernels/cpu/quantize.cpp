@@ -1,6 +1,5 @@
 // Quantizing to the formats of kernels/formats.h and back; codes are bitsandbytes' bit for bit.
-//   nf4, fp4  x * (1 / absmax) in float, then the number of thresholds below it (strictly): the code, or FP4's
-//   interval.
+//   nf4, fp4  x * (1 / absmax) in float, then how many thresholds lie below it: the code, or FP4's interval.
 //             In an all-zero block 0 * inf = NaN is above no threshold, so every code is 0, as on bitsandbytes' CUDA.
 //   scales    double quantization: offset = mean of all absmax, (absmax - offset) / (absmax of 256 of these), then the
 //             nearest entry of kSignedMap (code 0 where all 256 are the mean, again by NaN). The mean is summed in

@@ -34,7 +34,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+    return std::chrono::duration<double>(b - a).count();
+}
 
 std::string describe_quant(const BaseOptions& base) {
     const std::string name = option_text(kQuantNames, base.quant);
@@ -46,6 +48,8 @@ std::string describe_quant(const BaseOptions& base) {
 BaseOptions recorded_base(const BaseRecord& record, BaseOptions base) {
     const auto quant = find_option(kQuantNames, record.quant);
     require(quant.has_value(), "ggq_base.json: unknown quantization '{}'", record.quant);
+    require(record.quant_block == 64 || record.quant_block == 128 || record.quant_block == 256,
+            "ggq_base.json: quant_block: expected 64, 128 or 256, got {}", record.quant_block);
     base.quant = *quant;
     base.quant_spec = {static_cast<int>(record.quant_block), record.double_quant};
     base.quant_only_adapted = record.quant_only_adapted;
@@ -60,6 +64,7 @@ public:
 
     GenerateResult run() {
         validate(options_);
+        for (const std::string& line : settle(options_.base)) note(line);
         backend_ = make_backend(options_.base);
         base_.emplace(open_base(options_.base.model));
         if (!options_.adapters.empty()) open_adapter();
@@ -106,8 +111,8 @@ private:
                 positions);
         const auto n = static_cast<int64_t>(prompt_.size());
         context_ = options_.max_length.value_or(std::min(n + options_.max_new_tokens, positions));
-        require(n < context_, "--prompt: it has {} tokens and the context holds {}; shorten it or raise --max-length", n,
-                context_);
+        require(n < context_, "--prompt: it has {} tokens and the context holds {}; shorten it or raise --max-length",
+                n, context_);
         for (int32_t id : prompt_)
             require(id < base_->config.vocab_size, "--prompt: token {} is beyond the model's vocabulary of {}", id,
                     base_->config.vocab_size);
@@ -152,8 +157,8 @@ private:
 
     GenerateResult generate() {
         GenerationOptions g;
-        g.sampler = {options_.temperature, options_.top_k, options_.top_p, options_.min_p, options_.repeat_penalty,
-                     options_.seed};
+        g.sampler = {options_.temperature, options_.top_k,          options_.top_p,
+                     options_.min_p,       options_.repeat_penalty, options_.seed};
         g.max_new_tokens = options_.max_new_tokens;
         g.stop_tokens = base_->stop_tokens();
         StreamDecoder decoder(base_->tokenizer, true, true);
@@ -172,8 +177,12 @@ private:
         }
         const Clock::time_point end = Clock::now();
         if (first == Clock::time_point{}) first = end;
-        return {static_cast<int64_t>(prompt_.size()), static_cast<int64_t>(answer.tokens.size()),
-                context_, seconds_between(start, first), seconds_between(first, end), answer.reason};
+        return {static_cast<int64_t>(prompt_.size()),
+                static_cast<int64_t>(answer.tokens.size()),
+                context_,
+                seconds_between(start, first),
+                seconds_between(first, end),
+                answer.reason};
     }
 
     GenerateOptions options_;

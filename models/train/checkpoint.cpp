@@ -34,12 +34,9 @@ public:
 
     // The values of a buffer as another float dtype.
     FileTensor copy_as(const Store& store, const Buffer& b, DType dtype) {
-        if (b.type.dtype == dtype) return copy(store, b);
-        Store scratch(store.backend());
-        const Buffer& converted = scratch.declare(b.name, Kind::state, {dtype, b.type.shape, {}});
-        scratch.allocate();
-        write_converted(scratch, converted, DType::f32, read_f32(store, b).data());
-        return copy(scratch, converted);
+        copies_.emplace_back(static_cast<size_t>(b.type.shape.n_elems() * info(dtype).bytes));
+        read_converted(store, b, dtype, copies_.back().data());
+        return {copies_.back().data(), dtype, b.type.shape};
     }
 
 private:
@@ -105,31 +102,11 @@ ordered_json state_json(const TrainerState& s, const TrainEngine& engine) {
     return json;
 }
 
-// N of "checkpoint-N", or -1.
-int64_t checkpoint_number(const fs::path& folder) {
-    const std::string name = folder.filename().string();
-    if (!name.starts_with(kFolderPrefix)) return -1;
-    int64_t number = -1;
-    const char* end = name.data() + name.size();
-    const auto [rest, error] = std::from_chars(name.data() + kFolderPrefix.size(), end, number);
-    return error == std::errc() && rest == end ? number : -1;
-}
-
-// Oldest first.
-std::vector<fs::path> checkpoints(const fs::path& output) {
-    std::vector<fs::path> found;
-    if (!fs::is_directory(output)) return found;
-    for (const auto& entry : fs::directory_iterator(output))
-        if (entry.is_directory() && checkpoint_number(entry.path()) >= 0) found.push_back(entry.path());
-    std::ranges::sort(found, {}, checkpoint_number);
-    return found;
-}
-
 // Bytes of a file's tensor into a buffer of the same type.
 void load_exact(Store& store, const Buffer& buffer, const FileTensor& t, const std::string& name) {
     require(t.dtype == buffer.type.dtype && t.shape == buffer.type.shape,
-            "{}: the checkpoint has {}{}, this run needs {}; rank, targets or optimizer differ", name, ggq::name(t.dtype),
-            to_string(t.shape), to_string(buffer.type));
+            "{}: the checkpoint has {}{}, this run needs {}; rank, targets or optimizer differ", name,
+            ggq::name(t.dtype), to_string(t.shape), to_string(buffer.type));
     store.write(buffer, t.data);
 }
 
@@ -152,6 +129,24 @@ void write_checkpoint(const fs::path& output, TrainEngine& engine, const BaseMod
     write_safetensors(folder.staging() / kOptimizerFile, tensors);
     write_file(folder.staging() / kStateFile, state_json(state, engine).dump(2) + "\n");
     folder.commit();
+}
+
+int64_t checkpoint_number(const fs::path& folder) {
+    const std::string name = folder.filename().string();
+    if (!name.starts_with(kFolderPrefix)) return -1;
+    int64_t number = -1;
+    const char* end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + kFolderPrefix.size(), end, number);
+    return error == std::errc() && rest == end ? number : -1;
+}
+
+std::vector<fs::path> checkpoints(const fs::path& output) {
+    std::vector<fs::path> found;
+    if (!fs::is_directory(output)) return found;
+    for (const auto& entry : fs::directory_iterator(output))
+        if (entry.is_directory() && checkpoint_number(entry.path()) >= 0) found.push_back(entry.path());
+    std::ranges::sort(found, {}, checkpoint_number);
+    return found;
 }
 
 void remove_old_checkpoints(const fs::path& output, int64_t keep) {
@@ -199,8 +194,10 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
         changes.push_back("base model: hash was " + before.base_hash + ", is " + now.base_hash);
     std::string list;
     for (const std::string& change : changes) list += (list.empty() ? "" : "; ") + change;
-    require(changes.empty() || accept, "--resume: this run is not the one that was saved ({}); restore what it was, or say "
-            "--accept-changes", list);
+    require(changes.empty() || accept,
+            "--resume: this run is not the one that was saved ({}); restore what it was, or say "
+            "--accept-changes",
+            list);
     return changes;
 }
 

@@ -48,6 +48,11 @@ void write_trained(const std::filesystem::path& folder, TrainEngine& engine, con
 void write_checkpoint(const std::filesystem::path& output, TrainEngine& engine, const BaseModel& base,
                       const std::optional<BaseRecord>& record, const TrainerState& state);
 
+int64_t checkpoint_number(const std::filesystem::path& folder);  // N of "checkpoint-N", or -1
+
+// Every OUTPUT/checkpoint-N, by rising N.
+std::vector<std::filesystem::path> checkpoints(const std::filesystem::path& output);
+
 // Removes all checkpoints of a run but the newest `keep`.
 void remove_old_checkpoints(const std::filesystem::path& output, int64_t keep);
 

@@ -107,13 +107,14 @@ MemoryUse TrainEngine::memory() const {
 
 void TrainEngine::reserve_arena(int64_t bytes) { arena_bytes_ = std::max(arena_bytes_, bytes); }
 
-void TrainEngine::allocate() {
+void TrainEngine::allocate(const std::function<void()>& load) {
     store_.allocate();
+    write_frequencies(store_, *llama_);
+    if (load) load();
     arena_ = std::make_unique<Arena>(backend_, arena_bytes_);
     for (auto* programs : {&micro_, &eval_})
         for (auto& [length, program] : *programs) program.bind(backend_, *arena_);
     update_->bind(backend_, *arena_);
-    write_frequencies(store_, *llama_);
 }
 
 void TrainEngine::write_batch(const Inputs& in, const MicroBatch& batch) {
@@ -165,6 +166,12 @@ double TrainEngine::evaluate(const MicroBatch& batch) {
     return static_cast<double>(read_scalar<float>(store_, *eval_sum_));
 }
 
+std::vector<std::byte> TrainEngine::bytes_of(const Buffer& buffer) const {
+    std::vector<std::byte> bytes(static_cast<size_t>(buffer.bytes()));
+    store_.read(buffer, bytes.data());
+    return bytes;
+}
+
 // An adapter that gets no gradient trains nothing and looks as if it did. Every B starts at zero, where A's gradient
 // vanishes but B's must not.
 void TrainEngine::check_first_gradients() {
@@ -176,15 +183,15 @@ void TrainEngine::check_first_gradients() {
                 "{}: its gradient after the first backward is not finite; lower --lr or look at the data", l->b->name);
         require(std::ranges::any_of(values, [](float g) { return g != 0; }),
                 "{}: its gradient after the first backward is zero, so it would not be trained", l->b->name);
-        first_b_.push_back(read_f32(store_, *l->b));
+        first_b_.push_back(bytes_of(*l->b));
     }
 }
 
 void TrainEngine::check_first_change() {
     for (size_t i = 0; i < first_b_.size(); ++i) {
         const Buffer& b = *llama_->adapted[i]->b;
-        require(read_f32(store_, b) != first_b_[i], "{}: the first update did not change it; is --lr too small for {}?",
-                b.name, name(b.type.dtype));
+        require(bytes_of(b) != first_b_[i], "{}: the first update did not change it; is --lr too small for {}?", b.name,
+                name(b.type.dtype));
     }
     first_b_.clear();
 }

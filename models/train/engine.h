@@ -2,7 +2,7 @@
 //
 //   TrainEngine engine(backend, options);      // graphs and plans only
 //   engine.memory();                           // what it will take, to the byte
-//   engine.allocate();                         // takes it; load or initialize the weights now
+//   engine.allocate(load);                     // takes it; `load` fills the weights
 //   engine.add_gradients(update);              // its micro-batches, forward and backward
 //   engine.apply(rate);                        // clipping and AdamW
 //   engine.evaluate(batch);                    // sum of losses
@@ -11,6 +11,7 @@
 // one arena, which is the largest of theirs.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,7 +65,9 @@ public:
 
     // Adds an arena that another user of the same memory needs (a generator for samples). Before allocate().
     void reserve_arena(int64_t bytes);
-    void allocate();
+    // Takes the memory. `load` fills the weights before the arena is taken, so that what a tensor needs for a moment
+    // while it is quantized adds nothing to the peak.
+    void allocate(const std::function<void()>& load = {});
 
     // Both halves of an update.
     UpdateResult train(const Update& update, double rate);
@@ -92,6 +95,7 @@ private:
         Buffer *ids, *labels, *positions, *spans;
     };
 
+    std::vector<std::byte> bytes_of(const Buffer& buffer) const;
     // At the first update: throws Error naming the first B whose gradient is not finite or all zero, or that the update
     // left as it was.
     void check_first_gradients();
@@ -110,8 +114,8 @@ private:
     Store store_;
     std::unique_ptr<ParameterSet> parameters_;
     std::unique_ptr<Llama> llama_;
-    Inputs whole_{};                      // for the longest micro-batch; shorter ones are slices
-    std::map<int64_t, Inputs> inputs_;    // by length
+    Inputs whole_{};                    // for the longest micro-batch; shorter ones are slices
+    std::map<int64_t, Inputs> inputs_;  // by length
     Buffer *rng_ = nullptr, *rate_ = nullptr, *step_ = nullptr, *inverse_labels_ = nullptr;
     Buffer *loss_sum_ = nullptr, *eval_sum_ = nullptr;
     std::map<int64_t, Program> micro_, eval_;  // by length
@@ -120,7 +124,7 @@ private:
     int64_t arena_bytes_ = 0;
     std::unique_ptr<Arena> arena_;
     EngineCounters counters_;
-    std::vector<std::vector<float>> first_b_;  // values of every B before the first update
+    std::vector<std::vector<std::byte>> first_b_;  // every B before the first update
     Profile* profile_ = nullptr;
 };
 

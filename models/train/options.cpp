@@ -155,7 +155,7 @@ void validate(const TrainOptions& options) {
 }
 
 std::vector<std::string> settle(TrainOptions& options) {
-    std::vector<std::string> notes;
+    std::vector<std::string> notes = settle(options.base);
     if (options.global_batch_size) options.grad_accum = *options.global_batch_size / options.batch_size;
     if (options.train == TrainKind::full && options.base.quant) {
         options.base.quant = std::nullopt;

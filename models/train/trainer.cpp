@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
@@ -80,8 +81,9 @@ private:
         note(fmt::format("an update: {:.1f} samples, {:.0f} label tokens; an epoch: {} updates; in all: {} updates",
                          n_samples / updates, labels / updates, batches_->n_updates(), total_steps_));
         if (total_steps_ < 20)
-            warn(fmt::format("only {} updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs",
-                             total_steps_));
+            warn(fmt::format(
+                "only {} updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs",
+                total_steps_));
     }
 
     void build() {
@@ -109,19 +111,23 @@ private:
         if (bare.empty()) return;
         std::string list = bare[0];
         for (size_t i = 1; i < bare.size() && i < 4; ++i) list += ", " + bare[i];
-        warn(fmt::format("{} linear layers are quantized but have no adapter to make up for it ({}{}); "
-                         "--quant-only-adapted leaves them as they are",
-                         bare.size(), list, bare.size() > 4 ? ", ..." : ""));
+        warn(
+            fmt::format("{} linear layers are quantized but have no adapter to make up for it ({}{}); "
+                        "--quant-only-adapted leaves them as they are",
+                        bare.size(), list, bare.size() > 4 ? ", ..." : ""));
     }
 
     // The first validation sample, or training sample, cut before its first token with loss.
     void build_generator() {
-        const std::vector<Sample>& from = data_.validation_samples().empty() ? data_.train.train : data_.validation_samples();
+        const std::vector<Sample>& from =
+            data_.validation_samples().empty() ? data_.train.train : data_.validation_samples();
         const Sample& sample = from.front();
         size_t n = 0;
         while (n < sample.ids.size() && !sample.has_loss[n]) ++n;
-        sample_prompt_.assign(sample.ids.begin(), sample.ids.begin() + static_cast<std::ptrdiff_t>(std::max<size_t>(n, 1)));
-        sample_answer_.assign(sample.ids.begin() + static_cast<std::ptrdiff_t>(sample_prompt_.size()), sample.ids.end());
+        sample_prompt_.assign(sample.ids.begin(),
+                              sample.ids.begin() + static_cast<std::ptrdiff_t>(std::max<size_t>(n, 1)));
+        sample_answer_.assign(sample.ids.begin() + static_cast<std::ptrdiff_t>(sample_prompt_.size()),
+                              sample.ids.end());
         const auto wanted = static_cast<int64_t>(sample_prompt_.size()) + kSampleTokens;
         const GeneratorOptions g{std::min(wanted, base_->config.max_position_embeddings + 1), DType::f32};
         generator_.emplace(*backend_, engine_->store(), engine_->llama(), g);
@@ -146,6 +152,8 @@ private:
             state_ = read_trainer_state(checkpoint_);
             for (const std::string& change : check_identity(state_.identity, identity_, options_.accept_changes))
                 warn("changed since the checkpoint: " + change);
+        } else {
+            overwritten_ = checkpoints(options_.output);
         }
         prepare_output_folder(options_.output, options_.overwrite || options_.resume.has_value());
         state_.identity = identity_;
@@ -153,9 +161,8 @@ private:
     }
 
     void load() {
-        engine_->allocate();
+        engine_->allocate([&] { fill_weights(engine_->store(), engine_->llama(), *base_, options_.seed); });
         generator_->bind(engine_->arena());
-        fill_weights(engine_->store(), engine_->llama(), *base_, options_.seed);
         if (options_.resume) restore(checkpoint_, *engine_, state_);
         else fill_new_adapter(engine_->store(), engine_->llama(), options_.seed);
         note(fmt::format("data {}, base {}, adapter seed {}", identity_.data_hash, base_hash_, options_.seed));
@@ -178,6 +185,7 @@ private:
         if (!options_.resume) show_generated(false);
         start_ = Clock::now();
         start_step_ = step();
+        result_.stopped_early = out_of_patience();
         while (step() < total_steps_ && !result_.interrupted && !result_.stopped_early) one_update();
         finish();
     }
@@ -194,7 +202,10 @@ private:
         if (index == start_step_) allocations_ = backend_->memory().allocations;
         note_update(update, r, rate);
         const int64_t done = step();
-        if (eval_batches_ && options_.eval_every > 0 && done % options_.eval_every == 0 && done < total_steps_) evaluate();
+        if (eval_batches_ && options_.eval_every > 0 && done % options_.eval_every == 0 && done < total_steps_) {
+            evaluate();
+            result_.stopped_early = out_of_patience();
+        }
         if (events_.stop && events_.stop()) result_.interrupted = true;
         if (options_.save_every > 0 && done % options_.save_every == 0 && done < total_steps_) save();
     }
@@ -220,7 +231,8 @@ private:
         if (events_.step)
             events_.step({done, total_steps_, epoch_of(done), r.loss, r.grad_norm, rate,
                           static_cast<double>(tokens_here_) / seconds,
-                          seconds / done_here * static_cast<double>(total_steps_ - done), backend_->memory().peak_bytes});
+                          seconds / done_here * static_cast<double>(total_steps_ - done),
+                          backend_->memory().peak_bytes});
     }
 
     Evaluation measure() {
@@ -252,7 +264,15 @@ private:
             state_.best_step = step();
         }
         state_.evaluations_without_gain = better ? 0 : state_.evaluations_without_gain + 1;
-        result_.stopped_early = options_.patience && state_.evaluations_without_gain >= *options_.patience;
+    }
+
+    bool out_of_patience() const { return options_.patience && state_.evaluations_without_gain >= *options_.patience; }
+
+    // Of this update, if it was measured already: where patience ends, and where a run that had ended is resumed.
+    std::optional<double> logged_eval_loss() const {
+        for (const nlohmann::ordered_json& entry : log_->history())
+            if (entry.contains("eval_loss") && entry.value("step", int64_t{0}) == step()) return entry["eval_loss"];
+        return std::nullopt;
     }
 
     void save() {
@@ -260,7 +280,15 @@ private:
         state_.epoch = epoch_of(step());
         state_.log_history = log_->history();
         write_checkpoint(options_.output, *engine_, *base_, adapter_record(), state_);
+        remove_overwritten();
         if (options_.keep_last) remove_old_checkpoints(options_.output, *options_.keep_last);
+    }
+
+    // The checkpoints of the run that this one replaces go when this one has its first.
+    void remove_overwritten() {
+        const std::vector<fs::path> gone = std::exchange(overwritten_, {});
+        for (const fs::path& old : gone)
+            if (checkpoint_number(old) != step()) fs::remove_all(old);
     }
 
     std::optional<BaseRecord> adapter_record() const {
@@ -272,7 +300,10 @@ private:
         result_.steps = step();
         result_.allocations_after_first_step = allocations_ > 0 ? backend_->memory().allocations - allocations_ : 0;
         const double seconds = std::max(seconds_since(start_), 1e-9);
-        if (eval_batches_ && !result_.interrupted) evaluate();
+        if (eval_batches_ && !result_.interrupted) {
+            if (const auto known = logged_eval_loss()) result_.eval_loss = *known;
+            else evaluate();
+        }
         const auto done_here = static_cast<double>(step() - start_step_);
         const double flops = 6.0 * static_cast<double>(tokens_here_) * static_cast<double>(base_->n_weights());
         if (!result_.interrupted)
@@ -317,6 +348,7 @@ private:
     BaseRecord record_;
     RunIdentity identity_;
     fs::path checkpoint_;
+    std::vector<fs::path> overwritten_;  // checkpoints that were in the output folder before
     TrainerState state_;
     std::optional<TrainLog> log_;
 
