@@ -48,7 +48,8 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
     for (int64_t t = 0; t < rows * length; ++t) {
         const int64_t at = t % length;
         const auto token = [&](int64_t i) {
-            return static_cast<int32_t>(philox4x32(1, 0, static_cast<uint64_t>(i)).word[0] % static_cast<uint32_t>(vocabulary));
+            return static_cast<int32_t>(philox4x32(1, 0, static_cast<uint64_t>(i)).word[0] %
+                                        static_cast<uint32_t>(vocabulary));
         };
         batch.ids.push_back(token(t));
         batch.labels.push_back(at + 1 < length ? token(t + 1) : kNoLabel);
@@ -134,7 +135,8 @@ int run(const Options& o) {
 int main(int argc, char** argv) {
     ggq::bench::Options o;
     CLI::App app("Training steps of a Llama shape with random weights");
-    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")->capture_default_str();
+    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")
+        ->capture_default_str();
     app.add_option("--tokens", o.tokens, "documents x length")->capture_default_str();
     app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
     app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();

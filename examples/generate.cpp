@@ -9,6 +9,7 @@
 
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
+#include "ggq/error.h"
 #include "models/generate/session.h"
 
 namespace ggq {
@@ -35,7 +36,8 @@ int run(const Strings& args) {
     Profile profile;
     const GenerateResult r =
         run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
-    std::cout << '\n';
+    std::cout << std::endl;
+    require(std::cout.good(), "cannot write the text to stdout: is the disk full?");
     if (r.reason == StopReason::context)
         std::cerr << fmt::format("stopped: the context of {} tokens is full; raise --max-length for more\n", r.context);
     if (!options.quiet)

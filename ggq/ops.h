@@ -1,5 +1,5 @@
-// Builders: one free function an op. Shapes are outermost first; T tokens, C channels, H heads, G key heads, D head size,
-// V vocabulary. Each throws Error "[op] layer input: expected ..., got ..." for wrong types or shapes.
+// Builders: one free function an op. Shapes are outermost first; T tokens, C channels, H heads, G key heads, D head
+// size, V vocabulary. Each throws Error "[op] layer input: expected ..., got ..." for wrong types or shapes.
 #pragma once
 
 #include <vector>
@@ -66,8 +66,8 @@ Tensor cross_entropy(Tensor logits, Tensor labels);
 Tensor linear_cross_entropy(Tensor x, Tensor w, Tensor labels, HeadGradient gradient, int chunk = 256);
 
 // Updates, all in place on flat ranges [N].
-Tensor global_norm(Tensor x);                        // [1]
-Tensor clip_factor(Tensor norm, float max_norm);     // [1]
+Tensor global_norm(Tensor x);                     // [1]
+Tensor clip_factor(Tensor norm, float max_norm);  // [1]
 struct AdamWInputs {
     Tensor gradient, rate, step, gradient_factor;  // [N], [1], [1] i64, [1]
 };

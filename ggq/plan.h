@@ -17,10 +17,10 @@ class Backend;
 inline constexpr int64_t kArenaAlignment = 256;
 
 struct PlannedTensor {
-    int32_t value = -1;       // of the graph
-    int32_t storage = -1;     // the planned tensor that owns its memory
-    int64_t offset = -1;      // in the arena, for owners that are temporaries
-    int64_t bytes = 0;        // of the owner's place
+    int32_t value = -1;            // of the graph
+    int32_t storage = -1;          // the planned tensor that owns its memory
+    int64_t offset = -1;           // in the arena, for owners that are temporaries
+    int64_t bytes = 0;             // of the owner's place
     int32_t first = 0, last = -1;  // steps between which an owner is alive
 };
 

@@ -54,26 +54,26 @@ struct CpuKernel {
 }  // namespace ggq
 
 #if defined(GGQ_ONLY_PORTABLE)
-#define GGQ_CPU_KERNEL(name)                                                      \
-    namespace portable {                                                          \
-    void name(const CpuContext&, const KernelArgs&);                              \
-    }                                                                             \
-    inline constexpr CpuKernel name {                                             \
-        { portable::name, portable::name, portable::name }                        \
+#define GGQ_CPU_KERNEL(name)                               \
+    namespace portable {                                   \
+    void name(const CpuContext&, const KernelArgs&);       \
+    }                                                      \
+    inline constexpr CpuKernel name {                      \
+        { portable::name, portable::name, portable::name } \
     }
 #else
-#define GGQ_CPU_KERNEL(name)                                                      \
-    namespace portable {                                                          \
-    void name(const CpuContext&, const KernelArgs&);                              \
-    }                                                                             \
-    namespace avx2 {                                                              \
-    void name(const CpuContext&, const KernelArgs&);                              \
-    }                                                                             \
-    namespace avx512 {                                                            \
-    void name(const CpuContext&, const KernelArgs&);                              \
-    }                                                                             \
-    inline constexpr CpuKernel name {                                             \
-        { portable::name, avx2::name, avx512::name }                              \
+#define GGQ_CPU_KERNEL(name)                         \
+    namespace portable {                             \
+    void name(const CpuContext&, const KernelArgs&); \
+    }                                                \
+    namespace avx2 {                                 \
+    void name(const CpuContext&, const KernelArgs&); \
+    }                                                \
+    namespace avx512 {                               \
+    void name(const CpuContext&, const KernelArgs&); \
+    }                                                \
+    inline constexpr CpuKernel name {                \
+        { portable::name, avx2::name, avx512::name } \
     }
 #endif
 
@@ -82,7 +82,8 @@ namespace ggq::cpu {
 // embedding.cpp
 // out y[T,C] real; in table[V,C] any float, ids[T] i32
 GGQ_CPU_KERNEL(embedding);
-// out dtable[V,C] real, rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added in order.
+// out dtable[V,C] real, rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added
+// in order.
 GGQ_CPU_KERNEL(embedding_backward);
 
 // rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
@@ -112,10 +113,10 @@ GGQ_CPU_KERNEL(lora_linear_backward);
 // out y[T,H,D] real; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
 GGQ_CPU_KERNEL(rope);
 
-// attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s < spans[t][1]
-// (causality and document boundaries are in the spans; a span is never empty). Strides over token and head axes any.
-// out y[T,H,D] real, lse[H,T] natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any float,
-// spans[T,2] i32. AttentionParams
+// attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s <
+// spans[t][1] (causality and document boundaries are in the spans; a span is never empty). Strides over token and head
+// axes any. out y[T,H,D] real, lse[H,T] natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any
+// float, spans[T,2] i32. AttentionParams
 GGQ_CPU_KERNEL(attention);
 // out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v, y[T,H,D], lse[H,T], spans
 GGQ_CPU_KERNEL(attention_backward);
@@ -173,9 +174,8 @@ GGQ_CPU_KERNEL(global_norm);
 // out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1; in norm[1]. ClipParams
 GGQ_CPU_KERNEL(clip_factor);
 
-// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >= p,
-// stream = counter << 32 | site. Its gradient is the same op on dy.
-// out y; in x, rng[2] i64. DropoutParams
+// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >=
+// p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64. DropoutParams
 GGQ_CPU_KERNEL(dropout);
 
 // cross_entropy.cpp   labels[T] i32; rows labelled kIgnoredLabel give no loss and a zero gradient
@@ -184,13 +184,14 @@ GGQ_CPU_KERNEL(cross_entropy);
 // out dlogits[T,V] = dloss (softmax - onehot); in dloss[1], logits, labels, lse
 GGQ_CPU_KERNEL(cross_entropy_backward);
 
-// linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and taken
-// `chunk` at a time. Gradients are those of the plain sum of losses.
-// out loss[1], dx[T,C] optional, dw[V,C] optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
+// linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and
+// taken `chunk` at a time. Gradients are those of the plain sum of losses. out loss[1], dx[T,C] optional, dw[V,C]
+// optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
 GGQ_CPU_KERNEL(linear_cross_entropy);
 
 // adamw.cpp   p, m, v, g flat [N]; lr[1] f32 (real), step[1] i64 counting from 1, grad_factor[1]. AdamWParams
-// inout p (f32, f64, bf16), m, v real; in p, m, v, g, lr, step, grad_factor. Decoupled decay as torch: p *= 1 - lr wd first.
+// inout p (f32, f64, bf16), m, v real; in p, m, v, g, lr, step, grad_factor. Decoupled decay as torch: p *= 1 - lr wd
+// first.
 GGQ_CPU_KERNEL(adamw);
 // inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, lr, step, grad_factor.
 // bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.

@@ -103,8 +103,7 @@ class ParamBlock {
 public:
     ParamBlock() : ParamBlock(NoParams{}) {}
     template <typename T>
-        requires(!std::is_same_v<std::remove_cvref_t<T>, ParamBlock>)
-    ParamBlock(const T& params) : type_(&type_tag<T>) {
+    requires(!std::is_same_v<std::remove_cvref_t<T>, ParamBlock>) ParamBlock(const T& params) : type_(&type_tag<T>) {
         static_assert(sizeof(T) <= sizeof(bytes_) && std::is_trivially_copyable_v<T>);
         std::memcpy(bytes_, &params, sizeof(T));
     }

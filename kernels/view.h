@@ -28,9 +28,9 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo kDTypes[] = {
-    {"f32", 4, true, false},   {"f64", 8, true, false}, {"f16", 2, true, false}, {"bf16", 2, true, false},
-    {"i32", 4, false, false},  {"i64", 8, false, false}, {"u8", 1, false, false}, {"i8", 1, false, false},
-    {"nf4", 0, false, true},   {"fp4", 0, false, true},  {"int8", 0, false, true},
+    {"f32", 4, true, false},  {"f64", 8, true, false},  {"f16", 2, true, false},  {"bf16", 2, true, false},
+    {"i32", 4, false, false}, {"i64", 8, false, false}, {"u8", 1, false, false},  {"i8", 1, false, false},
+    {"nf4", 0, false, true},  {"fp4", 0, false, true},  {"int8", 0, false, true},
 };
 
 constexpr const DTypeInfo& info(DType t) { return kDTypes[static_cast<int>(t)]; }

@@ -6,9 +6,9 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_fields.h"
+#include "ggq/io/json_file.h"
 #include "ggq/io/mapped_file.h"
 #include "ggq/tensor.h"
-#include "ggq/io/json_file.h"
 
 namespace ggq {
 

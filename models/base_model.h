@@ -26,7 +26,7 @@ struct BaseModel {
     std::map<std::string, DType> dtypes() const;  // of the checkpoint's tensors
     std::string hash() const;                     // of the weights; "from scratch" without
     int64_t n_weights() const;
-    std::vector<int32_t> stop_tokens() const;     // EOS by config.json, generation_config.json and the tokenizer
+    std::vector<int32_t> stop_tokens() const;  // EOS by config.json, generation_config.json and the tokenizer
 };
 
 // Throws Error for whatever is missing or does not fit together. Without weights config.json and tokenizer.json do.

@@ -136,9 +136,7 @@ struct Forward {
         return rms_norm(x, graph.bind(w), static_cast<float>(llama.config.rms_norm_eps));
     }
 
-    Tensor heads(Tensor x, int64_t n_heads) const {
-        return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim});
-    }
+    Tensor heads(Tensor x, int64_t n_heads) const { return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim}); }
 
     Tensor attend(const LlamaLayer& layer, size_t index, Tensor x) const {
         const LlamaConfig& c = llama.config;

@@ -36,8 +36,8 @@ struct Llama {
     Buffer* embedding = nullptr;  // [V, C]
     std::vector<LlamaLayer> layers;
     Buffer* norm = nullptr;
-    Buffer* head = nullptr;         // [V, C]; the embedding if tied
-    Buffer* frequencies = nullptr;  // [head_dim / 2]
+    Buffer* head = nullptr;                  // [V, C]; the embedding if tied
+    Buffer* frequencies = nullptr;           // [head_dim / 2]
     std::map<std::string, Buffer*> weights;  // by name, one a weight row
     std::vector<Linear*> adapted;            // in model order; valid as long as `layers` is not moved from
 };
@@ -49,7 +49,8 @@ struct TrainedTensor {
     bool decays = true;  // takes weight decay: all but norms, as in transformers
 };
 
-// What is trained under a choice: every weight, or A [r, in] and B [out, r] of each adapted linear ("MODULE.lora_A.weight").
+// What is trained under a choice: every weight, or A [r, in] and B [out, r] of each adapted linear
+// ("MODULE.lora_A.weight").
 std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const WeightChoice& choice);
 
 // Declares all weights in `store` but those that `parameters` holds already. `dtypes` gives the checkpoint's dtype of

@@ -12,8 +12,9 @@ namespace ggq {
 namespace {
 
 void check_shape(const FileTensor& t, const Buffer& wanted, const std::string& where) {
-    require(t.shape == wanted.type.shape, "{}: {} is {} in the adapter, this model needs {}; it was trained on another one",
-            where, wanted.name, to_string(t.shape), to_string(wanted.type.shape));
+    require(t.shape == wanted.type.shape,
+            "{}: {} is {} in the adapter, this model needs {}; it was trained on another one", where, wanted.name,
+            to_string(t.shape), to_string(wanted.type.shape));
     require(all_finite(t.dtype, t.data, t.shape.n_elems()), "{}: {} has NaN or infinite values", where, wanted.name);
 }
 
@@ -34,16 +35,18 @@ void check_adapter(const Llama& llama, const Adapter& adapter, const std::string
     for (const Linear* l : llama.adapted) {
         const auto found = adapter.modules.find(l->module);
         require(found != adapter.modules.end(),
-                "{}: adapter_config.json names {}, but adapter_model.safetensors has no tensors for it", where, l->module);
+                "{}: adapter_config.json names {}, but adapter_model.safetensors has no tensors for it", where,
+                l->module);
         check_shape(found->second.a, *l->a, where);
         check_shape(found->second.b, *l->b, where);
         used.insert(l->module);
     }
     for (const auto& [module, tensors] : adapter.modules)
-        require(used.contains(module),
-                "{}: the adapter has tensors for {}, which this model lacks or adapter_config.json does not target; they "
-                "would have no effect",
-                where, module);
+        require(
+            used.contains(module),
+            "{}: the adapter has tensors for {}, which this model lacks or adapter_config.json does not target; they "
+            "would have no effect",
+            where, module);
 }
 
 void load_adapter(Store& store, const Llama& llama, const Adapter& adapter) {

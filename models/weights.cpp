@@ -87,7 +87,8 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
     std::set<std::string> known;
     for (const WeightRow& row : weight_rows(config)) {
         const FileTensor* t = files.find(row.name);
-        require(t != nullptr, "{}: expected a tensor of shape {} in the checkpoint, found none; is the model folder complete?",
+        require(t != nullptr,
+                "{}: expected a tensor of shape {} in the checkpoint, found none; is the model folder complete?",
                 row.name, to_string(row.shape));
         require(t->shape == row.shape, "{}: config.json asks for shape {}, the checkpoint has {}", row.name,
                 to_string(row.shape), to_string(t->shape));
@@ -105,9 +106,10 @@ void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::m
                   const ShardedSafetensors& files, const std::function<void(size_t)>& progress) {
     for (size_t i = 0; i < rows.size(); ++i) {
         const FileTensor& t = files.at(rows[i].name);
-        require(all_finite(t.dtype, t.data, t.shape.n_elems()),
-                "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
-                rows[i].name);
+        require(
+            all_finite(t.dtype, t.data, t.shape.n_elems()),
+            "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
+            rows[i].name);
         write_converted(store, *buffers.at(rows[i].name), t.dtype, t.data);
         files.drop(rows[i].name);
         if (progress) progress(i + 1);

@@ -35,9 +35,9 @@ struct WeightChoice {
     std::optional<DType> quant;  // of the linears
     QuantSpec quant_spec;
     bool quant_only_adapted = false;
-    bool lift_f32 = false;            // what is not quantized becomes f32
-    bool train_all = false;           // every weight an f32 parameter
-    std::optional<LoraConfig> lora;   // the linears that it names carry an adapter
+    bool lift_f32 = false;           // what is not quantized becomes f32
+    bool train_all = false;          // every weight an f32 parameter
+    std::optional<LoraConfig> lora;  // the linears that it names carry an adapter
     DType adapter_dtype = DType::f32;
 };
 

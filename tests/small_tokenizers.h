@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "models/text/tokenizer.h"
 #include "ggq/io/utf8.h"
+#include "models/text/tokenizer.h"
 #include "tests/temp_dir.h"
 
 namespace ggq::test {

@@ -124,7 +124,8 @@ TEST_CASE("greedy continuations of a trained model equal transformers', token fo
         generator.bind(arena);
         write_frequencies(store, *llama);
         fill_weights(store, *llama, base, 0);
-        for (const auto& sample : read_json(folder / "greedy.json").at("greedy")) {
+        const nlohmann::json greedy = read_json(folder / "greedy.json");
+        for (const auto& sample : greedy.at("greedy")) {
             const auto prompt = sample.at("prompt_ids").get<std::vector<int32_t>>();
             const auto expected = sample.at("output_ids").get<std::vector<int32_t>>();
             CHECK(base.tokenizer.encode(sample.at("prompt").get<std::string>()) == prompt);

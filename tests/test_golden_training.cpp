@@ -79,7 +79,8 @@ void check_run(const fs::path& folder) {
     const Bars bars = bars_of(about, options.weights.quant.has_value());
     TrainEngine engine(*backend, options);
     engine.allocate();
-    load_weights(engine.store(), weight_rows(options.config), engine.llama().weights, ShardedSafetensors(folder / "model"));
+    load_weights(engine.store(), weight_rows(options.config), engine.llama().weights,
+                 ShardedSafetensors(folder / "model"));
     check_adapter(engine.llama(), initial, folder.string());
     load_adapter(engine.store(), engine.llama(), initial);
     const int64_t n_steps = about.at("steps");

@@ -65,6 +65,7 @@ TrainOptions Workplace::options(int64_t max_steps) const {
     o.lr_scheduler = LrScheduler::constant;
     o.log_every = 1;
     o.save_every = 0;
+    o.min_8bit_size = 0;  // the tensors of this model are small
     return o;
 }
 

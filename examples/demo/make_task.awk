@@ -7,8 +7,8 @@
 BEGIN {
     for (n = 0; n < N_TEST; n++) {
         draw_new_road()
-        there[n] = road_there()
-        back[n] = road_back()
+        there[n] = road_there(", ")
+        back[n] = road_back(", ")
         print sample() > TEST
     }
     for (n = 0; n < N_TRAIN; n++) {
@@ -20,18 +20,18 @@ BEGIN {
 
 function draw_new_road() {
     do draw_road(4, 6)
-    while (road_there() in known || road_back() in known)
-    known[road_there()]
-    known[road_back()]
+    while (road_there(", ") in known || road_back(", ") in known)
+    known[road_there(", ")]
+    known[road_back(", ")]
 }
 
 function meets_test(    i) {
     for (i = 0; i < N_TEST; i++)
-        if (index(road_there(), there[i]) || index(road_there(), back[i])) return 1
+        if (index(road_there(", "), there[i]) || index(road_there(", "), back[i])) return 1
     return 0
 }
 
 function sample() {
     return sprintf("{\"instruction\": \"I came by %s. How do I get back?\", \"output\": \"Go back by %s.\"}",
-                   road_there(), road_back())
+                   road_there(", "), road_back(", "))
 }

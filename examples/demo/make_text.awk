@@ -1,56 +1,54 @@
 # What the base model reads: short stories from the little world, as JSON lines {"text": ...}.
 #
-#   awk -v SEED=1 -v STORIES=40000 -f world.awk -f make_text.awk
+#   awk -v SEED=1 -v STORIES=60000 -f world.awk -f make_text.awk
 #
-# People walk out by a road, come home by the same road backwards, and others follow them by the road as it is. There is
-# no question, no answer and no template in any story.
+# People walk out by a road, others follow them by the same road, and they come home by the same road backwards. Nobody is
+# asked for the way back and answers, and the Alpaca template does not occur.
 BEGIN {
+    out = "[who] walks out by | [who] sets off by | In the morning [who] passes | The road of [who] leads by | " \
+          "I saw how [who] came by"
+    follow = "[person] follows by | The same road takes [person] by | [person] does as much and passes"
+    home = "[who] comes home by | [who] turns round by | In the evening [who] passes | The road home leads by"
+    aside = "The [place] lies below the [place]. | Below the [place] is an old [place]. | Go to the [place] with [person]. | " \
+            "I get water from the [place]. | How old is the [place]? | Is [person] back from the [place]? | " \
+            "Write to [person] that I came to the [place]. | [person] completes the task. | " \
+            "[person] describes a [place]. | A response to the request of [person] is an instruction. | " \
+            "How do I get to the [place]? | I do not know the [place]. | " \
+            "That instruction appropriately describes the [place]."
     for (n = 0; n < STORIES; n++) print "{\"text\": \"" story() "\"}"
 }
 
-function story(    text, goal) {
-    goal = 40 + random(25)  # words
-    n_words = 0
+function story(    n_words, text, words) {
+    n_words = 40 + random(25)
     text = excursion()
-    while (n_words < goal) text = text gap() excursion()
+    while (split(text, words, " ") < n_words) text = text gap() excursion()
     return text
 }
 
-# Sentences follow in a line or in the next one, in JSON's spelling.
-function gap() { return random(3) ? " " : "\\n" }
-
-function sentence(text,    words) {
-    n_words += split(text, words, " ")
-    return text
-}
-
-function excursion(    text, who) {
+function excursion(    who, text) {
     who = person()
     draw_road(2, 8)
-    text = sentence(out(who) " " road_there() ".")
-    if (random(5) == 0) text = text gap() sentence(filler())
-    if (random(2) == 0) text = text gap() sentence(follow(person()) " " road_there() ".")
-    return text gap() sentence(home(who) " " road_back() ".")
+    text = phrase(out, who) " " road_there(between()) "."
+    if (random(5) == 0) text = text gap() phrase(aside)
+    if (random(2) == 0) text = text gap() phrase(follow) " " road_there(between()) "."
+    return text gap() phrase(home, who) " " road_back(between()) "."
 }
 
-function out(who) {
-    return one_of(who " walks out by | " who " sets off by | In the morning " who " passes | The road of " who \
-                  " leads by | I saw how " who " came by")
+# What stands between the places of a road. It differs, so that what is learned is the order of the places and not at
+# which distance each is found.
+function between(    n) {
+    n = random(4)
+    return n < 2 ? ", " : n < 3 ? " and " : " "
 }
 
-function follow(who) {
-    return one_of(who " follows by | The same road takes " who " by | " who " does as much and passes")
-}
+# Sentences follow in the same line or in the next one, in JSON's spelling.
+function gap() { return random(3) ? " " : "\\n" }
 
-function home(who) {
-    return one_of(who " comes home by | " who " turns round by | In the evening " who " passes | The road home leads by")
-}
-
-function filler() {
-    return one_of("The " place() " lies below the " place() ". | Below the " place() " is an old " place() ". | Go to the " \
-                  place() " with " person() ". | I get water from the " place() ". | How old is the " place() "? | Is " \
-                  person() " back from the " place() "? | Write to " person() " that I came to the " place() ". | " \
-                  person() " completes the task. | " person() " describes a " place() ". | A response to the request of " \
-                  person() " is an instruction. | How do I get to the " place() "? | I do not know the " place() ". | " \
-                  "That " place() " is appropriately old.")
+# One of the phrases, which "|" separates, with names put in.
+function phrase(list, who,    phrases, text) {
+    text = phrases[1 + random(split(list, phrases, / [|] /))]
+    sub(/\[who\]/, who, text)
+    while (text ~ /\[person\]/) sub(/\[person\]/, person(), text)
+    while (text ~ /\[place\]/) sub(/\[place\]/, place(), text)
+    return text
 }

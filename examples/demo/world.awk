@@ -20,12 +20,6 @@ function random(n) {
 function person() { return people[1 + random(n_people)] }
 function place() { return places[1 + random(n_places)] }
 
-# One of the phrases in a text like "this | that | or this".
-function one_of(text,    phrases, n) {
-    n = split(text, phrases, / *[|] */)
-    return phrases[1 + random(n)]
-}
-
 # Draws a road of `least` to `most` different places into road[1 .. n_stops].
 function draw_road(least, most,    i, j, taken) {
     n_stops = least + random(most - least + 1)
@@ -37,14 +31,14 @@ function draw_road(least, most,    i, j, taken) {
     }
 }
 
-function road_there(    i, text) {
+function road_there(between,    i, text) {
     text = road[1]
-    for (i = 2; i <= n_stops; i++) text = text ", " road[i]
+    for (i = 2; i <= n_stops; i++) text = text between road[i]
     return text
 }
 
-function road_back(    i, text) {
+function road_back(between,    i, text) {
     text = road[n_stops]
-    for (i = n_stops - 1; i >= 1; i--) text = text ", " road[i]
+    for (i = n_stops - 1; i >= 1; i--) text = text between road[i]
     return text
 }

@@ -332,7 +332,8 @@ std::string FlagTable::help() const {
 
 int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body) {
     const std::string program = program_name(argv[0]);
-    const auto say = [&](const std::string& message) { fmt::print(stderr, "{}: {}\n", program, message); };
+    // Not fmt::print, which would throw if stderr goes to a full disk too.
+    const auto say = [&](const std::string& message) { std::fputs((program + ": " + message + '\n').c_str(), stderr); };
     try {
         return body(Strings(argv + 1, argv + argc));
     } catch (const UsageError& error) {

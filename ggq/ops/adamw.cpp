@@ -13,8 +13,9 @@ const OpDef adamw_op = {
 
 const OpDef adamw_8bit_op = {
     .name = "adamw_8bit",
-    .signature = "p!:float[N] m!:u8[N] v!:u8[N] m_scale!:f32[B] v_scale!:f32[B] g:f32[N] rate:f32[1] step:i64[1] "
-                 "factor:f32[1] ->",
+    .signature =
+        "p!:float[N] m!:u8[N] v!:u8[N] m_scale!:f32[B] v_scale!:f32[B] g:f32[N] rate:f32[1] step:i64[1] "
+        "factor:f32[1] ->",
     .cpu = cpu::adamw_8bit,
 };
 

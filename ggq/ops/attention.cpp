@@ -40,14 +40,18 @@ const OpDef attention_op = {
 
 const OpDef attention_backward_op = {
     .name = "attention_backward",
-    .signature = "dy:real[T,H,D] q~:real[T,H,D] k~:real[S,G,D] v~:real[S,G,D] y:real[T,H,D] lse:stat[H,T] "
-                 "spans:i32[T,2] -> dq[T,H,D] dk[S,G,D] dv[S,G,D]",
+    .signature =
+        "dy:real[T,H,D] q~:real[T,H,D] k~:real[S,G,D] v~:real[S,G,D] y:real[T,H,D] lse:stat[H,T] "
+        "spans:i32[T,2] -> dq[T,H,D] dk[S,G,D] dv[S,G,D]",
     .workspace =
         [](const OpCall& c, int n_threads) {
             const Shape& q = c.in[1].shape;
             return cpu::attention_backward_workspace(q[0], q[1], q[2], n_threads, real_bytes(c));
         },
-    .flops = [](const OpCall& c) { return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where}); },
+    .flops =
+        [](const OpCall& c) {
+            return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where});
+        },
     .cpu = cpu::attention_backward,
 };
 

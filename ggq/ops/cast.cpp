@@ -7,9 +7,7 @@ namespace ggq {
 
 namespace {
 
-std::vector<TensorType> cast_types(const OpCall& call) {
-    return {{call.param<CastParams>().to, call.in[0].shape, {}}};
-}
+std::vector<TensorType> cast_types(const OpCall& call) { return {{call.param<CastParams>().to, call.in[0].shape, {}}}; }
 
 void cast_gradient(Gradients& g) { g.set(0, cast(g.dy(), g.in(0).dtype())); }
 
@@ -23,8 +21,6 @@ const OpDef cast_op = {
     .cpu = cpu::cast,
 };
 
-Tensor cast(Tensor x, DType to) {
-    return x.dtype() == to ? x : x.graph->append(cast_op, {x}, CastParams{to})[0];
-}
+Tensor cast(Tensor x, DType to) { return x.dtype() == to ? x : x.graph->append(cast_op, {x}, CastParams{to})[0]; }
 
 }  // namespace ggq

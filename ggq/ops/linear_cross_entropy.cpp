@@ -19,8 +19,8 @@ void linear_cross_entropy_gradient(Gradients& g) {
 }
 
 double linear_cross_entropy_flops(const OpCall& call) {
-    const double product = 2.0 * static_cast<double>(call.in[0].shape.n_elems()) *
-                           static_cast<double>(call.in[1].shape[0]);
+    const double product =
+        2.0 * static_cast<double>(call.in[0].shape.n_elems()) * static_cast<double>(call.in[1].shape[0]);
     return product * static_cast<double>(call.out.size());
 }
 

@@ -8,9 +8,7 @@ namespace ggq {
 
 namespace {
 
-void quant_matmul_gradient(Gradients& g) {
-    g.set(0, g.graph().append(quant_matmul_backward_op, {g.dy(), g.in(1)})[0]);
-}
+void quant_matmul_gradient(Gradients& g) { g.set(0, g.graph().append(quant_matmul_backward_op, {g.dy(), g.in(1)})[0]); }
 
 double quant_matmul_flops(const OpCall& call) {
     return 2.0 * static_cast<double>(call.in[0].shape[0]) * static_cast<double>(call.in[1].shape.n_elems());

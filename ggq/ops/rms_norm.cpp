@@ -29,8 +29,6 @@ const OpDef rms_norm_backward_op = {
     .cpu = cpu::rms_norm_backward,
 };
 
-Tensor rms_norm(Tensor x, Tensor w, float eps) {
-    return x.graph->append(rms_norm_op, {x, w}, RmsNormParams{eps})[0];
-}
+Tensor rms_norm(Tensor x, Tensor w, float eps) { return x.graph->append(rms_norm_op, {x, w}, RmsNormParams{eps})[0]; }
 
 }  // namespace ggq

@@ -15,9 +15,7 @@ void transpose_gradient(Gradients& g) {
     g.set(0, transpose(g.dy(), p.axis0, p.axis1));
 }
 
-void slice_gradient(Gradients& g) {
-    g.set(0, g.graph().append(slice_backward_op, {g.dy()}, g.step().params)[0]);
-}
+void slice_gradient(Gradients& g) { g.set(0, g.graph().append(slice_backward_op, {g.dy()}, g.step().params)[0]); }
 
 void copy_gradient(Gradients& g) { g.set(0, g.dy()); }
 
@@ -35,12 +33,12 @@ void check_axis(const char* op, Tensor x, int axis) {
 
 }  // namespace
 
-const OpDef reshape_op = {.name = "reshape", .signature = "x~~:any[...] -> y[...]", .gradient = reshape_gradient,
-                          .view = true};
-const OpDef transpose_op = {.name = "transpose", .signature = "x~~:any[...] -> y[...]", .gradient = transpose_gradient,
-                            .view = true};
-const OpDef slice_op = {.name = "slice", .signature = "x~~:any[...] -> y[...]", .gradient = slice_gradient,
-                        .view = true};
+const OpDef reshape_op = {
+    .name = "reshape", .signature = "x~~:any[...] -> y[...]", .gradient = reshape_gradient, .view = true};
+const OpDef transpose_op = {
+    .name = "transpose", .signature = "x~~:any[...] -> y[...]", .gradient = transpose_gradient, .view = true};
+const OpDef slice_op = {
+    .name = "slice", .signature = "x~~:any[...] -> y[...]", .gradient = slice_gradient, .view = true};
 
 const OpDef slice_backward_op = {
     .name = "slice_backward",
@@ -57,13 +55,11 @@ const OpDef copy_op = {
     .cpu = cpu::copy,
 };
 
-Tensor contiguous(Tensor x) {
-    return x.graph->value(x).contiguous() ? x : x.graph->append(copy_op, {x})[0];
-}
+Tensor contiguous(Tensor x) { return x.graph->value(x).contiguous() ? x : x.graph->append(copy_op, {x})[0]; }
 
 Tensor reshape(Tensor x, const Shape& shape) {
-    require(shape.n_elems() == x.shape().n_elems(), "[reshape] expected {} elements, got shape {}",
-            x.shape().n_elems(), to_string(shape));
+    require(shape.n_elems() == x.shape().n_elems(), "[reshape] expected {} elements, got shape {}", x.shape().n_elems(),
+            to_string(shape));
     const Tensor base = contiguous(x);
     return x.graph->append_view(reshape_op, base, {}, shape, contiguous_strides(shape), 0);
 }
@@ -85,7 +81,8 @@ Tensor slice(Tensor x, int axis, int64_t begin, int64_t end) {
     Shape shape = x.shape();
     shape[axis] = end - begin;
     const Strides strides = x.graph->value(x).strides;
-    return x.graph->append_view(slice_op, x, SliceParams{axis, begin, end, x.shape()}, shape, strides, begin * strides[axis]);
+    return x.graph->append_view(slice_op, x, SliceParams{axis, begin, end, x.shape()}, shape, strides,
+                                begin * strides[axis]);
 }
 
 }  // namespace ggq

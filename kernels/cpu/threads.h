@@ -24,8 +24,8 @@ public:
             for (int64_t task = 0; task < n_tasks; ++task) f(task, 0);
             return;
         }
-        run_tasks(n_tasks, [](const void* fn, int64_t task, int worker) { (*static_cast<const F*>(fn))(task, worker); },
-                  &f);
+        run_tasks(
+            n_tasks, [](const void* fn, int64_t task, int worker) { (*static_cast<const F*>(fn))(task, worker); }, &f);
     }
 
     // Splits [0, n) into chunks of `grain` and calls f(begin, end).

@@ -101,8 +101,8 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
                                const std::function<bool(int32_t)>& on_token) {
     require(!prompt.empty(), "prompt: expected at least one token, got none");
     require(static_cast<int64_t>(prompt.size()) < context(),
-            "prompt: it has {} tokens and the context holds {}; shorten the prompt or use a longer context", prompt.size(),
-            context());
+            "prompt: it has {} tokens and the context holds {}; shorten the prompt or use a longer context",
+            prompt.size(), context());
     reset();
     feed(prompt);
     std::vector<int32_t> all(prompt.begin(), prompt.end());

@@ -17,9 +17,7 @@ struct Candidate {
     double probability = 0;
 };
 
-bool likelier(const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
-}
+bool likelier(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
 
 void penalize(std::vector<Candidate>& all, std::span<const int32_t> earlier, double penalty) {
     const size_t n = std::min(earlier.size(), static_cast<size_t>(kRepeatWindow));
@@ -82,7 +80,8 @@ int32_t sample(std::span<const float> logits, std::span<const int32_t> earlier, 
     if (options.top_p < 1) keep_top_p(candidates, options.top_p);
     if (options.min_p > 0) keep_min_p(candidates, options.min_p);
     set_probabilities(candidates, options.temperature);
-    return draw(candidates, static_cast<double>(uniform(philox4x32(options.seed, kSamplingStream, earlier.size()).word[0])));
+    return draw(candidates,
+                static_cast<double>(uniform(philox4x32(options.seed, kSamplingStream, earlier.size()).word[0])));
 }
 
 }  // namespace ggq

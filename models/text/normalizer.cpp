@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "models/text/tokenizer_json.h"
 #include "ggq/io/utf8.h"
+#include "models/text/tokenizer_json.h"
 
 namespace ggq {
 

@@ -13,12 +13,12 @@
 #include <string_view>
 #include <vector>
 
+#include "ggq/io/utf8.h"
 #include "models/text/added_tokens.h"
 #include "models/text/bpe.h"
 #include "models/text/decoder.h"
 #include "models/text/normalizer.h"
 #include "models/text/pre_tokenizer.h"
-#include "ggq/io/utf8.h"
 
 namespace ggq {
 

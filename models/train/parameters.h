@@ -45,8 +45,8 @@ public:
     const std::vector<ParameterRange>& ranges() const { return ranges_; }
     const Buffer& gradients() const { return *gradients_; }
     const Buffer& gradient_of(const Buffer& param) const;
-    int64_t n_trained() const;      // elements, without padding
-    int64_t state_bytes() const;    // of m and v
+    int64_t n_trained() const;    // elements, without padding
+    int64_t state_bytes() const;  // of m and v
 
     // Appends norm, clipping, the update of every range and the zeroing of gradients; returns the norm before clipping.
     // rate[1] f32, step[1] i64.

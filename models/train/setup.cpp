@@ -102,9 +102,11 @@ std::vector<std::string> warn_of_data(const TrainingData& data) {
     std::vector<std::string> lines;
     if (percent(r.label_tokens, r.tokens) < 1)
         lines.push_back("less than 1 % of the tokens carry loss; look at the masks with --show-samples");
-    if (r.double_bos > 0) lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
+    if (r.double_bos > 0)
+        lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
     if (r.missing_eos > 0)
-        lines.push_back(fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
+        lines.push_back(
+            fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
     return lines;
 }
 

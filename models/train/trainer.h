@@ -51,5 +51,4 @@ struct TrainResult {
 // With options.plan it ends after printing the plan.
 TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr);
 
-
 }  // namespace ggq

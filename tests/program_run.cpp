@@ -1,0 +1,81 @@
+#include "tests/program_run.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "tests/file_checks.h"
+#include "tests/fixtures.h"
+
+namespace ggq::test {
+
+namespace {
+
+constexpr auto kPatience = std::chrono::seconds(60);
+constexpr auto kPause = std::chrono::milliseconds(5);
+
+// Between fork and exec: only calls that a signal handler might make.
+[[noreturn]] void become(const char* path, char* const* argv, const char* out, const char* err, uint64_t largest_file) {
+    dup2(open(out, O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+    dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    if (largest_file > 0) {
+        const rlimit limit{largest_file, largest_file};
+        setrlimit(RLIMIT_FSIZE, &limit);
+        std::signal(SIGXFSZ, SIG_IGN);
+    }
+    execv(path, argv);
+    _exit(127);
+}
+
+}  // namespace
+
+Child::Child(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file) {
+    const std::string path = bin_dir() / program, out = dir_ / "out", err = dir_ / "err";
+    std::vector<char*> argv{const_cast<char*>(path.c_str())};
+    for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
+    argv.push_back(nullptr);
+    id_ = fork();
+    if (id_ == 0) become(path.c_str(), argv.data(), out.c_str(), err.c_str(), largest_file);
+    require(id_ > 0, "cannot start {}", path);
+}
+
+Child::~Child() {
+    if (ended_) return;
+    kill(id_, SIGKILL);
+    waitpid(id_, &status_, 0);
+}
+
+bool Child::has_ended() {
+    if (!ended_) ended_ = waitpid(id_, &status_, WNOHANG) == id_;
+    return ended_;
+}
+
+bool Child::wait_for(const std::string& text) {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (content_of(dir_ / "err").find(text) == std::string::npos) {
+        if (has_ended() || std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(kPause);
+    }
+    return true;
+}
+
+void Child::signal(int number) const { kill(id_, number); }
+
+ProgramRun Child::finish() {
+    const auto end = std::chrono::steady_clock::now() + kPatience;
+    while (!has_ended() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(kPause);
+    require(ended_, "a program did not end within {} seconds", kPatience.count());
+    const int code = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+    return {code, content_of(dir_ / "out"), content_of(dir_ / "err")};
+}
+
+ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file) {
+    return Child(program, args, largest_file).finish();
+}
+
+}  // namespace ggq::test

@@ -1,0 +1,43 @@
+// The programs of the project as a person runs them: by name, with arguments, signals and limits.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/temp_dir.h"
+
+namespace ggq::test {
+
+struct ProgramRun {
+    int code = 0;  // exit code, or 128 + the signal that ended it
+    std::string out, err;
+};
+
+class Child {
+public:
+    // `largest_file` in bytes makes a longer file fail to be written, as on a full disk; 0: no limit.
+    Child(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file = 0);
+    ~Child();
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+    // Until stderr holds `text`; false if the program ended or a minute passed before.
+    bool wait_for(const std::string& text);
+    void signal(int number) const;
+    ProgramRun finish();
+
+private:
+    bool has_ended();
+
+    TempDir dir_;
+    pid_t id_ = -1;
+    int status_ = 0;
+    bool ended_ = false;
+};
+
+ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file = 0);
+
+}  // namespace ggq::test

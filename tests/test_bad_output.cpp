@@ -1,0 +1,122 @@
+// Output folders that cannot be used and disks that are full: nothing that was there is lost, nothing half written.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+
+#include "tests/file_checks.h"
+#include "tests/fixtures.h"
+#include "tests/program_run.h"
+#include "tests/training.h"
+
+namespace ggq::test {
+
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+
+constexpr const char* kAdapter = "adapter_model.safetensors";
+constexpr uint64_t kSmallFile = 40'000;  // less than the adapter needs, more than the log
+
+std::string refusal(const Workplace& place, const fs::path& output) {
+    TrainOptions options = place.options(1);
+    options.output = output;
+    return error_of([&] { train(options); });
+}
+
+Strings arguments(const Workplace& place, Strings more = {}) {
+    Strings args = {"-m",           place.model, "-d",       place.data, "-o",           place.out, "--max-steps", "4",
+                    "--save-every", "2",         "--lora-r", "4",        "--max-length", "64",      "--log-every", "1"};
+    args.insert(args.end(), more.begin(), more.end());
+    return args;
+}
+
+bool has_leftovers(const fs::path& folder) {
+    return std::ranges::any_of(fs::recursive_directory_iterator(folder), [](const auto& entry) {
+        return entry.path().filename().string().find(".tmp") != std::string::npos;
+    });
+}
+
+// The last line that the program wrote to stderr.
+std::string last_line(const std::string& text) {
+    const size_t end = text.find_last_not_of('\n');
+    const size_t begin = text.rfind('\n', end);
+    return text.substr(begin + 1, end - begin);
+}
+
+}  // namespace
+
+TEST_CASE("bad output: a folder with content is refused, and its content stays") {
+    const Workplace place;
+    write_text(place.out / "precious.txt", "mine");
+    CHECK(refusal(place, place.out) ==
+          "the output folder " + place.out.string() + " is not empty; choose another one or allow it with --overwrite");
+    CHECK(files_in(place.out) == Strings{"precious.txt"});
+    TrainOptions options = place.options(1);
+    options.overwrite = true;
+    train(options);
+    CHECK(content_of(place.out / "precious.txt") == "mine");
+    CHECK(fs::exists(place.out / kAdapter));
+}
+
+TEST_CASE("bad output: a file, below a file, or a folder that is not writable") {
+    const Workplace place;
+    const std::string data = content_of(place.data);
+    CHECK(refusal(place, place.data) == "the output folder " + place.data.string() + " is a file; choose another name");
+    check_contains(refusal(place, place.data / "out"), "cannot make the folder " + (place.data / "out").string());
+    CHECK(content_of(place.data) == data);
+    if (geteuid() == 0) return skipped("a folder that is not writable: root can write anyway");
+    fs::create_directory(place.out);
+    fs::permissions(place.out, fs::perms::owner_read | fs::perms::owner_exec);
+    CHECK(refusal(place, place.out) == "cannot write " + place.out.string() + ": Permission denied");
+    fs::permissions(place.out, fs::perms::owner_all);
+}
+
+TEST_CASE("bad output: a disk that is full at the first checkpoint") {
+    const Workplace place;
+    const ProgramRun run = run_binary("train", arguments(place), kSmallFile);
+    CHECK(run.code == 1);
+    const std::string file = (place.out / "checkpoint-2.tmp").string();
+    check_contains(last_line(run.err), "train: cannot write " + file);
+    check_contains(last_line(run.err), ": File too large");
+    CHECK(files_in(place.out) == Strings{"log.jsonl"});
+    CHECK_FALSE(has_leftovers(place.out));
+}
+
+TEST_CASE("bad output: a disk that is full from the beginning") {
+    const Workplace place;
+    const ProgramRun run = run_binary("train", arguments(place, {"--quiet"}), 1000);
+    CHECK(run.code == 1);
+    CHECK(run.err == "train: cannot write " + (place.out / "log.jsonl").string() + ": File too large\n");
+    CHECK(files_in(place.out).empty());
+    CHECK_FALSE(has_leftovers(place.out));
+}
+
+TEST_CASE("bad output: a disk so full that not even the error can be written") {
+    const Workplace place;
+    CHECK(run_binary("train", arguments(place), 1000).code == 1);
+    CHECK(run_binary("generate", {"-m", place.model, "-p", "Once", "--quiet"}, 4).code == 1);
+}
+
+TEST_CASE("bad output: a disk that becomes full leaves what was saved, and the run can go on") {
+    const Workplace place;
+    Child child("train", arguments(place, {"--max-steps", "100000", "--save-every", "100000"}));
+    REQUIRE(child.wait_for("step 3/"));
+    child.signal(SIGINT);
+    REQUIRE(child.finish().code == 130);
+    Strings before = files_in(place.out);
+    const Strings resume = {"--max-steps", "100000", "--save-every", "1", "--resume"};
+    const ProgramRun run = run_binary("train", arguments(place, resume), kSmallFile);
+    CHECK(run.code == 1);
+    check_contains(last_line(run.err), "train: cannot write ");
+    CHECK(files_in(place.out) == before);
+    CHECK_FALSE(has_leftovers(place.out));
+    Child again("train", arguments(place, resume));
+    CHECK(again.wait_for("resumed from "));
+    again.signal(SIGINT);
+    CHECK(again.finish().code == 130);
+}
+
+}  // namespace ggq::test
