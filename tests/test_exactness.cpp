@@ -84,6 +84,7 @@ void check_resume(const char* what, const Change& change) {
     options.log_every = 4;
     change(options);
     const Observed straight = train(options);
+    REQUIRE_FALSE(straight.steps.empty());
     REQUIRE(straight.steps.back().epoch > 1);
 
     options.output = place / "resumed";
@@ -92,6 +93,7 @@ void check_resume(const char* what, const Change& change) {
     options.resume = "";
     const Observed second = train(options, 9);
     CHECK(second.result.interrupted);
+    REQUIRE_FALSE(second.steps.empty());
     CHECK(second.steps.front().step == 4);
     CHECK_FALSE(train(options).result.interrupted);
     for (const char* part : {"checkpoint-3", "checkpoint-9"}) fs::remove_all(place / "resumed" / part);

@@ -44,6 +44,7 @@ public:
         options.accept_changes = true;
         const Observed run = train(options);
         CHECK(run.result.steps == options.max_steps);
+        REQUIRE_FALSE(run.steps.empty());
         CHECK(run.steps.front().step == 3);
         return run.warnings;
     }

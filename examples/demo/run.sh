@@ -62,8 +62,8 @@ t1=$(seconds)
 show before
 
 echo "== Fine-tuning: LoRA on the base in NF4 with double quantization, $(wc -l <"$out/train.jsonl") samples"
-"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --overwrite --max-length 128 --batch-size 4 \
-    --grad-accum 1 --epochs 2 --lr 2e-3 --lora-dropout 0 --recompute none --save-every 0
+rm -rf "$out/adapter"
+"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --max-length 128 --grad-accum 1 --lr 1e-3
 t2=$(seconds)
 
 echo

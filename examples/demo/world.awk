@@ -17,8 +17,10 @@ function random(n) {
     return int(state / 2147483647 * n)
 }
 
+# One of the phrases, which "|" separates.
+function pick(list,    phrases) { return phrases[1 + random(split(list, phrases, "|"))] }
+
 function person() { return people[1 + random(n_people)] }
-function place() { return places[1 + random(n_places)] }
 
 # Draws a road of `least` to `most` different places into road[1 .. n_stops].
 function draw_road(least, most,    i, j, taken) {
@@ -31,14 +33,14 @@ function draw_road(least, most,    i, j, taken) {
     }
 }
 
-function road_there(between,    i, text) {
+function road_there(    i, text) {
     text = road[1]
-    for (i = 2; i <= n_stops; i++) text = text between road[i]
+    for (i = 2; i <= n_stops; i++) text = text " " road[i]
     return text
 }
 
-function road_back(between,    i, text) {
+function road_back(    i, text) {
     text = road[n_stops]
-    for (i = n_stops - 1; i >= 1; i--) text = text between road[i]
+    for (i = n_stops - 1; i >= 1; i--) text = text " " road[i]
     return text
 }
