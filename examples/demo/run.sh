@@ -64,7 +64,7 @@ show before
 echo "== Fine-tuning: LoRA on the base in NF4 with double quantization, $(wc -l <"$out/train.jsonl") samples"
 rm -rf "$out/adapter"
 "$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --overwrite --max-length 128 --batch-size 4 \
-    --grad-accum 1 --epochs 3 --lr 2e-3 --save-every 0 --log-every 50
+    --grad-accum 1 --epochs 6 --lr 1e-3 --recompute none --save-every 0 --log-every 100
 t2=$(seconds)
 
 echo
