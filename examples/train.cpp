@@ -20,10 +20,13 @@ void print_sample(ProgressDisplay& display, const SampleReport& s) {
                  "\n  expected: " + s.expected + "\n  answer:   " + s.answer);
 }
 
-TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt) {
+TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, bool quiet) {
     TrainEvents events;
     events.note = [&](const std::string& line) { display.note(line); };
-    events.warning = [&](const std::string& line) { display.note("warning: " + line); };
+    events.warning = [&display, quiet](const std::string& line) {
+        if (quiet) std::cerr << "warning: " << line << '\n';
+        else display.note("warning: " + line);
+    };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
                         r.seconds_left, r.peak_bytes});
@@ -53,7 +56,7 @@ int run(const Strings& args) {
     ProgressDisplay display(ProgressDisplay::style_for_stderr(options.quiet), options.log_every);
     Profile profile;
     const TrainResult result =
-        run_training(options, events_for(display, interrupt), options.profile ? &profile : nullptr);
+        run_training(options, events_for(display, interrupt, options.quiet), options.profile ? &profile : nullptr);
     display.finish();
     if (options.profile) std::cout << profile.table();
     if (options.plan || options.print_graph) return 0;

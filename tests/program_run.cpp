@@ -64,7 +64,9 @@ bool Child::wait_for(const std::string& text) {
     return true;
 }
 
-void Child::signal(int number) const { kill(id_, number); }
+void Child::signal(int number) const {
+    if (!ended_) kill(id_, number);
+}
 
 ProgramRun Child::finish() {
     const auto end = std::chrono::steady_clock::now() + kPatience;

@@ -1,6 +1,6 @@
 # What the demo teaches: to answer somebody who came by a road and asks for the way back. Alpaca's form, JSON lines.
 #
-#   awk -v SEED=7 -v N_TRAIN=2000 -v TRAIN=train.jsonl -v N_TEST=200 -v TEST=test.jsonl -f world.awk -f make_task.awk
+#   awk -v SEED=1 -v N_TRAIN=2000 -v TRAIN=train.jsonl -v N_TEST=200 -v TEST=test.jsonl -f world.awk -f make_task.awk
 #
 # Every road occurs once in both files together, and no road of the test occurs within one of the training file, in
 # either direction.
@@ -19,7 +19,7 @@ BEGIN {
 }
 
 function draw_new_road() {
-    do draw_road(4, 5)
+    do draw_road(4, 6)
     while (road_there() in known || road_back() in known)
     known[road_there()]
     known[road_back()]

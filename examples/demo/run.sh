@@ -36,7 +36,10 @@ answer_all() {
     paste -d '\n' "$out/$name-odd.txt" "$out/$name-even.txt" >"$out/$name.txt"
 }
 
-n_right() { paste -d '\n' "$out/expected.txt" "$out/$1.txt" | awk 'NR % 2 { want = $0; next } $0 == want { n++ } END { print n + 0 }'; }
+n_right() {
+    paste -d '\n' "$out/expected.txt" "$out/$1.txt" |
+        awk 'NR % 2 { want = $0; next } $0 == want { n++ } END { print n + 0 }'
+}
 
 show() {
     for i in $(seq $n_shown); do
@@ -52,7 +55,7 @@ sh $demo/make_task.sh "$out"
 field instruction "$out/test.jsonl" >"$out/prompts.txt"
 field output "$out/test.jsonl" >"$out/expected.txt"
 n_test=$(wc -l <"$out/test.jsonl")
-awk 'NR % 2' "$out/prompts.txt" >"$out/odd.txt"
+awk 'NR % 2 == 1' "$out/prompts.txt" >"$out/odd.txt"
 awk 'NR % 2 == 0' "$out/prompts.txt" >"$out/even.txt"
 
 echo "== Before: the base answers $n_test prompts that it will not be trained on"
@@ -63,8 +66,7 @@ show before
 
 echo "== Fine-tuning: LoRA on the base in NF4 with double quantization, $(wc -l <"$out/train.jsonl") samples"
 rm -rf "$out/adapter"
-"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --overwrite --max-length 128 --batch-size 4 \
-    --grad-accum 1 --epochs 6 --lr 1e-3 --recompute none --save-every 0 --log-every 100
+"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --max-length 128 --grad-accum 1 --lr 1e-3
 t2=$(seconds)
 
 echo

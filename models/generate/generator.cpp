@@ -106,9 +106,12 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
     reset();
     feed(prompt);
     std::vector<int32_t> all(prompt.begin(), prompt.end());
+    const size_t n_choosable = options.vocabulary > 0 ? static_cast<size_t>(options.vocabulary) : logits_.size();
+    const std::span<const float> choosable =
+        std::span<const float>(logits_).first(std::min(n_choosable, logits_.size()));
     Generation result;
     while (true) {
-        const int32_t token = sample(logits_, all, options.sampler);
+        const int32_t token = sample(choosable, all, options.sampler);
         result.reason = StopReason::stop_token;
         if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) return result;
         all.push_back(token);

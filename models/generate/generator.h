@@ -27,6 +27,7 @@ struct GenerationOptions {
     SamplerOptions sampler;
     int64_t max_new_tokens = 256;
     std::vector<int32_t> stop_tokens;
+    int64_t vocabulary = 0;  // tokens that can be chosen: those that the tokenizer knows; 0: all that have a logit
 };
 
 struct Generation {

@@ -23,7 +23,7 @@ std::string StopTexts::push(const std::string& text, bool& stopped) {
     for (const std::string& stop : texts_)
         for (size_t n = std::min(stop.size() - 1, held_.size()); !stopped && n > 0; --n)
             if (held_.ends_with(std::string_view(stop).substr(0, n))) n_shown = std::min(n_shown, held_.size() - n);
-    const std::string shown = held_.substr(0, n_shown);
+    std::string shown = held_.substr(0, n_shown);
     held_.erase(0, stopped ? std::string::npos : n_shown);
     return shown;
 }
@@ -39,7 +39,7 @@ double seconds_between(Clock::time_point a, Clock::time_point b) {
 }
 
 std::string describe_quant(const BaseOptions& base) {
-    const std::string name = option_text(kQuantNames, base.quant);
+    std::string name = option_text(kQuantNames, base.quant);
     if (!base.quant || *base.quant == DType::int8) return name;
     return fmt::format("{}, blocks of {}, {} scales", name, base.quant_spec.block,
                        base.quant_spec.double_quant ? "double" : "single");
@@ -161,6 +161,7 @@ private:
                      options_.min_p,       options_.repeat_penalty, options_.seed};
         g.max_new_tokens = options_.max_new_tokens;
         g.stop_tokens = base_->stop_tokens();
+        g.vocabulary = base_->tokenizer.vocab_size();
         StreamDecoder decoder(base_->tokenizer, true, true);
         StopTexts stops(options_.stop);
         bool stopped = false;

@@ -324,6 +324,7 @@ private:
         g.sampler.temperature = 0;
         g.max_new_tokens = kSampleTokens;
         g.stop_tokens = base_->stop_tokens();
+        g.vocabulary = base_->tokenizer.vocab_size();
         const Generation answer = generator_->generate(sample_prompt_, g);
         const Tokenizer& t = base_->tokenizer;
         events_.sample({after, t.decode(sample_prompt_), t.decode(sample_answer_), t.decode(answer.tokens)});
