@@ -23,8 +23,7 @@ void penalize(std::vector<Candidate>& all, std::span<const int32_t> earlier, dou
     const size_t n = std::min(earlier.size(), static_cast<size_t>(kRepeatWindow));
     std::vector<int32_t> recent(earlier.end() - static_cast<std::ptrdiff_t>(n), earlier.end());
     std::ranges::sort(recent);
-    const auto repeated = std::ranges::unique(recent);
-    recent.erase(repeated.begin(), repeated.end());
+    recent.erase(std::unique(recent.begin(), recent.end()), recent.end());
     for (int32_t id : recent) {
         double& logit = all[static_cast<size_t>(id)].logit;
         logit = logit > 0 ? logit / penalty : logit * penalty;
