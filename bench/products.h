@@ -3,28 +3,32 @@
 
 #include <cmath>
 #include <memory>
-#include <new>
 #include <random>
 
 #include "bench/ceilings.h"
+#include "ggq/backend.h"
 #include "kernels/formats.h"
 
 namespace ggq::bench {
 
+// Memory as programs have it.
+inline Backend& memory() {
+    static const std::unique_ptr<Backend> backend = make_cpu_backend(1);
+    return *backend;
+}
+
 class Buffer {
 public:
-    explicit Buffer(int64_t bytes)
-        : data_(static_cast<std::byte*>(::operator new (static_cast<size_t>(bytes + 64), std::align_val_t{64}))),
-          bytes_(bytes) {}
+    explicit Buffer(int64_t bytes) : data_(static_cast<std::byte*>(memory().allocate(bytes)), Release{bytes}) {}
     std::byte* data() const { return data_.get(); }
-    std::span<std::byte> span() const { return {data_.get(), static_cast<size_t>(bytes_)}; }
+    std::span<std::byte> span() const { return {data_.get(), static_cast<size_t>(data_.get_deleter().bytes)}; }
 
 private:
-    struct Free {
-        void operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{64}); }
+    struct Release {
+        int64_t bytes;
+        void operator()(std::byte* data) const { memory().release(data, bytes); }
     };
-    std::unique_ptr<std::byte, Free> data_;
-    int64_t bytes_;
+    std::unique_ptr<std::byte, Release> data_;
 };
 
 struct Matrix {

@@ -6,6 +6,10 @@
 
 namespace ggq {
 
+std::unique_ptr<Recording> Backend::record(const std::function<void()>&) { return nullptr; }
+
+int64_t Backend::overhead_bytes() const { return 0; }
+
 void* Backend::allocate(int64_t bytes) {
     void* data = bytes > 0 ? do_allocate(bytes) : nullptr;
     require(bytes == 0 || data != nullptr,

@@ -4,8 +4,10 @@
 // it. Memory is counted here, so that tests can hold a plan to the byte.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "ggq/op.h"
 
@@ -17,22 +19,37 @@ struct MemoryCount {
     int64_t allocations = 0;
 };
 
+// The steps of a program as a device keeps them, to be run again without the host's part.
+class Recording {
+public:
+    virtual ~Recording() = default;
+    virtual void replay() = 0;
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
 
     virtual const char* name() const = 0;
+    virtual std::string description() const = 0;  // "cpu, 8 threads, avx2"
+    virtual DType compute_dtype() const = 0;      // the one to take if nobody asks for another
 
     // Throws Error if an op, its dtypes or shapes have no kernel here.
     virtual void check_supported(const OpCall& call) const = 0;
     virtual int64_t workspace_bytes(const OpCall& call) const = 0;
+    // Starts a step; it has ended after synchronize(), which throws Error if one failed.
     virtual void run(const OpDef& op, const KernelArgs& args) = 0;
     virtual void synchronize() = 0;
+    // What `steps` runs, recorded instead of run; null where steps are as fast by themselves.
+    virtual std::unique_ptr<Recording> record(const std::function<void()>& steps);
 
+    // Copies between host and device. The host's bytes can be changed or read as soon as the call returns.
     virtual void copy_in(void* device, const void* host, int64_t bytes) = 0;
     virtual void copy_out(void* host, const void* device, int64_t bytes) = 0;
     virtual void zero(void* device, int64_t bytes) = 0;
-    virtual int64_t free_bytes() const = 0;  // what can still be allocated
+    virtual bool reads_host_memory() const = 0;  // whether kernels take pointers to it
+    virtual int64_t free_bytes() const = 0;      // what can still be allocated
+    virtual int64_t overhead_bytes() const;      // what the device holds beside what was allocated here
 
     // 256-byte aligned; throws Error when there is not enough memory.
     void* allocate(int64_t bytes);

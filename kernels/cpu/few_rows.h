@@ -82,7 +82,8 @@ void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, 
 // Columns col .. col + n_cols - 1 (at most kFewCols) of y.
 template <typename T>
 void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col, int64_t n_cols) {
-    Vec<T> sums[kFewRows * kFewCols] = {};
+    Vec<T> sums[kFewRows * kFewCols];
+    for (int64_t i = 0; i < p.m * kFewCols; ++i) sums[i] = Vec<T>{};
     for (int t = 0; t < p.n_terms; x += padded(p.terms[t].k), ++t) {
         const Operand& w = p.terms[t].w;
         const int64_t k = p.terms[t].k;

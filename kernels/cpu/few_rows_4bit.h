@@ -79,25 +79,26 @@ void dot_groups(const uint8_t* codes, const LevelTable& levels, const float* sca
 template <int Cols>
 void few_dots_4bit(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
                    int64_t m, Vec<float>* sums) {
-    constexpr int64_t kPieceElems = 8192;
+    constexpr int64_t kPieceElems = 16384;
     constexpr decltype(&dot_groups<1>) kDotsOfRows[] = {nullptr, dot_groups<1>, dot_groups<2>, dot_groups<3>,
                                                         dot_groups<4>};
     const int64_t piece = kPieceElems / (m < 2 ? 1 : m < 4 ? 2 : 4);
-    float scales[Cols][kPieceElems / 64];
+    float scales[Cols * kPieceElems / 64];
     const int shift = __builtin_ctz(static_cast<unsigned>(w.quant.block));
     const LevelTable levels(format(w.dtype).levels->data(), 1.0f);
     for (int64_t begin = 0; begin < k; begin += piece) {
-        const int64_t n = k - begin < piece ? k - begin : piece;
-        for (int64_t c = 0; c < n_cols; ++c) {
-            const int64_t block = w.offset(col + c, begin) >> shift, n_blocks = n >> shift;
-            restore_scales(w.quant, block, n_blocks, scales[c]);
-            prefetch_scales(w.quant, block + (2 * kPrefetchBytes >> shift), n_blocks);
-        }
+        const int64_t n = k - begin < piece ? k - begin : piece, n_blocks = n >> shift;
+        const auto block = [&](int64_t c) { return w.offset(col + c, begin) >> shift; };
+        if (n == k) restore_scales(w.quant, block(0), n_cols * n_blocks, scales);  // rows follow each other
+        else
+            for (int64_t c = 0; c < n_cols; ++c) restore_scales(w.quant, block(c), n_blocks, scales + c * n_blocks);
+        for (int64_t c = 0; c < n_cols; ++c)
+            prefetch_scales(w.quant, block(c) + (2 * kPrefetchBytes >> shift), n_blocks);
         for (int64_t r = 0; r < m; r += 4)
             for (int64_t c = 0; c < n_cols; ++c) {
                 const auto dots = kDotsOfRows[m - r < 4 ? m - r : 4];
-                dots(w.quant.codes + w.offset(col + c, begin) / 2, levels, scales[c], shift, x + r * x_stride + begin,
-                     x_stride, n, sums + r * Cols + c, Cols);
+                dots(w.quant.codes + w.offset(col + c, begin) / 2, levels, scales + c * n_blocks, shift,
+                     x + r * x_stride + begin, x_stride, n, sums + r * Cols + c, Cols);
             }
     }
 }
