@@ -1,5 +1,6 @@
-// OpDef: the row of one op. To add an op, write builder, gradient and row in ggq/ops/<family>.cpp, its kernel in
-// kernels/cpu/<family>.cpp, name the row in ggq/op_table.cpp and give it a case in tests/op_cases.cpp.
+// OpDef: the row of one op. To add an op, write builder, gradient and row in ggq/ops/<family>.cpp, its kernels in
+// kernels/cpu/<family>.cpp and kernels/cuda/<family>.cu, declare both in kernels/kernels.h, name the row in
+// ggq/op_table.{h,cpp} and give it a case in tests/op_cases_*.cpp.
 //
 // The signature says names, dtypes and shapes of inputs and outputs in one line, and is what the shape rule, the error
 // messages and the printed graph are made of:
@@ -30,6 +31,10 @@ namespace ggq {
 struct OpDef;
 class Gradients;
 
+namespace cuda {
+struct Device;  // kernels/cuda/device.h
+}
+
 struct OpCall {
     const OpDef& op;
     std::span<const TensorType> in;
@@ -54,13 +59,15 @@ struct OpDef {
     std::vector<TensorType> (*infer)(const OpCall& call) = nullptr;
     // Emits the backward steps of one call; null where there is no gradient.
     void (*gradient)(Gradients& g) = nullptr;
-    // Scratch bytes that the CPU kernel wants with so many threads.
-    int64_t (*workspace)(const OpCall& call, int n_threads) = nullptr;
+    // Scratch bytes that the kernels want: on the CPU with so many threads, on a card.
+    int64_t (*cpu_workspace)(const OpCall& call, int n_threads) = nullptr;
+    int64_t (*cuda_workspace)(const OpCall& call, const cuda::Device& device) = nullptr;
     // Arithmetic of one call, multiply-add counting 2; null means negligible.
     double (*flops)(const OpCall& call) = nullptr;
     bool view = false;  // gives another look at its input's memory and has no kernel
 
     CpuKernel cpu = {};
+    CudaKernel cuda = nullptr;
 };
 
 // One input or output of a parsed signature.

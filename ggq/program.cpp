@@ -1,6 +1,8 @@
 #include "ggq/program.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <string_view>
 
 #include "ggq/error.h"
 
@@ -11,7 +13,8 @@ Arena::Arena(Backend& backend, int64_t bytes)
 
 Arena::~Arena() { backend_->release(data_, bytes_); }
 
-Program::Program(std::shared_ptr<const Graph> graph, Plan plan) : graph_(std::move(graph)), plan_(std::move(plan)) {}
+Program::Program(std::shared_ptr<const Graph> graph, Plan plan, std::string name)
+    : graph_(std::move(graph)), plan_(std::move(plan)), name_(std::move(name)) {}
 
 View Program::view_of(int32_t tensor) const {
     const PlannedTensor& t = plan_.tensors[static_cast<size_t>(tensor)];
@@ -30,6 +33,7 @@ void Program::bind(Backend& backend, const Arena& arena) {
     backend_ = &backend;
     arena_ = arena.data();
     steps_.clear();
+    recording_.reset();
     for (const PlannedStep& s : plan_.steps) {
         BoundStep bound{&graph_->steps()[static_cast<size_t>(s.step)], {}, {}, {}};
         for (int32_t t : s.in) bound.in.push_back(view_of(t));
@@ -45,21 +49,34 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// GGQ_SYNC=1 finds the step that fails on a device.
+bool wants_steps_apart() {
+    const char* value = std::getenv("GGQ_SYNC");
+    return value && std::string_view(value) != "0" && *value;
+}
+
 }  // namespace
 
-void Program::run(Profile* profile) {
-    GGQ_ASSERT(backend_ != nullptr, "run before bind");
-    const auto start = std::chrono::steady_clock::now();
+void Program::start(const BoundStep& s) { backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace}); }
+
+void Program::prepare() {
+    run();
+    if (!wants_steps_apart())
+        recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
+}
+
+// Waits for every step, so that a failure and the time have an owner.
+void Program::run_apart(Profile* profile) {
     std::vector<TensorType> types;
     for (const BoundStep& s : steps_) {
-        const KernelArgs args{s.out, s.in, &s.step->params, s.workspace};
-        if (!profile) {
-            backend_->run(*s.step->op, args);
-            continue;
-        }
         const auto step_start = std::chrono::steady_clock::now();
-        backend_->run(*s.step->op, args);
-        backend_->synchronize();
+        try {
+            start(s);
+            backend_->synchronize();
+        } catch (const Error& e) {
+            fail("[{}] {}: {}", s.step->op->name, graph_->scope_of(*s.step), e.what());
+        }
+        if (!profile) continue;
         Profile::Row& row = profile->rows[s.step->op->name];
         const double seconds = seconds_since(step_start);
         row.seconds += seconds;
@@ -67,8 +84,23 @@ void Program::run(Profile* profile) {
         if (s.step->op->flops) row.flops += s.step->op->flops(graph_->call(*s.step, types));
         profile->kernel_seconds += seconds;
     }
-    backend_->synchronize();
-    if (profile) profile->wall_seconds += seconds_since(start);
+}
+
+void Program::run(Profile* profile) {
+    GGQ_ASSERT(backend_ != nullptr, "run before bind");
+    const auto run_start = std::chrono::steady_clock::now();
+    try {
+        if (profile || wants_steps_apart()) {
+            run_apart(profile);
+        } else {
+            if (recording_) recording_->replay();
+            else std::ranges::for_each(steps_, [&](const BoundStep& s) { start(s); });
+            backend_->synchronize();
+        }
+    } catch (const Error& e) {
+        fail("{}: {}", name_, e.what());
+    }
+    if (profile) profile->wall_seconds += seconds_since(run_start);
 }
 
 void Program::read(Tensor t, void* host) const {

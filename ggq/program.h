@@ -45,15 +45,21 @@ struct Profile {
 
 class Program {
 public:
-    // The graph must outlive the program; its buffers must have memory by the first run.
-    Program(std::shared_ptr<const Graph> graph, Plan plan);
+    // `name` is for messages. The graph's buffers must have memory by the first run.
+    Program(std::shared_ptr<const Graph> graph, Plan plan, std::string name = "program");
 
+    const std::string& name() const { return name_; }
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
 
     // Fixes all addresses. The arena must hold plan().arena_bytes.
     void bind(Backend& backend, const Arena& arena);
 
+    // Runs once and lets the backend record the steps, so that later runs allocate nothing and start at once. What the
+    // run does to state is the caller's to undo. Without it, every run starts the steps one by one, with the same bits.
+    void prepare();
+
+    // Throws Error naming the program if a step fails on the device; under GGQ_SYNC=1, naming the op and its layer.
     void run(Profile* profile = nullptr);
 
     // Copies a marked output, or any persistent tensor, to the host.
@@ -75,12 +81,16 @@ private:
     };
 
     View view_of(int32_t tensor) const;
+    void start(const BoundStep& s);
+    void run_apart(Profile* profile);
 
     std::shared_ptr<const Graph> graph_;
     Plan plan_;
+    std::string name_;
     Backend* backend_ = nullptr;
     std::byte* arena_ = nullptr;
     std::vector<BoundStep> steps_;
+    std::unique_ptr<Recording> recording_;
 };
 
 }  // namespace ggq

@@ -49,19 +49,26 @@ bool exponents_finite(const void* host, int64_t n_elems, Bits exponent) {
 
 void write_converted(Store& store, const Buffer& to, DType from, const void* host) {
     if (from == to.type.dtype) return store.write(to, host);
+    Backend& backend = store.backend();
     const TensorType source{from, to.type.shape, {}};
-    const View in = make_view(const_cast<void*>(host), from, source.shape);
+    const Scratch staged(backend, backend.reads_host_memory() ? 0 : source.bytes());
+    if (staged.data()) backend.copy_in(staged.data(), host, source.bytes());
+    const View in = make_view(staged.data() ? staged.data() : const_cast<void*>(host), from, source.shape);
     const bool quantizes = info(to.type.dtype).quantized;
     const ParamBlock params =
         quantizes ? ParamBlock(QuantizeParams{to.type.dtype, to.type.quant}) : ParamBlock(CastParams{to.type.dtype});
-    run_once(store.backend(), quantizes ? quantize_op : cast_op, to.view(), to.type, in, source, params);
+    run_once(backend, quantizes ? quantize_op : cast_op, to.view(), to.type, in, source, params);
 }
 
 void read_converted(const Store& store, const Buffer& from, DType to, void* host) {
     if (to == from.type.dtype) return store.read(from, host);
+    Backend& backend = store.backend();
     const TensorType type{to, from.type.shape, {}};
+    const Scratch staged(backend, backend.reads_host_memory() ? 0 : type.bytes());
     const OpDef& op = info(from.type.dtype).quantized ? dequantize_op : cast_op;
-    run_once(store.backend(), op, make_view(host, to, type.shape), type, from.view(), from.type, CastParams{to});
+    const View out = make_view(staged.data() ? staged.data() : host, to, type.shape);
+    run_once(backend, op, out, type, from.view(), from.type, CastParams{to});
+    if (staged.data()) backend.copy_out(host, staged.data(), type.bytes());
 }
 
 std::vector<float> read_f32(const Store& store, const Buffer& from) {

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 
+#include "kernels/code_maps.h"
 #include "kernels/view.h"
 
 namespace ggq {
@@ -58,9 +59,6 @@ inline constexpr std::array<float, 15> kNf4Thresholds = {
 inline constexpr std::array<float, 7> kFp4Thresholds = {0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f,
                                                         0.4166667f,  0.583333f,  0.8333333f};
 inline constexpr std::array<uint8_t, 8> kFp4CodeOfInterval = {0, 1, 6, 7, 4, 5, 2, 3};
-
-extern const std::array<float, 256> kSignedMap;    // 8-bit scales and the first moment of 8-bit AdamW
-extern const std::array<float, 256> kUnsignedMap;  // the second moment of 8-bit AdamW
 
 struct FormatInfo {
     DType dtype;

@@ -20,6 +20,7 @@
 namespace ggq {
 
 class ThreadPool;
+struct CudaContext;  // kernels/cuda/context.h
 
 struct CpuContext {
     ThreadPool* threads;
@@ -51,156 +52,171 @@ struct CpuKernel {
     Fn operator[](CpuIsa isa) const { return fn[static_cast<int>(isa)]; }
 };
 
-}  // namespace ggq
+// The same kernel on a CUDA device: it is put on the context's stream and may not have run when the call returns. Null
+// in a build without CUDA.
+using CudaKernel = void (*)(const CudaContext&, const KernelArgs&);
 
 #if defined(GGQ_ONLY_PORTABLE)
-#define GGQ_CPU_KERNEL(name)                               \
-    namespace portable {                                   \
-    void name(const CpuContext&, const KernelArgs&);       \
-    }                                                      \
-    inline constexpr CpuKernel name {                      \
-        { portable::name, portable::name, portable::name } \
+#define GGQ_CPU_KERNEL(name)                                                           \
+    namespace cpu {                                                                    \
+    namespace portable {                                                               \
+    void name(const CpuContext&, const KernelArgs&);                                   \
+    }                                                                                  \
+    inline constexpr CpuKernel name{{portable::name, portable::name, portable::name}}; \
     }
 #else
-#define GGQ_CPU_KERNEL(name)                         \
-    namespace portable {                             \
-    void name(const CpuContext&, const KernelArgs&); \
-    }                                                \
-    namespace avx2 {                                 \
-    void name(const CpuContext&, const KernelArgs&); \
-    }                                                \
-    namespace avx512 {                               \
-    void name(const CpuContext&, const KernelArgs&); \
-    }                                                \
-    inline constexpr CpuKernel name {                \
-        { portable::name, avx2::name, avx512::name } \
+#define GGQ_CPU_KERNEL(name)                                                     \
+    namespace cpu {                                                              \
+    namespace portable {                                                         \
+    void name(const CpuContext&, const KernelArgs&);                             \
+    }                                                                            \
+    namespace avx2 {                                                             \
+    void name(const CpuContext&, const KernelArgs&);                             \
+    }                                                                            \
+    namespace avx512 {                                                           \
+    void name(const CpuContext&, const KernelArgs&);                             \
+    }                                                                            \
+    inline constexpr CpuKernel name{{portable::name, avx2::name, avx512::name}}; \
     }
 #endif
 
-namespace ggq::cpu {
+#if defined(GGQ_CUDA)
+#define GGQ_CUDA_KERNEL(name)                         \
+    namespace cuda {                                  \
+    void name(const CudaContext&, const KernelArgs&); \
+    }
+#else
+#define GGQ_CUDA_KERNEL(name)                   \
+    namespace cuda {                            \
+    inline constexpr CudaKernel name = nullptr; \
+    }
+#endif
+
+// Declares ggq::cpu::name and ggq::cuda::name.
+#define GGQ_KERNEL(name) GGQ_CPU_KERNEL(name) GGQ_CUDA_KERNEL(name) static_assert(true)
 
 // embedding.cpp
 // out y[T,C] real; in table[V,C] any float, ids[T] i32
-GGQ_CPU_KERNEL(embedding);
+GGQ_KERNEL(embedding);
 // out dtable[V,C] real, rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added
 // in order.
-GGQ_CPU_KERNEL(embedding_backward);
+GGQ_KERNEL(embedding_backward);
 
 // rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
 // out y[T,C] real, rstd[T]; in x[T,C], w[C] any float. RmsNormParams
-GGQ_CPU_KERNEL(rms_norm);
+GGQ_KERNEL(rms_norm);
 // out dx[T,C], dw[C] optional; in dy[T,C], x[T,C], w[C] any float, rstd[T]. dw is summed over chunks of 64 rows.
-GGQ_CPU_KERNEL(rms_norm_backward);
+GGQ_KERNEL(rms_norm_backward);
 
 // matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any float and any strides (a transposed view is fine)
 // out y[m,n] real; in x[m,k], w[n,k]
-GGQ_CPU_KERNEL(matmul);
+GGQ_KERNEL(matmul);
 
 // quant_matmul.cpp   the weight w[n,k] is quantized (nf4, fp4, int8)
 // out y[m,n] real; in x[m,k], w[n,k]
-GGQ_CPU_KERNEL(quant_matmul);
+GGQ_KERNEL(quant_matmul);
 // out dx[m,k] = dy w; in dy[m,n], w[n,k]
-GGQ_CPU_KERNEL(quant_matmul_backward);
+GGQ_KERNEL(quant_matmul_backward);
 
 // lora_linear.cpp   y = x w^T + s (drop(x) a^T) b^T
 // out y[m,n] real, xa[m,r] = drop(x) a^T; in x[m,k], w[n,k] quantized or any float, a[r,k] any float, b[n,r] any float,
 // rng[2] i64 {seed, counter}. LoraParams
-GGQ_CPU_KERNEL(lora_linear);
+GGQ_KERNEL(lora_linear);
 // out da[r,k], db[n,r], dx[m,k] optional; in dy[m,n], x[m,k], w, a, b, xa[m,r], rng. LoraParams
-GGQ_CPU_KERNEL(lora_linear_backward);
+GGQ_KERNEL(lora_linear_backward);
 
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
 // out y[T,H,D] real; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
-GGQ_CPU_KERNEL(rope);
+GGQ_KERNEL(rope);
 
 // attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s <
 // spans[t][1] (causality and document boundaries are in the spans; a span is never empty). Strides over token and head
 // axes any. out y[T,H,D] real, lse[H,T] natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any
 // float, spans[T,2] i32. AttentionParams
-GGQ_CPU_KERNEL(attention);
+GGQ_KERNEL(attention);
 // out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v, y[T,H,D], lse[H,T], spans
-GGQ_CPU_KERNEL(attention_backward);
+GGQ_KERNEL(attention_backward);
 // inout cache[S,G,D] f32, f16, bf16 (or f64); in cache, x[T,G,D] real, at[1] i32: rows at[0] .. at[0]+T-1 become x.
 // Rows beyond the cache are not written.
-GGQ_CPU_KERNEL(cache_write);
+GGQ_KERNEL(cache_write);
 
 // activation.cpp
 // out y; in x. silu(x) = x / (1 + exp(-x))
-GGQ_CPU_KERNEL(silu);
+GGQ_KERNEL(silu);
 // out dx; in dy, x
-GGQ_CPU_KERNEL(silu_backward);
+GGQ_KERNEL(silu_backward);
 // out y = silu(gate) * up; in gate, up
-GGQ_CPU_KERNEL(swiglu);
+GGQ_KERNEL(swiglu);
 // out dgate, dup; in dy, gate, up
-GGQ_CPU_KERNEL(swiglu_backward);
+GGQ_KERNEL(swiglu_backward);
 
 // elementwise.cpp   same shapes
 // out y = a + b; in a, b
-GGQ_CPU_KERNEL(add);
+GGQ_KERNEL(add);
 // out y = a * b; in a, b
-GGQ_CPU_KERNEL(mul);
+GGQ_KERNEL(mul);
 // out y = factor * x; in x. ScaleParams
-GGQ_CPU_KERNEL(scale);
+GGQ_KERNEL(scale);
 // out y = s[0] * x; in x, s[1] real
-GGQ_CPU_KERNEL(scale_by);
+GGQ_KERNEL(scale_by);
 // inout y += x; in y, x (x any float)
-GGQ_CPU_KERNEL(accumulate);
+GGQ_KERNEL(accumulate);
 // out y = value everywhere. FullParams
-GGQ_CPU_KERNEL(full);
+GGQ_KERNEL(full);
 // inout y = value everywhere; in y. FillParams
-GGQ_CPU_KERNEL(fill);
+GGQ_KERNEL(fill);
 // out y[shape] = factor * s[0] everywhere; in s[1]. BroadcastParams
-GGQ_CPU_KERNEL(broadcast);
+GGQ_KERNEL(broadcast);
 // out y contiguous; in x any strides, same dtype (any dtype that is not quantized)
-GGQ_CPU_KERNEL(copy);
+GGQ_KERNEL(copy);
 // out y zero except y[.., begin:end, ..] = dy along the axis; in dy. SliceParams
-GGQ_CPU_KERNEL(slice_backward);
+GGQ_KERNEL(slice_backward);
 
 // cast.cpp
 // out y any float; in x any float
-GGQ_CPU_KERNEL(cast);
+GGQ_KERNEL(cast);
 
 // softmax.cpp   over the last dimension
 // out y; in x
-GGQ_CPU_KERNEL(softmax);
+GGQ_KERNEL(softmax);
 // out dx = y * (dy - sum(dy * y)); in dy, y
-GGQ_CPU_KERNEL(softmax_backward);
+GGQ_KERNEL(softmax_backward);
 
 // reduce.cpp   chunks of 4096 elements, then the chunk sums in order, accumulated in double
 // out y[1]; in x
-GGQ_CPU_KERNEL(sum);
+GGQ_KERNEL(sum);
 // out norm[1] = sqrt(sum(x^2)); in x
-GGQ_CPU_KERNEL(global_norm);
+GGQ_KERNEL(global_norm);
 // out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1; in norm[1]. ClipParams
-GGQ_CPU_KERNEL(clip_factor);
+GGQ_KERNEL(clip_factor);
 
 // dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >=
 // p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64. DropoutParams
-GGQ_CPU_KERNEL(dropout);
+GGQ_KERNEL(dropout);
 
 // cross_entropy.cpp   labels[T] i32; rows labelled kIgnoredLabel give no loss and a zero gradient
 // out loss[1] = sum of lse - logit[label], lse[T]; in logits[T,V], labels
-GGQ_CPU_KERNEL(cross_entropy);
+GGQ_KERNEL(cross_entropy);
 // out dlogits[T,V] = dloss (softmax - onehot); in dloss[1], logits, labels, lse
-GGQ_CPU_KERNEL(cross_entropy_backward);
+GGQ_KERNEL(cross_entropy_backward);
 
 // linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and
 // taken `chunk` at a time. Gradients are those of the plain sum of losses. out loss[1], dx[T,C] optional, dw[V,C]
 // optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
-GGQ_CPU_KERNEL(linear_cross_entropy);
+GGQ_KERNEL(linear_cross_entropy);
 
 // adamw.cpp   p, m, v, g flat [N]; lr[1] f32 (real), step[1] i64 counting from 1, grad_factor[1]. AdamWParams
 // inout p (f32, f64, bf16), m, v real; in p, m, v, g, lr, step, grad_factor. Decoupled decay as torch: p *= 1 - lr wd
 // first.
-GGQ_CPU_KERNEL(adamw);
+GGQ_KERNEL(adamw);
 // inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, lr, step, grad_factor.
 // bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.
-GGQ_CPU_KERNEL(adamw_8bit);
+GGQ_KERNEL(adamw_8bit);
 
 // quantize.cpp
 // out q quantized; in x any float, contiguous
-GGQ_CPU_KERNEL(quantize);
+GGQ_KERNEL(quantize);
 // out y any float; in q quantized
-GGQ_CPU_KERNEL(dequantize);
+GGQ_KERNEL(dequantize);
 
-}  // namespace ggq::cpu
+}  // namespace ggq

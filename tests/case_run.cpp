@@ -41,7 +41,7 @@ CaseRun::CaseRun(const OpCase& c, Backend& backend, const RunOptions& options)
         for (size_t i = 0; i < gradients.size(); ++i)
             add_result("gradient " + std::to_string(wanted(c)[i]), gradients[i]);
     }
-    program_ = std::make_unique<Program>(graph_, plan(*graph_, backend));
+    program_ = std::make_unique<Program>(graph_, plan(*graph_, backend), case_.name);
     store_.allocate();
     arena_ = std::make_unique<Arena>(backend, program_->plan().arena_bytes);
     program_->bind(backend, *arena_);

@@ -21,12 +21,15 @@ public:
         : cpu_(make_cpu_backend(n_threads)), most_bytes_(most_bytes) {}
 
     const char* name() const override { return "guarded"; }
+    std::string description() const override { return cpu_->description(); }
+    DType compute_dtype() const override { return cpu_->compute_dtype(); }
     void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
     int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
     void synchronize() override {}
     void copy_in(void* device, const void* host, int64_t bytes) override { cpu_->copy_in(device, host, bytes); }
     void copy_out(void* host, const void* device, int64_t bytes) override { cpu_->copy_out(host, device, bytes); }
     void zero(void* device, int64_t bytes) override { cpu_->zero(device, bytes); }
+    bool reads_host_memory() const override { return cpu_->reads_host_memory(); }
     int64_t free_bytes() const override { return cpu_->free_bytes(); }
 
     void run(const OpDef& op, const KernelArgs& args) override {

@@ -22,12 +22,14 @@ const OpDef silu_op = {
     .signature = "x:real[...] -> y[...]",
     .gradient = silu_gradient,
     .cpu = cpu::silu,
+    .cuda = cuda::silu,
 };
 
 const OpDef silu_backward_op = {
     .name = "silu_backward",
     .signature = "dy:real[...] x:real[...] -> dx[...]",
     .cpu = cpu::silu_backward,
+    .cuda = cuda::silu_backward,
 };
 
 const OpDef swiglu_op = {
@@ -35,12 +37,14 @@ const OpDef swiglu_op = {
     .signature = "gate:real[...] up:real[...] -> y[...]",
     .gradient = swiglu_gradient,
     .cpu = cpu::swiglu,
+    .cuda = cuda::swiglu,
 };
 
 const OpDef swiglu_backward_op = {
     .name = "swiglu_backward",
     .signature = "dy:real[...] gate:real[...] up:real[...] -> dgate[...] dup[...]",
     .cpu = cpu::swiglu_backward,
+    .cuda = cuda::swiglu_backward,
 };
 
 Tensor silu(Tensor x) { return x.graph->append(silu_op, {x})[0]; }

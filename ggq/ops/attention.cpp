@@ -29,13 +29,14 @@ const OpDef attention_op = {
     .name = "attention",
     .signature = "q~:real[T,H,D] k~:float[S,G,D] v~:float[S,G,D] spans:i32[T,2] -> y[T,H,D] lse:stat[H,T]",
     .gradient = attention_gradient,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &q = c.in[0].shape, &k = c.in[1].shape;
             return cpu::attention_workspace(q[0], q[1], q[2], k[0], k[1], n_threads, real_bytes(c));
         },
     .flops = attention_flops,
     .cpu = cpu::attention,
+    .cuda = cuda::attention,
 };
 
 const OpDef attention_backward_op = {
@@ -43,7 +44,7 @@ const OpDef attention_backward_op = {
     .signature =
         "dy:real[T,H,D] q~:real[T,H,D] k~:real[S,G,D] v~:real[S,G,D] y:real[T,H,D] lse:stat[H,T] "
         "spans:i32[T,2] -> dq[T,H,D] dk[S,G,D] dv[S,G,D]",
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape& q = c.in[1].shape;
             return cpu::attention_backward_workspace(q[0], q[1], q[2], n_threads, real_bytes(c));
@@ -53,12 +54,14 @@ const OpDef attention_backward_op = {
             return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where});
         },
     .cpu = cpu::attention_backward,
+    .cuda = cuda::attention_backward,
 };
 
 const OpDef cache_write_op = {
     .name = "cache_write",
     .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[1] ->",
     .cpu = cpu::cache_write,
+    .cuda = cuda::cache_write,
 };
 
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {

@@ -18,12 +18,14 @@ const OpDef cross_entropy_op = {
     .signature = "logits:real[T,V] labels:i32[T] -> loss:stat[1] lse:stat[T]",
     .gradient = cross_entropy_gradient,
     .cpu = cpu::cross_entropy,
+    .cuda = cuda::cross_entropy,
 };
 
 const OpDef cross_entropy_backward_op = {
     .name = "cross_entropy_backward",
     .signature = "dloss:float[1] logits:real[T,V] labels:i32[T] lse:stat[T] -> dlogits[T,V]",
     .cpu = cpu::cross_entropy_backward,
+    .cuda = cuda::cross_entropy_backward,
 };
 
 Tensor cross_entropy(Tensor logits, Tensor labels) {

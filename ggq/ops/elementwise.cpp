@@ -42,6 +42,7 @@ const OpDef add_op = {
     .signature = "a:real[...] b:real[...] -> y[...]",
     .gradient = add_gradient,
     .cpu = cpu::add,
+    .cuda = cuda::add,
 };
 
 const OpDef mul_op = {
@@ -49,6 +50,7 @@ const OpDef mul_op = {
     .signature = "a:real[...] b:real[...] -> y[...]",
     .gradient = mul_gradient,
     .cpu = cpu::mul,
+    .cuda = cuda::mul,
 };
 
 const OpDef scale_op = {
@@ -56,6 +58,7 @@ const OpDef scale_op = {
     .signature = "x:real[...] -> y[...]",
     .gradient = scale_gradient,
     .cpu = cpu::scale,
+    .cuda = cuda::scale,
 };
 
 const OpDef scale_by_op = {
@@ -63,6 +66,7 @@ const OpDef scale_by_op = {
     .signature = "x:real[...] s:stat[1] -> y[...]",
     .gradient = scale_by_gradient,
     .cpu = cpu::scale_by,
+    .cuda = cuda::scale_by,
 };
 
 const OpDef broadcast_op = {
@@ -71,6 +75,7 @@ const OpDef broadcast_op = {
     .infer = broadcast_types,
     .gradient = broadcast_gradient,
     .cpu = cpu::broadcast,
+    .cuda = cuda::broadcast,
 };
 
 const OpDef full_op = {
@@ -78,18 +83,21 @@ const OpDef full_op = {
     .signature = "-> y[...]",
     .infer = full_types,
     .cpu = cpu::full,
+    .cuda = cuda::full,
 };
 
 const OpDef accumulate_op = {
     .name = "accumulate",
     .signature = "y!:real[...] x:float[...] ->",
     .cpu = cpu::accumulate,
+    .cuda = cuda::accumulate,
 };
 
 const OpDef fill_op = {
     .name = "fill",
     .signature = "y!:real[...] ->",
     .cpu = cpu::fill,
+    .cuda = cuda::fill,
 };
 
 Tensor add(Tensor a, Tensor b) { return a.graph->append(add_op, {a, b})[0]; }

@@ -28,6 +28,7 @@ const OpDef embedding_op = {
     .infer = embedding_types,
     .gradient = embedding_gradient,
     .cpu = cpu::embedding,
+    .cuda = cuda::embedding,
 };
 
 const OpDef embedding_backward_op = {
@@ -35,6 +36,7 @@ const OpDef embedding_backward_op = {
     .signature = "dy:real[T,C] ids:i32[T] table:float[V,C] -> dtable[V,C]",
     .infer = embedding_backward_types,
     .cpu = cpu::embedding_backward,
+    .cuda = cuda::embedding_backward,
 };
 
 Tensor embedding(Tensor table, Tensor ids, DType out) {

@@ -30,7 +30,7 @@ const OpDef linear_cross_entropy_op = {
     .name = "linear_cross_entropy",
     .signature = "x:real[T,C] w:float[V,C] labels:i32[T] -> loss:stat[1] dx?[T,C] dw?:stat[V,C]",
     .gradient = linear_cross_entropy_gradient,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &x = c.in[0].shape, &w = c.in[1].shape;
             return cpu::linear_cross_entropy_workspace(x[0], x[1], w[0], c.param<LinearCrossEntropyParams>(), n_threads,
@@ -38,6 +38,7 @@ const OpDef linear_cross_entropy_op = {
         },
     .flops = linear_cross_entropy_flops,
     .cpu = cpu::linear_cross_entropy,
+    .cuda = cuda::linear_cross_entropy,
 };
 
 Tensor linear_cross_entropy(Tensor x, Tensor w, Tensor labels, HeadGradient gradient, int chunk) {

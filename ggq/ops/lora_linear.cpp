@@ -31,13 +31,14 @@ const OpDef lora_linear_op = {
     .name = "lora_linear",
     .signature = "x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] rng:i64[2] -> y[M,N] xa[M,R]",
     .gradient = lora_linear_gradient,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &x = c.in[0].shape, &a = c.in[2].shape;
             return cpu::lora_linear_workspace(x[0], x[1], a[0], n_threads, real_bytes(c));
         },
     .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
     .cpu = cpu::lora_linear,
+    .cuda = cuda::lora_linear,
 };
 
 const OpDef lora_linear_backward_op = {
@@ -45,7 +46,7 @@ const OpDef lora_linear_backward_op = {
     .signature =
         "dy:real[M,N] x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] xa:real[M,R] rng:i64[2] -> "
         "da:stat[R,K] db:stat[N,R] dx?[M,K]",
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &dy = c.in[0].shape, &a = c.in[3].shape;
             return cpu::lora_linear_backward_workspace(dy[0], dy[1], a[0], n_threads, real_bytes(c));
@@ -55,6 +56,7 @@ const OpDef lora_linear_backward_op = {
             return product_flops(c.in[1].shape, c.in[2].shape, c.in[3].shape, c.out.size() > 2 ? 1 : 0, 2);
         },
     .cpu = cpu::lora_linear_backward,
+    .cuda = cuda::lora_linear_backward,
 };
 
 Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params) {

@@ -23,12 +23,13 @@ const OpDef matmul_op = {
     .name = "matmul",
     .signature = "x~~:real[M,K] w~~:float[N,K] -> y[M,N]",
     .gradient = matmul_gradient,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             return cpu::matmul_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
         },
     .flops = matmul_flops,
     .cpu = cpu::matmul,
+    .cuda = cuda::matmul,
 };
 
 Tensor matmul(Tensor x, Tensor w) { return x.graph->append(matmul_op, {x, w})[0]; }

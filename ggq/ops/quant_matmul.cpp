@@ -20,23 +20,25 @@ const OpDef quant_matmul_op = {
     .name = "quant_matmul",
     .signature = "x:real[M,K] w:quant[N,K] -> y[M,N]",
     .gradient = quant_matmul_gradient,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             return cpu::matmul_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
         },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul,
+    .cuda = cuda::quant_matmul,
 };
 
 const OpDef quant_matmul_backward_op = {
     .name = "quant_matmul_backward",
     .signature = "dy:real[M,N] w:quant[N,K] -> dx[M,K]",
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             return cpu::quant_matmul_backward_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
         },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul_backward,
+    .cuda = cuda::quant_matmul_backward,
 };
 
 Tensor quant_matmul(Tensor x, Tensor w) { return x.graph->append(quant_matmul_op, {x, w})[0]; }

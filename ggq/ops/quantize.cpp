@@ -27,12 +27,13 @@ const OpDef quantize_op = {
     .name = "quantize",
     .signature = "x:float[...] -> q[...]",
     .infer = quantize_types,
-    .workspace =
+    .cpu_workspace =
         [](const OpCall& c, int) {
             const auto& p = c.param<QuantizeParams>();
             return cpu::quantize_workspace(p.to, c.in[0].shape.n_elems(), p.spec.block, p.spec.double_quant);
         },
     .cpu = cpu::quantize,
+    .cuda = cuda::quantize,
 };
 
 const OpDef dequantize_op = {
@@ -40,6 +41,7 @@ const OpDef dequantize_op = {
     .signature = "q:quant[...] -> y[...]",
     .infer = dequantize_types,
     .cpu = cpu::dequantize,
+    .cuda = cuda::dequantize,
 };
 
 Tensor quantize(Tensor x, DType to, QuantSpec spec) {

@@ -16,18 +16,21 @@ const OpDef sum_op = {
     .signature = "x:real[...] -> y[1]",
     .gradient = sum_gradient,
     .cpu = cpu::sum,
+    .cuda = cuda::sum,
 };
 
 const OpDef global_norm_op = {
     .name = "global_norm",
     .signature = "x:real[...] -> norm[1]",
     .cpu = cpu::global_norm,
+    .cuda = cuda::global_norm,
 };
 
 const OpDef clip_factor_op = {
     .name = "clip_factor",
     .signature = "norm:real[1] -> factor[1]",
     .cpu = cpu::clip_factor,
+    .cuda = cuda::clip_factor,
 };
 
 Tensor sum(Tensor x) { return x.graph->append(sum_op, {x})[0]; }

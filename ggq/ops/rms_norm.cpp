@@ -21,12 +21,14 @@ const OpDef rms_norm_op = {
     .signature = "x:real[T,C] w:float[C] -> y[T,C] rstd:stat[T]",
     .gradient = rms_norm_gradient,
     .cpu = cpu::rms_norm,
+    .cuda = cuda::rms_norm,
 };
 
 const OpDef rms_norm_backward_op = {
     .name = "rms_norm_backward",
     .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] -> dx[T,C] dw?:stat[C]",
     .cpu = cpu::rms_norm_backward,
+    .cuda = cuda::rms_norm_backward,
 };
 
 Tensor rms_norm(Tensor x, Tensor w, float eps) { return x.graph->append(rms_norm_op, {x, w}, RmsNormParams{eps})[0]; }

@@ -22,6 +22,7 @@ const OpDef rope_op = {
     .signature = "x~:real[T,H,D] positions:i32[T] frequencies:f32[D/2] -> y[T,H,D]",
     .gradient = rope_gradient,
     .cpu = cpu::rope,
+    .cuda = cuda::rope,
 };
 
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies) {

@@ -16,12 +16,14 @@ const OpDef softmax_op = {
     .signature = "x:real[...] -> y[...]",
     .gradient = softmax_gradient,
     .cpu = cpu::softmax,
+    .cuda = cuda::softmax,
 };
 
 const OpDef softmax_backward_op = {
     .name = "softmax_backward",
     .signature = "dy:real[...] y:real[...] -> dx[...]",
     .cpu = cpu::softmax_backward,
+    .cuda = cuda::softmax_backward,
 };
 
 Tensor softmax(Tensor x) { return x.graph->append(softmax_op, {x})[0]; }

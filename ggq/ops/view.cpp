@@ -45,6 +45,7 @@ const OpDef slice_backward_op = {
     .signature = "dy:real[...] -> dx[...]",
     .infer = slice_backward_types,
     .cpu = cpu::slice_backward,
+    .cuda = cuda::slice_backward,
 };
 
 const OpDef copy_op = {
@@ -53,6 +54,7 @@ const OpDef copy_op = {
     .infer = copy_types,
     .gradient = copy_gradient,
     .cpu = cpu::copy,
+    .cuda = cuda::copy,
 };
 
 Tensor contiguous(Tensor x) { return x.graph->value(x).contiguous() ? x : x.graph->append(copy_op, {x})[0]; }

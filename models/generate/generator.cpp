@@ -44,7 +44,7 @@ void Generator::build(Pass& pass, int64_t length) {
     const Tensor last = embedding(hidden, graph->bind(*pass.last));  // the row of the last real token
     pass.logits = llama_logits(*graph, llama_, last);
     graph->mark_output(pass.logits);
-    pass.program = std::make_unique<Program>(graph, plan(*graph, backend_));
+    pass.program = std::make_unique<Program>(graph, plan(*graph, backend_), length == 1 ? "decode" : "prefill");
 }
 
 int64_t Generator::cache_bytes() const {

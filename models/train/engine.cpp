@@ -1,5 +1,7 @@
 #include "models/train/engine.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -69,7 +71,7 @@ Program TrainEngine::build_micro(int64_t length) {
     backward(mean, params, [&](size_t i, Tensor gradient) {
         accumulate(graph->bind(*parameters_->parameters()[i].gradient), gradient);
     });
-    return {graph, plan(*graph, backend_, {options_.recompute})};
+    return {graph, plan(*graph, backend_, {options_.recompute}), fmt::format("micro-batch of {} tokens", length)};
 }
 
 Program TrainEngine::build_eval(int64_t length) {
@@ -80,14 +82,14 @@ Program TrainEngine::build_eval(int64_t length) {
     const Tensor hidden = llama_hidden(*graph, *llama_, inputs, {});
     const Tensor loss = llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), HeadGradient::none);
     accumulate(graph->bind(*eval_sum_), loss);
-    return {graph, plan(*graph, backend_)};
+    return {graph, plan(*graph, backend_), fmt::format("validation of {} tokens", length)};
 }
 
 Program TrainEngine::build_update() {
     auto graph = std::make_shared<Graph>();
     norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_));
     graph->mark_output(norm_);
-    return {graph, plan(*graph, backend_)};
+    return {graph, plan(*graph, backend_), "update"};
 }
 
 MemoryUse TrainEngine::memory() const {

@@ -1,0 +1,302 @@
+// A CUDA device as a backend: one stream on which everything runs in order, two pinned buffers through which the host's
+// bytes come in, cuBLAS if the machine has it, and CUDA graphs as recordings.
+#include "ggq/backend_cuda.h"
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "ggq/error.h"
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/context.h"
+
+namespace ggq {
+
+namespace {
+
+constexpr int kLeastDriver = 12000;       // CUDA 12.0
+constexpr int kLeastCapability = 75;      // Turing
+constexpr int64_t kStageBytes = 4 << 20;  // of each pinned buffer
+constexpr int64_t kReserve = 64ll << 20;  // for what the driver takes later: recordings, kernels loaded at first use
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+GpuInfo gpu_info(int index) {
+    cudaDeviceProp p{};
+    GpuInfo gpu;
+    gpu.index = index;
+    if (const cudaError_t status = cudaGetDeviceProperties(&p, index); status != cudaSuccess) {
+        gpu.problem = cudaGetErrorString(status);
+        return gpu;
+    }
+    gpu.name = p.name;
+    gpu.capability = 10 * p.major + p.minor;
+    gpu.n_multiprocessors = p.multiProcessorCount;
+    gpu.memory_bytes = static_cast<int64_t>(p.totalGlobalMem);
+    gpu.bf16 = gpu.capability >= 80;
+    if (gpu.capability < kLeastCapability)
+        gpu.problem = fmt::format("{}: compute capability {}.{} is below 7.5", gpu.name, p.major, p.minor);
+    else if (!cuda_code_runs_on(GGQ_CUDA_ARCHS, gpu.capability))
+        gpu.problem = fmt::format(
+            "{}: this build has code for {}, not for compute capability {}.{}; build with "
+            "-DGGQ_CUDA_ARCH={}{}",
+            gpu.name, GGQ_CUDA_ARCHS, p.major, p.minor, p.major, p.minor);
+    return gpu;
+}
+
+std::string driver_problem(cudaError_t status, int driver_version) {
+    if (driver_version == 0) return "no NVIDIA driver was found (libcuda.so.1)";
+    if (driver_version < kLeastDriver)
+        return fmt::format("the NVIDIA driver supports CUDA {}, this program needs 12.0 or later; update the driver",
+                           version_text(driver_version));
+    if (status == cudaErrorInsufficientDriver)
+        return fmt::format("the NVIDIA driver supports CUDA {}, this program was built with CUDA {}; update the driver",
+                           version_text(driver_version), version_text(CUDART_VERSION));
+    if (status == cudaErrorNoDevice) return "the NVIDIA driver finds no GPU";
+    if (status != cudaSuccess) return fmt::format("CUDA: {}", cudaGetErrorString(status));
+    return "";
+}
+
+// Free bytes of a device before this process has a context on it, or -1 where the management library is missing. Its
+// header is not part of every toolkit: these are its published signatures, 0 being success.
+int64_t free_before_context(int index) {
+    struct Memory {
+        unsigned long long total, free, used;
+    } memory{};
+    void* library = dlopen("libnvidia-ml.so.1", RTLD_LAZY | RTLD_LOCAL);
+    if (!library) return -1;
+    const auto init = reinterpret_cast<int (*)()>(dlsym(library, "nvmlInit_v2"));
+    const auto find =
+        reinterpret_cast<int (*)(const char*, void**)>(dlsym(library, "nvmlDeviceGetHandleByPciBusId_v2"));
+    const auto ask = reinterpret_cast<int (*)(void*, Memory*)>(dlsym(library, "nvmlDeviceGetMemoryInfo"));
+    char bus[32] = {};
+    void* device = nullptr;
+    const bool known = init && find && ask && cudaDeviceGetPCIBusId(bus, sizeof bus, index) == cudaSuccess &&
+                       init() == 0 && find(bus, &device) == 0 && ask(device, &memory) == 0;
+    return known ? static_cast<int64_t>(memory.free) : -1;
+}
+
+class CudaRecording final : public Recording {
+public:
+    CudaRecording(cudaGraphExec_t graph, cudaStream_t stream) : graph_(graph), stream_(stream) {}
+    ~CudaRecording() override { cudaGraphExecDestroy(graph_); }
+    CudaRecording(const CudaRecording&) = delete;
+    CudaRecording& operator=(const CudaRecording&) = delete;
+    void replay() override { GGQ_CUDA_CHECK(cudaGraphLaunch(graph_, stream_)); }
+
+private:
+    cudaGraphExec_t graph_;
+    cudaStream_t stream_;
+};
+
+class CudaBackend final : public Backend {
+public:
+    CudaBackend(int index, int64_t memory_limit) : limit_(memory_limit) {
+        device_.index = index;
+        free_before_ = free_before_context(index);
+        GGQ_CUDA_CHECK(cudaSetDevice(index));
+        open_device();
+        // Without the library, what other processes hold is counted as ours, which keeps to the limit all the same.
+        if (free_before_ < 0) free_before_ = memory_info().total;
+        GGQ_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+        for (Stage& s : stages_) {
+            GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
+            GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
+        }
+        blas_ = cuda::Blas::open(blas_problem_);
+    }
+
+    ~CudaBackend() override {
+        cudaSetDevice(device_.index);
+        cudaStreamSynchronize(stream_);
+        blas_.reset();
+        for (Stage& s : stages_) {
+            cudaEventDestroy(s.free);
+            cudaFreeHost(s.data);
+        }
+        cudaStreamDestroy(stream_);
+    }
+
+    CudaBackend(const CudaBackend&) = delete;
+    CudaBackend& operator=(const CudaBackend&) = delete;
+
+    const char* name() const override { return "cuda"; }
+    std::string description() const override {
+        return fmt::format("cuda:{}, {}, {}", device_.index, device_name_,
+                           blas_ ? blas_->library() : "no cuBLAS: products are our own and slower");
+    }
+    DType compute_dtype() const override { return device_.has_bf16() ? DType::bf16 : DType::f16; }
+
+    void check_supported(const OpCall& call) const override {
+        const std::string place = call.where.empty() ? "" : " " + std::string(call.where);
+        require(call.op.cuda != nullptr, "[{}]{}: has no CUDA kernel", call.op.name, place);
+        const Signature signature = parse_signature(call.op);
+        for (size_t i = 0; i < call.in.size(); ++i) check_dtype(signature.in[i], call.in[i], call.op.name, place);
+        for (size_t i = 0; i < call.out.size(); ++i) check_dtype(signature.out[i], call.out[i], call.op.name, place);
+    }
+
+    int64_t workspace_bytes(const OpCall& call) const override {
+        return call.op.cuda_workspace ? call.op.cuda_workspace(call, device_) : 0;
+    }
+
+    void run(const OpDef& op, const KernelArgs& args) override {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
+        op.cuda({stream_, &device_, blas_.get()}, args);
+    }
+
+    void synchronize() override { GGQ_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+
+    std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
+        cudaGraph_t graph = nullptr;
+        GGQ_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+        try {
+            steps();
+        } catch (...) {
+            cudaStreamEndCapture(stream_, &graph);
+            if (graph) cudaGraphDestroy(graph);
+            throw;
+        }
+        GGQ_CUDA_CHECK(cudaStreamEndCapture(stream_, &graph));
+        cudaGraphExec_t executable = nullptr;
+        const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+        cudaGraphDestroy(graph);
+        cuda::check(status, "cudaGraphInstantiate");
+        auto recording = std::make_unique<CudaRecording>(executable, stream_);
+        GGQ_CUDA_CHECK(cudaGraphUpload(executable, stream_));
+        synchronize();
+        check_limit();
+        return recording;
+    }
+
+    void copy_in(void* device, const void* host, int64_t bytes) override {
+        const auto* from = static_cast<const std::byte*>(host);
+        auto* to = static_cast<std::byte*>(device);
+        for (int64_t done = 0; done < bytes; done += kStageBytes) {
+            const auto n = static_cast<size_t>(std::min(kStageBytes, bytes - done));
+            Stage& stage = stages_[turn_++ % 2];
+            GGQ_CUDA_CHECK(cudaEventSynchronize(stage.free));
+            std::memcpy(stage.data, from + done, n);
+            GGQ_CUDA_CHECK(cudaMemcpyAsync(to + done, stage.data, n, cudaMemcpyHostToDevice, stream_));
+            GGQ_CUDA_CHECK(cudaEventRecord(stage.free, stream_));
+        }
+    }
+
+    void copy_out(void* host, const void* device, int64_t bytes) override {
+        if (bytes == 0) return;
+        GGQ_CUDA_CHECK(cudaMemcpyAsync(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
+        synchronize();
+    }
+
+    void zero(void* device, int64_t bytes) override {
+        if (bytes > 0) GGQ_CUDA_CHECK(cudaMemsetAsync(device, 0, static_cast<size_t>(bytes), stream_));
+    }
+
+    bool reads_host_memory() const override { return false; }
+
+    int64_t free_bytes() const override {
+        const int64_t left = memory_info().free - kReserve;
+        return std::max<int64_t>(0, limit_ > 0 ? std::min(left, limit_ - kReserve - held_bytes()) : left);
+    }
+
+    // The context, cuBLAS and whatever else the driver took.
+    int64_t overhead_bytes() const override { return held_bytes() - memory().bytes; }
+
+private:
+    struct Stage {
+        void* data = nullptr;
+        cudaEvent_t free = nullptr;
+    };
+
+    void open_device() {
+        const GpuInfo gpu = gpu_info(device_.index);
+        int shared = 0;
+        GGQ_CUDA_CHECK(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_.index));
+        device_.capability = gpu.capability;
+        device_.n_sms = gpu.n_multiprocessors;
+        device_.shared_bytes = shared;
+        device_name_ = gpu.name;
+    }
+
+    void check_dtype(const OpArg& arg, const TensorType& type, const char* op, const std::string& place) const {
+        require(type.dtype != DType::f64, "[{}]{} {}: expected f32, f16 or bf16 on CUDA, got {}; cast it first", op,
+                place, arg.name, to_string(type));
+        require(type.dtype != DType::bf16 || device_.has_bf16(),
+                "[{}]{} {}: this GPU has no bf16; use --compute-dtype f16 or f32", op, place, arg.name);
+    }
+
+    struct MemoryInfo {
+        int64_t free, total;
+    };
+
+    MemoryInfo memory_info() const {
+        size_t free = 0, total = 0;
+        GGQ_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+        return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+    }
+
+    // On the device by this process, as the driver counts.
+    int64_t held_bytes() const { return free_before_ - memory_info().free; }
+
+    void check_limit() const {
+        require(limit_ == 0 || held_bytes() <= limit_,
+                "--gpu-memory: the process holds {:.2f} GiB, more than the limit of {:.2f} GiB; lower --batch-size",
+                static_cast<double>(held_bytes()) / (1 << 30), static_cast<double>(limit_) / (1 << 30));
+    }
+
+    void* do_allocate(int64_t bytes) override {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
+        if (limit_ > 0 && held_bytes() + bytes > limit_) return nullptr;
+        void* data = nullptr;
+        const cudaError_t status = cudaMalloc(&data, static_cast<size_t>(bytes));
+        if (status == cudaErrorMemoryAllocation) {
+            cudaGetLastError();  // it is not a lasting one
+            return nullptr;
+        }
+        cuda::check(status, "cudaMalloc");
+        return data;
+    }
+
+    void do_release(void* data, int64_t) noexcept override {
+        cudaSetDevice(device_.index);
+        cudaStreamSynchronize(stream_);
+        cudaFree(data);
+    }
+
+    int64_t limit_;
+    int64_t free_before_ = 0;  // on the device, before this process had a context there
+    cuda::Device device_;
+    std::string device_name_, blas_problem_;
+    cudaStream_t stream_ = nullptr;
+    Stage stages_[2];
+    size_t turn_ = 0;
+    std::unique_ptr<cuda::Blas> blas_;
+};
+
+}  // namespace
+
+CudaInfo query_cuda() {
+    CudaInfo info;
+    info.built = true;
+    info.architectures = GGQ_CUDA_ARCH_TEXT;
+    info.runtime_version = CUDART_VERSION;
+    cudaDriverGetVersion(&info.driver_version);
+    int n = 0;
+    const cudaError_t status = cudaGetDeviceCount(&n);
+    cudaGetLastError();
+    info.problem = driver_problem(status, info.driver_version);
+    if (!info.problem.empty()) return info;
+    for (int i = 0; i < n; ++i) info.gpus.push_back(gpu_info(i));
+    std::string problem;
+    const auto blas = cuda::Blas::open(problem);
+    info.blas = blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : problem;
+    return info;
+}
+
+std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit) {
+    return std::make_unique<CudaBackend>(index, memory_limit);
+}
+
+}  // namespace ggq

@@ -1,0 +1,48 @@
+// Which devices there are, and a backend for the one that was asked for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ggq/backend.h"
+
+namespace ggq {
+
+struct GpuInfo {
+    int index = 0;
+    std::string name;
+    int capability = 0;  // 10 * major + minor
+    int n_multiprocessors = 0;
+    int64_t memory_bytes = 0;
+    bool bf16 = false;
+    std::string problem;  // why it cannot be used; empty if it can
+};
+
+struct CudaInfo {
+    bool built = false;         // whether this build has CUDA code
+    std::string architectures;  // that it holds code for: "80 90a", the last one as PTX too
+    int runtime_version = 0;    // 1000 * major + 10 * minor, as CUDA counts
+    int driver_version = 0;     // 0 without a driver
+    std::string blas;           // cuBLAS: file and version, or what was looked for
+    std::string problem;        // one sentence if no device can be used, else empty
+    std::vector<GpuInfo> gpus;
+};
+
+CudaInfo cuda_info();
+
+// Whether code for `architectures` ("75 80 90a", ascending, the last one as PTX too) runs on a device: machine code on
+// later devices of its generation ("90a" on that very one), PTX on all later ones.
+bool cuda_code_runs_on(const std::string& architectures, int capability);
+
+struct DeviceOptions {
+    std::string device = "auto";  // auto, cpu, cuda, cuda:N
+    int threads = 0;              // of the CPU; 0: every core
+    int64_t gpu_memory = 0;       // most bytes to hold on a GPU, overhead included; 0: all of it
+};
+
+// auto is the first GPU that can be used, or the CPU. Throws Error when the device is not there or cannot be used.
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
+
+}  // namespace ggq

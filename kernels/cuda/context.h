@@ -1,0 +1,33 @@
+// What a CUDA kernel needs beside its views: the stream, the facts of the card and cuBLAS. Host code; the only headers
+// of CUDA here are those of the runtime.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "kernels/cuda/device.h"
+#include "kernels/kernels.h"
+
+namespace ggq {
+
+namespace cuda {
+
+class Blas;
+
+}  // namespace cuda
+
+struct CudaContext {
+    cudaStream_t stream = nullptr;
+    const cuda::Device* device = nullptr;
+    const cuda::Blas* blas = nullptr;  // null without cuBLAS: our own products then take every size
+};
+
+namespace cuda {
+
+// Throws Error "CUDA: <expression>: <name> (<text>)" unless status is cudaSuccess.
+void check(cudaError_t status, const char* expression);
+
+#define GGQ_CUDA_CHECK(expression) ::ggq::cuda::check((expression), #expression)
+
+}  // namespace cuda
+
+}  // namespace ggq
