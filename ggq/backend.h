@@ -40,7 +40,8 @@ public:
     // Starts a step; it has ended after synchronize(), which throws Error if one failed.
     virtual void run(const OpDef& op, const KernelArgs& args) = 0;
     virtual void synchronize() = 0;
-    // What `steps` runs, recorded instead of run; null where steps are as fast by themselves.
+    // What `steps` runs, recorded instead of run, on devices where that saves time.
+    virtual bool records() const { return false; }
     virtual std::unique_ptr<Recording> record(const std::function<void()>& steps);
 
     // Copies between host and device. The host's bytes can be changed or read as soon as the call returns.

@@ -149,6 +149,7 @@ public:
 
     void synchronize() override { GGQ_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
 
+    bool records() const override { return true; }
     std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
         cudaGraph_t graph = nullptr;
         GGQ_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));

@@ -60,9 +60,9 @@ bool wants_steps_apart() {
 void Program::start(const BoundStep& s) { backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace}); }
 
 void Program::prepare() {
+    if (!backend_->records() || wants_steps_apart()) return;
     run();
-    if (!wants_steps_apart())
-        recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
+    recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
 }
 
 // Waits for every step, so that a failure and the time have an owner.

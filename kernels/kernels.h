@@ -187,7 +187,8 @@ GGQ_KERNEL(softmax_backward);
 GGQ_KERNEL(sum);
 // out norm[1] = sqrt(sum(x^2)); in x
 GGQ_KERNEL(global_norm);
-// out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1; in norm[1]. ClipParams
+// out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1, NaN if the norm is not finite; in
+// norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
 
 // dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >=
@@ -205,11 +206,12 @@ GGQ_KERNEL(cross_entropy_backward);
 // optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
 GGQ_KERNEL(linear_cross_entropy);
 
-// adamw.cpp   p, m, v, g flat [N]; lr[1] f32 (real), step[1] i64 counting from 1, grad_factor[1]. AdamWParams
-// inout p (f32, f64, bf16), m, v real; in p, m, v, g, lr, step, grad_factor. Decoupled decay as torch: p *= 1 - lr wd
+// adamw.cpp   p, m, v, g flat [N]; rate[1] f32 (real), step[1] i64 counting from 1, factor[1] of the gradient; a factor
+// that is not finite leaves everything as it is. AdamWParams
+// inout p (f32, f64, bf16), m, v real; in p, m, v, g, rate, step, factor. Decoupled decay as torch: p *= 1 - lr wd
 // first.
 GGQ_KERNEL(adamw);
-// inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, lr, step, grad_factor.
+// inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, rate, step, factor.
 // bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.
 GGQ_KERNEL(adamw_8bit);
 

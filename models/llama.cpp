@@ -95,6 +95,7 @@ std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, co
                                      const std::map<std::string, Buffer*>& parameters) {
     auto llama = std::make_unique<Llama>();
     llama->config = config;
+    llama->compute = choice.compute;
     Declarer d(store, choice, dtypes, parameters, *llama);
     d.declare_weights();
     llama->embedding = d.weight("model.embed_tokens");
@@ -114,13 +115,19 @@ void write_frequencies(Store& store, const Llama& llama) {
 
 namespace {
 
+// A weight that is wider than the computing type is cast to it; products read narrower ones as they are.
+Tensor operand(Graph& graph, const Buffer& weight, DType compute) {
+    const Tensor w = graph.bind(weight);
+    return info(w.dtype()).bytes > info(compute).bytes ? cast(w, compute) : w;
+}
+
 Tensor apply(Graph& graph, const Linear& l, Tensor x, Tensor rng, bool dropout) {
     const LayerScope scope(graph, l.module);
-    const Tensor w = graph.bind(*l.weight);
+    const Tensor w = operand(graph, *l.weight, x.dtype());
     if (!l.a) return linear(x, w);
     LoraParams params = l.lora;
     if (!dropout) params.dropout.p = 0;
-    return lora_linear(x, w, graph.bind(*l.a), graph.bind(*l.b), rng, params);
+    return lora_linear(x, w, operand(graph, *l.a, x.dtype()), operand(graph, *l.b, x.dtype()), rng, params);
 }
 
 // Forward of one model over one graph.
@@ -159,7 +166,7 @@ struct Forward {
     }
 
     Tensor run() const {
-        Tensor x = embedding(graph.bind(*llama.embedding), in.ids);
+        Tensor x = embedding(graph.bind(*llama.embedding), in.ids, llama.compute);
         for (size_t i = 0; i < llama.layers.size(); ++i) {
             const LlamaLayer& layer = llama.layers[i];
             const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
@@ -171,9 +178,8 @@ struct Forward {
     }
 };
 
-// Rows of logits that exist at a time: about 16 MiB of them, so that the vocabulary decides and nothing else.
-int chunk_rows(int64_t vocabulary) {
-    return static_cast<int>(std::clamp<int64_t>((int64_t{4} << 20) / vocabulary, 32, 512));
+int chunk_rows(int64_t vocabulary, int64_t logits_bytes) {
+    return static_cast<int>(std::clamp<int64_t>(logits_bytes / 4 / vocabulary, 32, 4096));
 }
 
 }  // namespace
@@ -184,12 +190,14 @@ Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, con
 
 Tensor llama_logits(Graph& graph, const Llama& llama, Tensor hidden) {
     const LayerScope scope(graph, "lm_head");
-    return linear(hidden, graph.bind(*llama.head));
+    return cast(linear(hidden, operand(graph, *llama.head, hidden.dtype())), DType::f32);
 }
 
-Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient) {
+Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient,
+                  int64_t logits_bytes) {
     const LayerScope scope(graph, "lm_head");
-    return linear_cross_entropy(hidden, graph.bind(*llama.head), labels, gradient, chunk_rows(llama.config.vocab_size));
+    return linear_cross_entropy(hidden, operand(graph, *llama.head, hidden.dtype()), labels, gradient,
+                                chunk_rows(llama.config.vocab_size, logits_bytes));
 }
 
 }  // namespace ggq

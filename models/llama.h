@@ -33,6 +33,7 @@ struct LlamaLayer {
 
 struct Llama {
     LlamaConfig config;
+    DType compute = DType::f32;   // of activations and products
     Buffer* embedding = nullptr;  // [V, C]
     std::vector<LlamaLayer> layers;
     Buffer* norm = nullptr;
@@ -84,10 +85,11 @@ struct ForwardOptions {
 // The last layer's normalized output [T, C].
 Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options);
 
-// Logits [T, V] of hidden [T, C].
+// Logits [T, V] f32 of hidden [T, C].
 Tensor llama_logits(Graph& graph, const Llama& llama, Tensor hidden);
 
-// Sum of the losses of the labelled tokens [1]; labels[T] i32.
-Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient);
+// Sum of the losses of the labelled tokens [1]; labels[T] i32. At most about `logits_bytes` of logits exist at a time.
+Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient,
+                  int64_t logits_bytes);
 
 }  // namespace ggq

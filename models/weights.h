@@ -39,6 +39,7 @@ struct WeightChoice {
     bool train_all = false;          // every weight an f32 parameter
     std::optional<LoraConfig> lora;  // the linears that it names carry an adapter
     DType adapter_dtype = DType::f32;
+    DType compute = DType::f32;  // of activations and products
 };
 
 bool is_adapted(const std::string& module, const WeightChoice& choice);

@@ -45,10 +45,11 @@ std::vector<double> widened(const std::vector<std::byte>& bytes) {
     return values;
 }
 
-std::vector<std::byte> rounded_by_graph(const std::vector<double>& values, const TensorType& type) {
+// Float elements as another type, rounded by the ops cast and quantize.
+std::vector<std::byte> converted(const std::vector<std::byte>& bytes, DType from, const TensorType& type) {
     const auto backend = make_cpu_backend(1);
     Store store(*backend);
-    Buffer& source = store.declare("source", Kind::input, {DType::f32, type.shape, {}});
+    Buffer& source = store.declare("source", Kind::input, {from, type.shape, {}});
     const auto graph = std::make_shared<Graph>();
     const Tensor x = graph->bind(source);
     const Tensor y = info(type.dtype).quantized ? quantize(x, type.dtype, type.quant) : cast(x, type.dtype);
@@ -57,12 +58,12 @@ std::vector<std::byte> rounded_by_graph(const std::vector<double>& values, const
     store.allocate();
     const Arena arena(*backend, program.plan().arena_bytes);
     program.bind(*backend, arena);
-    store.write(source, narrowed<float>(values).data());
+    store.write(source, bytes.data());
     backend->zero(arena.data(), arena.bytes());  // padding between the parts of a quantized tensor
     program.run();
-    std::vector<std::byte> bytes(static_cast<size_t>(type.bytes()));
-    program.read(y, bytes.data());
-    return bytes;
+    std::vector<std::byte> result(static_cast<size_t>(type.bytes()));
+    program.read(y, result.data());
+    return result;
 }
 
 }  // namespace
@@ -149,6 +150,12 @@ CaseInput state(CaseInput in) {
     return in;
 }
 
+CaseInput rounded(CaseInput in, DType dtype) {
+    if (in.real && info(dtype).bytes < 4)
+        in.values = to_doubles(dtype, converted(narrowed<float>(in.values), DType::f32, {dtype, in.type.shape, {}}));
+    return in;
+}
+
 std::vector<std::byte> stored(const CaseInput& in, const TensorType& type) {
     switch (type.dtype) {
         case DType::f32: return narrowed<float>(in.values);
@@ -156,7 +163,7 @@ std::vector<std::byte> stored(const CaseInput& in, const TensorType& type) {
         case DType::i32: return narrowed<int32_t>(in.values);
         case DType::i64: return narrowed<int64_t>(in.values);
         case DType::u8: return narrowed<uint8_t>(in.values);
-        default: return rounded_by_graph(in.values, type);
+        default: return converted(narrowed<float>(in.values), DType::f32, type);
     }
 }
 
@@ -167,6 +174,9 @@ std::vector<double> to_doubles(DType dtype, const std::vector<std::byte>& bytes)
         case DType::i32: return widened<int32_t>(bytes);
         case DType::i64: return widened<int64_t>(bytes);
         case DType::u8: return widened<uint8_t>(bytes);
+        case DType::f16:
+        case DType::bf16:
+            return widened<float>(converted(bytes, dtype, {DType::f32, {static_cast<int64_t>(bytes.size() / 2)}, {}}));
         default: GGQ_ASSERT(false, name(dtype));
     }
     return {};

@@ -38,10 +38,13 @@ CaseInput frozen(CaseInput in);                                  // the same wit
 CaseInput kept_as(CaseInput in, DType dtype, QuantSpec q = {});  // frozen and stored in that dtype
 CaseInput state(CaseInput in);                                   // frozen and writable in place
 
+// A real input with its values rounded to a float dtype; others as they are.
+CaseInput rounded(CaseInput in, DType dtype);
+
 // The bytes of an input as stored; 16-bit and quantized ones are rounded by the ops cast and quantize.
 std::vector<std::byte> stored(const CaseInput& in, const TensorType& type);
 
-// The other way, for dtypes that are not 16-bit or quantized.
+// The other way, for dtypes that are not quantized.
 std::vector<double> to_doubles(DType dtype, const std::vector<std::byte>& bytes);
 
 }  // namespace ggq::test

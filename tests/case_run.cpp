@@ -27,7 +27,7 @@ std::vector<size_t> CaseRun::wanted(const OpCase& c) {
 }
 
 CaseRun::CaseRun(const OpCase& c, Backend& backend, const RunOptions& options)
-    : case_(c), backend_(backend), store_(backend) {
+    : case_(c), backend_(backend), store_(backend), rounding_(options.rounding) {
     declare_inputs(options.real);
     std::vector<Tensor> inputs, params, outputs;
     for (Buffer* b : buffers_) inputs.push_back(graph_->bind(*b));
@@ -59,7 +59,8 @@ void CaseRun::add_loss(const std::vector<Tensor>& outputs) {
     for (Tensor out : outputs) {
         weights_.push_back(loss_weights(out.shape(), weights_.size()));
         weight_buffers_.push_back(&store_.declare("r", Kind::input, out.type()));
-        const Tensor term = sum(mul(out, graph_->bind(*weight_buffers_.back())));
+        const Tensor sum_of_out = sum(mul(out, graph_->bind(*weight_buffers_.back())));
+        const Tensor term = info(out.dtype()).bytes < 4 ? cast(sum_of_out, DType::f32) : sum_of_out;
         loss_ = loss_ ? add(loss_, term) : term;
     }
     graph_->mark_output(loss_);
@@ -73,9 +74,9 @@ void CaseRun::add_result(std::string name, Tensor t) {
 
 std::vector<Result> CaseRun::run() {
     for (size_t i = 0; i < buffers_.size(); ++i)
-        store_.write(*buffers_[i], stored(case_.in[i], buffers_[i]->type).data());
+        store_.write(*buffers_[i], stored(rounded(case_.in[i], rounding_), buffers_[i]->type).data());
     for (size_t i = 0; i < weights_.size(); ++i)
-        store_.write(*weight_buffers_[i], stored(weights_[i], weight_buffers_[i]->type).data());
+        store_.write(*weight_buffers_[i], stored(rounded(weights_[i], rounding_), weight_buffers_[i]->type).data());
     program_->run();
     std::vector<Result> results;
     for (const auto& [name, t] : results_) {

@@ -10,9 +10,10 @@ namespace ggq::test {
 
 struct RunOptions {
     DType real = DType::f32;
-    bool twin = false;       // the composed form instead of the op
-    bool gradients = false;  // of all inputs that want one
-    int times = 1;           // calls of the op in the graph, on the same inputs
+    bool twin = false;            // the composed form instead of the op
+    bool gradients = false;       // of all inputs that want one
+    DType rounding = DType::f64;  // inputs are rounded to it first
+    int times = 1;                // calls of the op in the graph, on the same inputs
 };
 
 struct Result {
@@ -46,6 +47,7 @@ private:
     const OpCase& case_;
     Backend& backend_;
     Store store_;
+    DType rounding_;
     std::shared_ptr<Graph> graph_ = std::make_shared<Graph>();
     std::vector<Buffer*> buffers_;
     std::vector<CaseInput> weights_;  // r of each output

@@ -1,4 +1,4 @@
-// A backend around the CPU's that catches what a kernel does to memory: outputs and workspace are poisoned before a
+// A backend around another that catches what a kernel does to memory: outputs and workspace are poisoned before a
 // step (all bits set: NaN), and whatever else is allocated must be the same after it, guard bytes around blocks
 // included.
 #pragma once
@@ -6,9 +6,9 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "ggq/backend.h"
@@ -18,38 +18,50 @@ namespace ggq::test {
 class GuardedBackend final : public Backend {
 public:
     explicit GuardedBackend(int n_threads = 1, int64_t most_bytes = INT64_MAX)
-        : cpu_(make_cpu_backend(n_threads)), most_bytes_(most_bytes) {}
+        : GuardedBackend(make_cpu_backend(n_threads), most_bytes) {}
+    explicit GuardedBackend(std::unique_ptr<Backend> inner, int64_t most_bytes = INT64_MAX)
+        : inner_(std::move(inner)), most_bytes_(most_bytes) {}
 
     const char* name() const override { return "guarded"; }
-    std::string description() const override { return cpu_->description(); }
-    DType compute_dtype() const override { return cpu_->compute_dtype(); }
-    void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
-    int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
-    void synchronize() override {}
-    void copy_in(void* device, const void* host, int64_t bytes) override { cpu_->copy_in(device, host, bytes); }
-    void copy_out(void* host, const void* device, int64_t bytes) override { cpu_->copy_out(host, device, bytes); }
-    void zero(void* device, int64_t bytes) override { cpu_->zero(device, bytes); }
-    bool reads_host_memory() const override { return cpu_->reads_host_memory(); }
-    int64_t free_bytes() const override { return cpu_->free_bytes(); }
+    std::string description() const override { return inner_->description(); }
+    DType compute_dtype() const override { return inner_->compute_dtype(); }
+    void check_supported(const OpCall& call) const override { inner_->check_supported(call); }
+    int64_t workspace_bytes(const OpCall& call) const override { return inner_->workspace_bytes(call); }
+    void synchronize() override { inner_->synchronize(); }
+    void copy_in(void* device, const void* host, int64_t bytes) override { inner_->copy_in(device, host, bytes); }
+    void copy_out(void* host, const void* device, int64_t bytes) override { inner_->copy_out(host, device, bytes); }
+    void zero(void* device, int64_t bytes) override { inner_->zero(device, bytes); }
+    bool reads_host_memory() const override { return inner_->reads_host_memory(); }
+    int64_t free_bytes() const override { return inner_->free_bytes(); }
 
     void run(const OpDef& op, const KernelArgs& args) override {
         const std::vector<std::span<std::byte>> writable = places_written(args);
         for (size_t i = 0; i < writable.size(); ++i)
             if (i >= args.out.size() || !written_in_place(args, i)) poison(writable[i]);
-        std::map<std::byte*, std::vector<std::byte>> before = blocks_;
-        for (auto& [data, bytes] : before) std::memcpy(bytes.data(), data, bytes.size());
-        cpu_->run(op, args);
+        std::map<std::byte*, std::vector<std::byte>> before = blocks_, after = blocks_;
+        for (auto& [data, bytes] : before) fetch(data, bytes);
+        inner_->run(op, args);
+        inner_->synchronize();
         for (auto& [data, bytes] : before) {
-            for (std::span<std::byte> place : writable) forgive(data, bytes, place);
+            std::vector<std::byte>& now = after[data];
+            fetch(data, now);
+            for (std::span<std::byte> place : writable) forgive(data, bytes, now, place);
             INFO("op: ", std::string(op.name));
-            CHECK_MESSAGE(std::memcmp(bytes.data(), data, bytes.size()) == 0, "wrote outside its outputs");
+            CHECK_MESSAGE(now == bytes, "wrote outside its outputs");
         }
     }
 
 private:
     static constexpr int64_t kGuard = 256;
 
-    static void poison(std::span<std::byte> place) { std::ranges::fill(place, std::byte{0xFF}); }
+    void poison(std::span<std::byte> place) {
+        const std::vector<std::byte> ones(place.size(), std::byte{0xFF});
+        inner_->copy_in(place.data(), ones.data(), static_cast<int64_t>(ones.size()));
+    }
+
+    void fetch(const std::byte* data, std::vector<std::byte>& to) const {
+        inner_->copy_out(to.data(), data, static_cast<int64_t>(to.size()));
+    }
 
     static bool written_in_place(const KernelArgs& args, size_t i) {
         return i < args.in.size() && args.in[i].data == args.out[i].data;
@@ -68,15 +80,17 @@ private:
     }
 
     // Takes what now stands in `place` for what was there before.
-    static void forgive(std::byte* data, std::vector<std::byte>& before, std::span<std::byte> place) {
+    static void forgive(const std::byte* data, std::vector<std::byte>& before, const std::vector<std::byte>& now,
+                        std::span<std::byte> place) {
         if (place.data() < data || place.data() >= data + before.size()) return;
-        std::memcpy(before.data() + (place.data() - data), place.data(), place.size());
+        const auto at = place.data() - data;
+        std::copy_n(now.begin() + at, place.size(), before.begin() + at);
     }
 
     void* do_allocate(int64_t bytes) override {
         if (memory().bytes + bytes > most_bytes_) return nullptr;
         const int64_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
-        auto* block = static_cast<std::byte*>(cpu_->allocate(rounded + 2 * kGuard));
+        auto* block = static_cast<std::byte*>(inner_->allocate(rounded + 2 * kGuard));
         poison({block, static_cast<size_t>(rounded + 2 * kGuard)});
         blocks_[block].resize(static_cast<size_t>(rounded + 2 * kGuard));
         return block + kGuard;
@@ -86,10 +100,10 @@ private:
         const int64_t rounded = (bytes + kGuard - 1) / kGuard * kGuard;
         auto* block = static_cast<std::byte*>(data) - kGuard;
         blocks_.erase(block);
-        cpu_->release(block, rounded + 2 * kGuard);
+        inner_->release(block, rounded + 2 * kGuard);
     }
 
-    std::unique_ptr<Backend> cpu_;
+    std::unique_ptr<Backend> inner_;
     int64_t most_bytes_;
     std::map<std::byte*, std::vector<std::byte>> blocks_;  // each with room for its bytes before a step
 };

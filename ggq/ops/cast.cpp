@@ -9,7 +9,11 @@ namespace {
 
 std::vector<TensorType> cast_types(const OpCall& call) { return {{call.param<CastParams>().to, call.in[0].shape, {}}}; }
 
-void cast_gradient(Gradients& g) { g.set(0, cast(g.dy(), g.in(0).dtype())); }
+// A parameter takes its gradient as wide as it comes; values in between must match what the step before computes in.
+void cast_gradient(Gradients& g) {
+    const bool keeps = g.in(0).kind() == Kind::parameter && g.dy().dtype() == DType::f32;
+    g.set(0, keeps ? g.dy() : cast(g.dy(), g.in(0).dtype()));
+}
 
 }  // namespace
 

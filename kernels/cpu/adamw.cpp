@@ -164,15 +164,20 @@ void update_8bit(const CpuContext& ctx, const KernelArgs& args) {
     });
 }
 
+// A factor that is not finite is that of gradients that overflowed: such a step is none.
+bool is_step(const KernelArgs& args) { return __builtin_isfinite(scalar(args.in.back())); }
+
 }  // namespace
 
 void adamw(const CpuContext& ctx, const KernelArgs& args) {
+    if (!is_step(args)) return;
     with_real(args.out[1].dtype, [&](auto tag) {
         with_float(args.out[0].dtype, [&](auto parameter) { update<decltype(tag), decltype(parameter)>(ctx, args); });
     });
 }
 
 void adamw_8bit(const CpuContext& ctx, const KernelArgs& args) {
+    if (!is_step(args)) return;
     with_float(args.out[0].dtype, [&](auto parameter) { update_8bit<decltype(parameter)>(ctx, args); });
 }
 

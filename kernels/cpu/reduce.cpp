@@ -54,7 +54,8 @@ void clip_factor(const CpuContext&, const KernelArgs& args) {
     with_real(args.out[0].dtype, [&](auto tag) {
         using T = decltype(tag);
         const T norm = *args.in[0].as<T>(), max_norm = static_cast<T>(args.param<ClipParams>().max_norm);
-        *args.out[0].as<T>() = max_norm > 0 && norm > max_norm ? max_norm / (norm + static_cast<T>(1e-6)) : T{1};
+        const T clipped = max_norm > 0 && norm > max_norm ? max_norm / (norm + static_cast<T>(1e-6)) : T{1};
+        *args.out[0].as<T>() = __builtin_isfinite(norm) ? clipped : static_cast<T>(__builtin_nanf(""));
     });
 }
 

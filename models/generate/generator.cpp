@@ -41,7 +41,7 @@ void Generator::build(Pass& pass, int64_t length) {
     const LlamaInputs in{graph->bind(*pass.ids), graph->bind(*pass.positions), graph->bind(*pass.spans),
                          graph->bind(*rng_)};
     const Tensor hidden = llama_hidden(*graph, llama_, in, {false, &cache_});
-    const Tensor last = embedding(hidden, graph->bind(*pass.last));  // the row of the last real token
+    const Tensor last = embedding(hidden, graph->bind(*pass.last), hidden.dtype());  // the row of the last real token
     pass.logits = llama_logits(*graph, llama_, last);
     graph->mark_output(pass.logits);
     pass.program = std::make_unique<Program>(graph, plan(*graph, backend_), length == 1 ? "decode" : "prefill");
@@ -63,7 +63,15 @@ void Generator::bind(const Arena& arena) {
     decode_.program->bind(backend_, arena);
 }
 
-void Generator::run(Pass& pass, std::span<const int32_t> tokens) {
+void Generator::prepare() {
+    const int32_t any_token = 0;
+    for (Pass* pass : {&prefill_, &decode_}) {
+        write_inputs(*pass, {&any_token, 1});
+        pass->program->prepare();
+    }
+}
+
+void Generator::write_inputs(const Pass& pass, std::span<const int32_t> tokens) {
     const auto n = static_cast<int64_t>(tokens.size());
     std::vector<int32_t> ids(static_cast<size_t>(pass.length), 0), positions(ids), spans(2 * ids.size());
     for (size_t t = 0; t < ids.size(); ++t) {
@@ -78,8 +86,12 @@ void Generator::run(Pass& pass, std::span<const int32_t> tokens) {
     store_.write(*pass.spans, spans.data());
     write_scalar(store_, *pass.last, static_cast<int32_t>(n - 1));
     write_scalar(store_, *cache_.at, static_cast<int32_t>(n_fed_));
+}
+
+void Generator::run(Pass& pass, std::span<const int32_t> tokens) {
+    write_inputs(pass, tokens);
     pass.program->run(profile_);
-    n_fed_ += n;
+    n_fed_ += static_cast<int64_t>(tokens.size());
 }
 
 const std::vector<float>& Generator::feed(std::span<const int32_t> tokens) {

@@ -44,6 +44,8 @@ public:
     int64_t cache_bytes() const;
     int64_t arena_bytes() const;
     void bind(const Arena& arena);
+    // Once the model is loaded, before the first token: lets the backend record both programs.
+    void prepare();
 
     // `on_token` sees each new token as it comes and returns false to end the generation. Throws Error when the prompt
     // is empty or leaves no room in the context.
@@ -64,6 +66,7 @@ private:
     };
 
     void build(Pass& pass, int64_t length);
+    void write_inputs(const Pass& pass, std::span<const int32_t> tokens);
     void run(Pass& pass, std::span<const int32_t> tokens);
 
     Backend& backend_;

@@ -44,7 +44,8 @@ void TrainEngine::declare_inputs() {
     rng_ = &store_.declare("rng", Kind::input, {DType::i64, {2}, {}});
     rate_ = &store_.declare("rate", Kind::input, {DType::f32, {1}, {}});
     step_ = &store_.declare("step", Kind::input, {DType::i64, {1}, {}});
-    inverse_labels_ = &store_.declare("inverse_labels", Kind::input, {DType::f32, {1}, {}});
+    loss_factor_ = &store_.declare("loss_factor", Kind::input, {DType::f32, {1}, {}});
+    gradient_scale_ = &store_.declare("gradient_scale", Kind::input, {DType::f32, {1}, {}});
     loss_sum_ = &store_.declare("loss_sum", Kind::state, {DType::f32, {1}, {}});
     eval_sum_ = &store_.declare("eval_sum", Kind::state, {DType::f32, {1}, {}});
 }
@@ -63,9 +64,9 @@ Program TrainEngine::build_micro(int64_t length) {
                              graph->bind(*rng_)};
     const Tensor hidden = llama_hidden(*graph, *llama_, inputs, {true, nullptr});
     const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
-    const Tensor loss = llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), head);
+    const Tensor loss = llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), head, options_.logits_bytes);
     accumulate(graph->bind(*loss_sum_), loss);
-    const Tensor mean = scale_by(loss, graph->bind(*inverse_labels_));
+    const Tensor mean = scale_by(loss, graph->bind(*loss_factor_));
     std::vector<Tensor> params;
     for (const TrainedParameter& p : parameters_->parameters()) params.push_back(graph->bind(*p.param));
     backward(mean, params, [&](size_t i, Tensor gradient) {
@@ -80,14 +81,15 @@ Program TrainEngine::build_eval(int64_t length) {
     const LlamaInputs inputs{graph->bind(*in.ids), graph->bind(*in.positions), graph->bind(*in.spans),
                              graph->bind(*rng_)};
     const Tensor hidden = llama_hidden(*graph, *llama_, inputs, {});
-    const Tensor loss = llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), HeadGradient::none);
+    const Tensor loss =
+        llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), HeadGradient::none, options_.logits_bytes);
     accumulate(graph->bind(*eval_sum_), loss);
     return {graph, plan(*graph, backend_), fmt::format("validation of {} tokens", length)};
 }
 
 Program TrainEngine::build_update() {
     auto graph = std::make_shared<Graph>();
-    norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_));
+    norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_), graph->bind(*gradient_scale_));
     graph->mark_output(norm_);
     return {graph, plan(*graph, backend_), "update"};
 }
@@ -117,6 +119,32 @@ void TrainEngine::allocate(const std::function<void()>& load) {
     for (auto* programs : {&micro_, &eval_})
         for (auto& [length, program] : *programs) program.bind(backend_, *arena_);
     update_->bind(backend_, *arena_);
+    prepare();
+}
+
+// Runs every program once on a batch without labels at a rate of zero, which changes no parameter, and clears the state
+// that it touched.
+void TrainEngine::prepare() {
+    MicroBatch batch;
+    const auto fill_up = [&](int64_t length) {
+        for (auto t = static_cast<int32_t>(batch.ids.size()); t < length; ++t) {
+            batch.ids.push_back(0);
+            batch.labels.push_back(kNoLabel);
+            batch.positions.push_back(t);
+            batch.spans.insert(batch.spans.end(), {t, t + 1});
+        }
+    };
+    for (auto* programs : {&micro_, &eval_})
+        for (auto& [length, program] : *programs) {
+            fill_up(length);
+            write_batch(inputs_.at(length), batch);
+            program.prepare();
+        }
+    write_scalar(store_, *rate_, 0.0f);
+    write_scalar(store_, *step_, int64_t{1});
+    write_scalar(store_, *gradient_scale_, 0.0f);
+    update_->prepare();
+    for (const auto& [name, buffer] : parameters_->state()) backend_.zero(buffer->data, buffer->bytes());
 }
 
 void TrainEngine::write_batch(const Inputs& in, const MicroBatch& batch) {
@@ -130,13 +158,17 @@ void TrainEngine::write_batch(const Inputs& in, const MicroBatch& batch) {
 
 UpdateResult TrainEngine::train(const Update& update, double rate) {
     const double loss = add_gradients(update);
-    return {loss, apply(rate)};
+    UpdateResult result = apply(rate);
+    result.loss = loss;
+    return result;
 }
 
 double TrainEngine::add_gradients(const Update& update) {
     GGQ_ASSERT(update.label_tokens > 0, "an update without a label");
     const auto labels = static_cast<double>(update.label_tokens);
-    write_scalar(store_, *inverse_labels_, static_cast<float>(1 / labels));
+    const double scale = scales_loss() ? counters_.loss_scale : 1;
+    write_scalar(store_, *loss_factor_, static_cast<float>(scale / labels));
+    write_scalar(store_, *gradient_scale_, static_cast<float>(1 / scale));
     write_scalar(store_, *loss_sum_, 0.0f);
     for (const MicroBatch& batch : update.micro_batches) {
         write_batch(inputs_.at(batch.length()), batch);
@@ -146,19 +178,33 @@ double TrainEngine::add_gradients(const Update& update) {
     const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
     require(std::isfinite(loss), "update {}: the loss is {}; lower --lr, or look at the data with --show-samples",
             counters_.updates + 1, loss);
-    if (counters_.updates == 0) check_first_gradients();
+    if (counters_.updates == 0 && !scales_loss()) check_first_gradients();
     return loss;
 }
 
-double TrainEngine::apply(double rate) {
-    const bool first = counters_.updates++ == 0;
+UpdateResult TrainEngine::apply(double rate) {
+    const bool first = counters_.updates == 0;
     write_scalar(store_, *rate_, static_cast<float>(rate));
-    write_scalar(store_, *step_, counters_.updates);
+    write_scalar(store_, *step_, counters_.updates + 1);
     run(*update_);
     const auto norm = static_cast<double>(update_->read_scalar<float>(norm_));
-    require(std::isfinite(norm), "update {}: the gradient norm is {}; lower --lr", counters_.updates, norm);
-    if (first && rate > 0) check_first_change();
-    return norm;
+    const bool overflow = !std::isfinite(norm);
+    require(!overflow || scales_loss(), "update {}: the gradient norm is {}; lower --lr", counters_.updates + 1, norm);
+    if (scales_loss()) note_overflow(overflow);
+    counters_.updates += !overflow;
+    if (first && rate > 0 && !scales_loss()) check_first_change();
+    return {0, norm, overflow};
+}
+
+void TrainEngine::note_overflow(bool overflow) {
+    constexpr int64_t kScaleGrowth = 2000;
+    counters_.updates_at_scale = overflow ? 0 : counters_.updates_at_scale + 1;
+    if (overflow) counters_.loss_scale /= 2;
+    require(counters_.loss_scale > 1e-6,
+            "update {}: gradients overflow f16 at every loss scale; use --compute-dtype f32", counters_.updates + 1);
+    if (counters_.updates_at_scale < kScaleGrowth) return;
+    counters_.loss_scale *= 2;
+    counters_.updates_at_scale = 0;
 }
 
 double TrainEngine::evaluate(const MicroBatch& batch) {

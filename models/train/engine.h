@@ -35,6 +35,7 @@ struct EngineOptions {
     std::vector<int64_t> train_lengths;  // tokens of a micro-batch, each that can occur
     std::vector<int64_t> eval_lengths;
     uint64_t seed = 42;
+    int64_t logits_bytes = int64_t{16} << 20;  // about how many bytes of logits may exist at a time
 };
 
 // Bytes, as they will be allocated.
@@ -47,14 +48,19 @@ struct MemoryUse {
 };
 
 struct UpdateResult {
-    double loss = 0;       // mean over the label tokens of the update
-    double grad_norm = 0;  // before clipping
+    double loss = 0;        // mean over the label tokens of the update
+    double grad_norm = 0;   // before clipping
+    bool overflow = false;  // f16 only: nothing was changed but the loss scale, and the update does not count
 };
 
 // What a checkpoint needs beside parameters and optimizer state.
 struct EngineCounters {
     int64_t updates = 0;        // done
     int64_t micro_batches = 0;  // done: the random counter
+    // f16: gradients are computed times this, so that small ones do not vanish. Halved when they overflow, doubled
+    // after kScaleGrowth updates without (Micikevicius et al., 2018, with the constants of torch's GradScaler).
+    double loss_scale = 65536;
+    int64_t updates_at_scale = 0;
 };
 
 class TrainEngine {
@@ -75,8 +81,8 @@ public:
     // Runs the micro-batches; the gradients of the mean loss over the update's label tokens, which it returns, wait in
     // parameters(). Throws Error if the loss is not finite.
     double add_gradients(const Update& update);
-    // Clips, updates the parameters and zeroes the gradients; returns their norm before clipping.
-    double apply(double rate);
+    // Clips, updates the parameters and zeroes the gradients; `grad_norm` and `overflow` of the result are set.
+    UpdateResult apply(double rate);
 
     double evaluate(const MicroBatch& batch);  // sum of the losses of its labelled tokens
 
@@ -106,6 +112,9 @@ private:
     Program build_micro(int64_t length);
     Program build_eval(int64_t length);
     Program build_update();
+    void prepare();
+    bool scales_loss() const { return options_.weights.compute == DType::f16; }
+    void note_overflow(bool overflow);
     void write_batch(const Inputs& in, const MicroBatch& batch);
     void run(Program& program) { program.run(profile_); }
 
@@ -116,7 +125,7 @@ private:
     std::unique_ptr<Llama> llama_;
     Inputs whole_{};                    // for the longest micro-batch; shorter ones are slices
     std::map<int64_t, Inputs> inputs_;  // by length
-    Buffer *rng_ = nullptr, *rate_ = nullptr, *step_ = nullptr, *inverse_labels_ = nullptr;
+    Buffer *rng_ = nullptr, *rate_ = nullptr, *step_ = nullptr, *loss_factor_ = nullptr, *gradient_scale_ = nullptr;
     Buffer *loss_sum_ = nullptr, *eval_sum_ = nullptr;
     std::map<int64_t, Program> micro_, eval_;  // by length
     std::optional<Program> update_;

@@ -80,10 +80,10 @@ int64_t ParameterSet::state_bytes() const {
     return n_bytes;
 }
 
-Tensor ParameterSet::append_update(Graph& graph, Tensor rate, Tensor step) const {
+Tensor ParameterSet::append_update(Graph& graph, Tensor rate, Tensor step, Tensor gradient_scale) const {
     const LayerScope scope(graph, "update");
-    const Tensor norm = global_norm(graph.bind(*gradients_));
-    const Tensor factor = clip_factor(norm, choice_.max_grad_norm);
+    const Tensor norm = mul(global_norm(graph.bind(*gradients_)), gradient_scale);
+    const Tensor factor = mul(clip_factor(norm, choice_.max_grad_norm), gradient_scale);
     for (const ParameterRange& r : ranges_) {
         const AdamWInputs in{graph.bind(*r.gradient), rate, step, factor};
         AdamWParams params = choice_.adamw;

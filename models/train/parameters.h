@@ -49,8 +49,9 @@ public:
     int64_t state_bytes() const;  // of m and v
 
     // Appends norm, clipping, the update of every range and the zeroing of gradients; returns the norm before clipping.
-    // rate[1] f32, step[1] i64.
-    Tensor append_update(Graph& graph, Tensor rate, Tensor step) const;
+    // rate[1] f32, step[1] i64, gradient_scale[1] f32 by which the gradients are to be multiplied first (1 over the
+    // loss scale). A norm that is not finite leaves parameters and state as they are.
+    Tensor append_update(Graph& graph, Tensor rate, Tensor step, Tensor gradient_scale) const;
 
     // Optimizer state by name, as a checkpoint stores it: "m.0", "v.0", "m_scale.0", ... one a range.
     std::map<std::string, Buffer*> state() const;

@@ -1,0 +1,120 @@
+// Every op at every case of the table on a GPU: in float against the CPU, in 16 bits against a reference that rounds
+// the same inputs and outputs, in guarded and poisoned memory, and twice. Gradients ride along in each of them.
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "ggq/device.h"
+#include "tests/case_run.h"
+#include "tests/compare.h"
+#include "tests/emulated_backend.h"
+#include "tests/gpu.h"
+#include "tests/guarded_backend.h"
+
+namespace ggq::test {
+
+namespace {
+
+double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < actual.size(); ++i) {
+        error += (actual[i] - expected[i]) * (actual[i] - expected[i]);
+        norm += expected[i] * expected[i];
+    }
+    return norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
+}
+
+bool is_float(DType dtype) { return info(dtype).floating; }
+
+std::vector<Result> results(const OpCase& c, Backend& backend, DType real, DType rounding = DType::f64) {
+    return CaseRun(c, backend, {.real = real, .gradients = true, .rounding = rounding}).run();
+}
+
+// Codes may differ by one where values fall on either side of a midpoint.
+void check_codes(const Result& actual, const Result& expected) {
+    size_t n_off = 0;
+    for (size_t i = 0; i < actual.bytes.size(); ++i) {
+        const int off = std::abs(static_cast<int>(actual.bytes[i]) - static_cast<int>(expected.bytes[i]));
+        n_off += off > 0;
+        CHECK(off <= 1);
+    }
+    CHECK(n_off <= actual.bytes.size() / 1000 + 1);
+}
+
+// In a table of only_float cases with codes: quantize's are equal to the bit, AdamW's to within one.
+void check_against_cpu(const OpCase& c, const std::vector<Result>& actual, const std::vector<Result>& expected) {
+    REQUIRE(actual.size() == expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+        CAPTURE(actual[i].name);
+        if (is_float(actual[i].dtype))
+            CHECK_EQ(difference(actual[i].values(), expected[i].values(), 1e-5, c.floor), "");
+        else if (actual[i].dtype == DType::u8) check_codes(actual[i], expected[i]);
+        else CHECK(actual[i].bytes == expected[i].bytes);
+    }
+}
+
+void check_16_bit(const OpCase& c, DType dtype, Backend& gpu) {
+    EmulatedBackend emulated;
+    const std::vector<Result> actual = results(c, gpu, dtype, dtype), reference = results(c, emulated, dtype, dtype);
+    REQUIRE(actual.size() == reference.size());
+    std::vector<Result> exact;
+    const auto cpu = make_cpu_backend(1);
+    if (!c.only_float) exact = results(c, *cpu, DType::f64, dtype);
+    for (size_t i = 0; i < actual.size(); ++i) {
+        CAPTURE(actual[i].name);
+        if (!is_float(actual[i].dtype)) continue;
+        const std::vector<double> values = actual[i].values(), expected = reference[i].values();
+        // difference() allows single elements ten times its tolerance.
+        if (!c.only_float && is_float(exact[i].dtype)) {
+            const std::vector<double> truth = exact[i].values();
+            const double ours = relative_error(values, truth), theirs = relative_error(expected, truth);
+            INFO("error ", ours, ", that of rounding ", theirs);
+            CHECK(ours <= 2 * theirs + 1e-5 + c.floor * 1e-2);
+        } else {
+            CHECK_EQ(difference(values, expected, 1e-2, c.floor), "");
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("gpu: every op agrees with the CPU in float") {
+    Backend* gpu = require_gpu();
+    if (!gpu) return;
+    const auto cpu = make_cpu_backend(1);
+    for (const OpCase& c : op_cases()) {
+        CAPTURE(c.name);
+        check_against_cpu(c, results(c, *gpu, DType::f32), results(c, *cpu, DType::f32));
+    }
+}
+
+TEST_CASE("gpu: every op in bf16 and f16 is as exact as rounding allows") {
+    Backend* gpu = require_gpu();
+    if (!gpu) return;
+    for (DType dtype : {DType::bf16, DType::f16}) {
+        INFO("in ", std::string(name(dtype)));
+        for (const OpCase& c : op_cases()) {
+            CAPTURE(c.name);
+            check_16_bit(c, dtype, *gpu);
+        }
+    }
+}
+
+TEST_CASE("gpu: outputs are written whole and nothing else is, in poisoned memory, with the same bits twice") {
+    Backend* gpu = require_gpu();
+    if (!gpu) return;
+    GuardedBackend guarded(make_backend({.device = "cuda"}));
+    for (DType dtype : {DType::f32, DType::bf16}) {
+        INFO("in ", std::string(name(dtype)));
+        for (const OpCase& c : op_cases()) {
+            CAPTURE(c.name);
+            const std::vector<Result> once = results(c, *gpu, dtype, dtype), again = results(c, guarded, dtype, dtype);
+            for (size_t i = 0; i < once.size(); ++i) {
+                CAPTURE(once[i].name);
+                CHECK(once[i].bytes == again[i].bytes);
+            }
+        }
+    }
+}
+
+}  // namespace ggq::test
