@@ -2,19 +2,18 @@
 //
 //   build/bin/train_step --shape llama-15m --tokens 4x256 --quant nf4 --steps 5 --profile
 //
-// Prints tokens/s, the share of the fp32 multiply-add peak measured in the same run, and memory beside the plan.
+// Prints tokens/s, the share of the arithmetic ceiling measured in the same run (multiply-adds in float on the CPU,
+// cuBLAS in bf16 on a GPU), and memory beside the plan.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "bench/ceilings.h"
-#include "bench/shapes.h"
-#include "ggq/transfer.h"
+#include "bench/gpu_ceilings.h"
+#include "bench/random_model.h"
 #include "kernels/philox.h"
-#include "models/base_model.h"
 #include "models/lora.h"
-#include "models/option_names.h"
 #include "models/train/engine.h"
 
 namespace ggq::bench {
@@ -23,6 +22,7 @@ namespace {
 
 struct Options {
     std::string shape = "llama-15m", tokens = "4x256", quant = "nf4", recompute = "full";
+    std::string device = "auto", compute_dtype = "auto";
     double dropout = 0.05;
     int steps = 5, threads = 0;
     bool profile = false, json = false;
@@ -63,9 +63,11 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
     return {{std::move(batch)}, rows, n, labels};
 }
 
-EngineOptions engine_options(const Options& o, int64_t rows, int64_t length) {
+EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, const Backend& backend) {
     EngineOptions e;
     e.config = config_of_shape(o.shape, length);
+    e.weights.compute = compute_type(o.compute_dtype, backend);
+    if (!backend.reads_host_memory()) e.dtypes = checkpoint_dtypes(e.config, e.weights.compute);
     const auto quant = find_option(kQuantNames, o.quant);
     require(quant.has_value(), "--quant: expected one of {}, got '{}'", option_list(kQuantNames), o.quant);
     e.weights.quant = *quant;
@@ -82,45 +84,59 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length) {
     return e;
 }
 
-Result measure(TrainEngine& engine, const Update& update, int steps) {
+Result measure(TrainEngine& engine, const Update& update, const Options& o) {
     constexpr double kRate = 1e-4;
     Result r;
     engine.train(update, kRate);  // warm-up
-    engine.set_profile(&r.profile);
+    if (o.profile) engine.set_profile(&r.profile);
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < steps; ++i) r.loss = engine.train(update, kRate).loss;
+    for (int i = 0; i < o.steps; ++i) r.loss = engine.train(update, kRate).loss;
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    r.n_tokens = steps * update.n_tokens;
+    r.n_tokens = o.steps * update.n_tokens;
     return r;
+}
+
+double flops_of_steps(const TrainEngine& engine, int steps) {
+    std::vector<TensorType> types;
+    double flops = 0;
+    for (const PlannedStep& s : engine.micro_program().plan().steps) {
+        const Step& step = engine.micro_graph().steps()[static_cast<size_t>(s.step)];
+        if (step.op->flops) flops += step.op->flops(engine.micro_graph().call(step, types));
+    }
+    return flops * steps;
 }
 
 int run(const Options& o) {
     const auto [rows, length] = parse_tokens(o.tokens);
-    const auto backend = make_cpu_backend(o.threads);
-    TrainEngine engine(*backend, engine_options(o, rows, length));
-    engine.allocate();
-    BaseModel base;
-    base.config = engine.options().config;
-    fill_weights(engine.store(), engine.llama(), base, 1);
-    fill_new_adapter(engine.store(), engine.llama(), 1);
-    Result r = measure(engine, random_update(rows, length, base.config.vocab_size), o.steps);
+    const auto backend = make_backend({.device = o.device, .threads = o.threads});
+    const bool on_gpu = !backend->reads_host_memory();
+    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
+    TrainEngine engine(*backend, engine_options(o, rows, length, *backend));
+    engine.allocate([&] {
+        fill_random(engine.store(), engine.llama());
+        fill_new_adapter(engine.store(), engine.llama(), 1);
+    });
+    Result r = measure(engine, random_update(rows, length, engine.options().config.vocab_size), o);
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
-    double flops = 0;
-    for (const auto& [name, row] : r.profile.rows) flops += row.flops;
-    const double peak = measure_flops(), outside = 1 - r.profile.kernel_seconds / r.seconds;
-    nlohmann::ordered_json json = {{"shape", o.shape},
-                                   {"tokens", o.tokens},
-                                   {"quant", o.quant},
-                                   {"recompute", o.recompute},
-                                   {"weights", base.n_weights()},
-                                   {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
-                                   {"gflops", flops / r.seconds * 1e-9},
-                                   {"fma_peak_gflops", peak * 1e-9},
-                                   {"share_of_peak", flops / r.seconds / peak},
-                                   {"outside_kernels", outside},
-                                   {"plan_bytes", engine.memory().total()},
-                                   {"allocated_bytes", backend->memory().bytes},
-                                   {"loss", r.loss}};
+    const double flops = flops_of_steps(engine, o.steps), peak = on_gpu ? gpu.flops : measure_flops();
+    nlohmann::ordered_json json = {
+        {"device", backend->description()},
+        {"shape", o.shape},
+        {"tokens", o.tokens},
+        {"quant", o.quant},
+        {"recompute", o.recompute},
+        {"compute_dtype", name(engine.options().weights.compute)},
+        {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
+        {"tflops", flops / r.seconds * 1e-12},
+        {"ceiling_tflops", peak * 1e-12},
+        {"share_of_ceiling", peak > 0 ? flops / r.seconds / peak : 0},
+        {"plan_bytes", engine.memory().total()},
+        {"allocated_bytes", backend->memory().bytes},
+        {"overhead_bytes", backend->overhead_bytes()},
+        {"peak_gib", static_cast<double>(backend->memory().peak_bytes + backend->overhead_bytes()) / (1 << 30)},
+        {"loss", r.loss}};
+    if (on_gpu) json["ceiling_copy_tb_s"] = gpu.copy * 1e-12;
+    if (o.profile) json["outside_kernels"] = 1 - r.profile.kernel_seconds / r.seconds;
     if (o.profile && !o.json) std::cout << r.profile.table();
     for (const auto& [key, value] : json.items())
         if (!o.json) std::cout << key << ": " << value << '\n';
@@ -142,6 +158,8 @@ int main(int argc, char** argv) {
     app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();
     app.add_option("--lora-dropout", o.dropout)->capture_default_str();
     app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
+    app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
     app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
     app.add_flag("--profile", o.profile, "time an op");
     app.add_flag("--json", o.json, "one line of JSON");

@@ -5,6 +5,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/attention_workspace.h"
+#include "kernels/cuda/attention_workspace.h"
 
 namespace ggq {
 
@@ -34,6 +35,11 @@ const OpDef attention_op = {
             const Shape &q = c.in[0].shape, &k = c.in[1].shape;
             return cpu::attention_workspace(q[0], q[1], q[2], k[0], k[1], n_threads, real_bytes(c));
         },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device&) {
+            const Shape& q = c.in[0].shape;
+            return cuda::attention_workspace(q[0], q[1], q[2], c.in[1].shape[0]);
+        },
     .flops = attention_flops,
     .cpu = cpu::attention,
     .cuda = cuda::attention,
@@ -48,6 +54,11 @@ const OpDef attention_backward_op = {
         [](const OpCall& c, int n_threads) {
             const Shape& q = c.in[1].shape;
             return cpu::attention_backward_workspace(q[0], q[1], q[2], n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &q = c.in[1].shape, &k = c.in[2].shape;
+            return cuda::attention_backward_workspace(q[0], q[1], q[2], k[0], k[1], c.in[1].dtype, device);
         },
     .flops =
         [](const OpCall& c) {

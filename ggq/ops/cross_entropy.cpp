@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cuda/workspace.h"
 
 namespace ggq {
 
@@ -17,6 +18,8 @@ const OpDef cross_entropy_op = {
     .name = "cross_entropy",
     .signature = "logits:real[T,V] labels:i32[T] -> loss:stat[1] lse:stat[T]",
     .gradient = cross_entropy_gradient,
+    .cuda_workspace = [](const OpCall& c,
+                         const cuda::Device&) { return cuda::cross_entropy_workspace(c.in[0].shape[0]); },
     .cpu = cpu::cross_entropy,
     .cuda = cuda::cross_entropy,
 };

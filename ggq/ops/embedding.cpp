@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cuda/workspace.h"
 
 namespace ggq {
 
@@ -35,6 +36,10 @@ const OpDef embedding_backward_op = {
     .name = "embedding_backward",
     .signature = "dy:real[T,C] ids:i32[T] table:float[V,C] -> dtable[V,C]",
     .infer = embedding_backward_types,
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device&) {
+            return cuda::embedding_backward_workspace(c.in[0].shape[0], c.in[2].shape[0]);
+        },
     .cpu = cpu::embedding_backward,
     .cuda = cuda::embedding_backward,
 };

@@ -5,6 +5,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/cuda/product_workspace.h"
 
 namespace ggq {
 
@@ -35,6 +36,12 @@ const OpDef linear_cross_entropy_op = {
             const Shape &x = c.in[0].shape, &w = c.in[1].shape;
             return cpu::linear_cross_entropy_workspace(x[0], x[1], w[0], c.param<LinearCrossEntropyParams>(), n_threads,
                                                        real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape;
+            return cuda::linear_cross_entropy_workspace(x[0], x[1], w[0], c.in[0].dtype, c.in[1].dtype,
+                                                        c.param<LinearCrossEntropyParams>(), device);
         },
     .flops = linear_cross_entropy_flops,
     .cpu = cpu::linear_cross_entropy,

@@ -4,6 +4,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/cuda/product_workspace.h"
 
 namespace ggq {
 
@@ -25,6 +26,10 @@ double product_flops(const Shape& x, const Shape& w, const Shape& a, double n_ba
     return 2 * m * (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
 }
 
+cuda::LoraShape lora_shape(const TensorType& x, const TensorType& w, const TensorType& a, const TensorType& b) {
+    return {x.shape[0], w.shape[0], w.shape[1], a.shape[0], x.dtype, w.dtype, a.dtype, b.dtype};
+}
+
 }  // namespace
 
 const OpDef lora_linear_op = {
@@ -35,6 +40,10 @@ const OpDef lora_linear_op = {
         [](const OpCall& c, int n_threads) {
             const Shape &x = c.in[0].shape, &a = c.in[2].shape;
             return cpu::lora_linear_workspace(x[0], x[1], a[0], n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            return cuda::lora_linear_workspace(lora_shape(c.in[0], c.in[1], c.in[2], c.in[3]), device);
         },
     .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
     .cpu = cpu::lora_linear,
@@ -50,6 +59,11 @@ const OpDef lora_linear_backward_op = {
         [](const OpCall& c, int n_threads) {
             const Shape &dy = c.in[0].shape, &a = c.in[3].shape;
             return cpu::lora_linear_backward_workspace(dy[0], dy[1], a[0], n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const cuda::LoraShape shape = lora_shape(c.in[1], c.in[2], c.in[3], c.in[4]);
+            return cuda::lora_linear_backward_workspace(shape, c.out.size() > 2, device);
         },
     .flops =
         [](const OpCall& c) {

@@ -3,6 +3,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/cuda/product_workspace.h"
 
 namespace ggq {
 
@@ -24,6 +25,11 @@ const OpDef quant_matmul_op = {
         [](const OpCall& c, int n_threads) {
             return cpu::matmul_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
         },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape;
+            return cuda::matmul_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
+        },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul,
     .cuda = cuda::quant_matmul,
@@ -35,6 +41,11 @@ const OpDef quant_matmul_backward_op = {
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             return cpu::quant_matmul_backward_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &dy = c.in[0].shape, &w = c.in[1].shape;
+            return cuda::quant_matmul_backward_workspace(dy[0], w[0], w[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = quant_matmul_flops,
     .cpu = cpu::quant_matmul_backward,

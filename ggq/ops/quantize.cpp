@@ -4,6 +4,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/cuda/workspace.h"
 
 namespace ggq {
 
@@ -31,6 +32,11 @@ const OpDef quantize_op = {
         [](const OpCall& c, int) {
             const auto& p = c.param<QuantizeParams>();
             return cpu::quantize_workspace(p.to, c.in[0].shape.n_elems(), p.spec.block, p.spec.double_quant);
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device&) {
+            const auto& p = c.param<QuantizeParams>();
+            return cuda::quantize_workspace(p.to, c.in[0].shape.n_elems(), p.spec.block, p.spec.double_quant);
         },
     .cpu = cpu::quantize,
     .cuda = cuda::quantize,

@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cuda/workspace.h"
 
 namespace ggq {
 
@@ -9,12 +10,17 @@ namespace {
 
 void sum_gradient(Gradients& g) { g.set(0, broadcast(g.dy(), g.in(0).shape(), 1)); }
 
+int64_t sums_of_chunks(const OpCall& call, const cuda::Device&) {
+    return cuda::reduce_workspace(call.in[0].shape.n_elems());
+}
+
 }  // namespace
 
 const OpDef sum_op = {
     .name = "sum",
     .signature = "x:real[...] -> y[1]",
     .gradient = sum_gradient,
+    .cuda_workspace = sums_of_chunks,
     .cpu = cpu::sum,
     .cuda = cuda::sum,
 };
@@ -22,6 +28,7 @@ const OpDef sum_op = {
 const OpDef global_norm_op = {
     .name = "global_norm",
     .signature = "x:real[...] -> norm[1]",
+    .cuda_workspace = sums_of_chunks,
     .cpu = cpu::global_norm,
     .cuda = cuda::global_norm,
 };

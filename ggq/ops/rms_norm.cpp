@@ -2,6 +2,7 @@
 #include "ggq/backward.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/cuda/workspace.h"
 
 namespace ggq {
 
@@ -27,6 +28,11 @@ const OpDef rms_norm_op = {
 const OpDef rms_norm_backward_op = {
     .name = "rms_norm_backward",
     .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] -> dx[T,C] dw?:stat[C]",
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device&) {
+            const Shape& x = c.in[1].shape;
+            return cuda::rms_norm_backward_workspace(x[0], x[1], c.out.size() > 1);
+        },
     .cpu = cpu::rms_norm_backward,
     .cuda = cuda::rms_norm_backward,
 };

@@ -94,7 +94,8 @@ public:
     EngineCounters counters() const { return counters_; }
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
-    const Graph& micro_graph() const { return micro_.begin()->second.graph(); }
+    const Program& micro_program() const { return micro_.begin()->second; }
+    const Graph& micro_graph() const { return micro_program().graph(); }
 
 private:
     struct Inputs {

@@ -1,0 +1,47 @@
+// info: what this build holds and this machine offers, and what is missing for the rest.
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "examples/support/cli.h"
+#include "ggq/device.h"
+
+namespace ggq {
+
+namespace {
+
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+void print_cuda(const CudaInfo& info) {
+    if (!info.built) {
+        std::cout << "CUDA: " << info.problem << '\n';
+        return;
+    }
+    std::cout << fmt::format("CUDA: code for {}, runtime {}\n", info.architectures, version_text(info.runtime_version));
+    std::cout << "driver: " << (info.driver_version > 0 ? "supports CUDA " + version_text(info.driver_version) : "none")
+              << '\n';
+    if (!info.problem.empty()) std::cout << "no GPU can be used: " << info.problem << '\n';
+    else std::cout << "cuBLAS: " << info.blas << '\n';
+    for (const GpuInfo& gpu : info.gpus) {
+        std::cout << fmt::format("cuda:{}: {}, compute capability {}.{}, {} multiprocessors, {:.1f} GiB, bf16 {}\n",
+                                 gpu.index, gpu.name, gpu.capability / 10, gpu.capability % 10, gpu.n_multiprocessors,
+                                 static_cast<double>(gpu.memory_bytes) / (1 << 30), gpu.bf16 ? "yes" : "no");
+        if (!gpu.problem.empty()) std::cout << fmt::format("cuda:{} cannot be used: {}\n", gpu.index, gpu.problem);
+    }
+}
+
+int run(const Strings& args) {
+    if (!args.empty()) {
+        std::cout << "usage: info\n\nPrints what this build holds and which devices this machine offers.\n";
+        return args[0] == "--help" || args[0] == "-h" ? 0 : 2;
+    }
+    std::cout << make_cpu_backend()->description() << '\n';
+    print_cuda(cuda_info());
+    return 0;
+}
+
+}  // namespace
+
+}  // namespace ggq
+
+int main(int argc, char** argv) { return ggq::run_program(argc, argv, ggq::run); }
