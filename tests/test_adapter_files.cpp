@@ -195,6 +195,21 @@ TEST_CASE("rank and scale follow the patterns and rsLoRA") {
     CHECK(lora_scale(kQ, config) == 16);
 }
 
+TEST_CASE("of several patterns that match, the first in the file counts, and the order is kept") {
+    const std::string text = R"({"peft_type": "LORA", "target_modules": ["q_proj"], "r": 16, "lora_alpha": 1,
+        "rank_pattern": {"self_attn.q_proj": 4, "q_proj": 2}, "alpha_pattern": {"z|q_proj": 8, "q_proj": 16}})";
+    LoraConfig config = parse_lora_config(text, "adapter_config.json");
+    CHECK(lora_rank(kQ, config) == 4);
+    CHECK(lora_scale(kQ, config) == 2);
+    config.r = 32;
+    const LoraConfig again = parse_lora_config(lora_config_text(config, {}), "adapter_config.json");
+    CHECK(again.rank_pattern == config.rank_pattern);
+    config.source.clear();
+    const LoraConfig fresh = parse_lora_config(lora_config_text(config, {}), "adapter_config.json");
+    CHECK(fresh.rank_pattern == config.rank_pattern);
+    CHECK(fresh.alpha_pattern == config.alpha_pattern);
+}
+
 TEST_CASE("a new configuration has the keys that every PEFT knows, sorted") {
     LoraConfig config;
     config.r = 16;
