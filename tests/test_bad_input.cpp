@@ -189,7 +189,25 @@ TEST_CASE("bad prompt: longer than the context, and the end of the context") {
     CHECK(error_of([&] { generate(o); }) == "--max-length 513: the model has 512 positions; use at most that many");
     o.max_length.reset();
     for (int i = 0; i < 6; ++i) o.prompt += o.prompt;
-    check_contains(error_of([&] { generate(o); }), " tokens and the context holds 512; shorten it");
+    check_contains(error_of([&] { generate(o); }),
+                   " tokens and the context holds 512; shorten it, the model takes no more");
+}
+
+TEST_CASE("bad options: what is cheap to see is refused before the data is read") {
+    const Workplace place;
+    write_text(place.data, "{broken");
+    const auto first = [&](const Change& change) {
+        TrainOptions options = place.options(2);
+        change(options);
+        return error_of([&] { train(options); });
+    };
+    check_contains(first([](TrainOptions&) {}), "broken JSON");
+    check_contains(first([](TrainOptions& o) { o.lora.targets = "query"; }), "--lora-targets query: matches none");
+    check_contains(first([](TrainOptions& o) { o.resume = ""; }), "--resume: ");
+    check_contains(first([](TrainOptions& o) { o.output = ""; }), "--output: expected a folder");
+    check_contains(first([](TrainOptions& o) { o.lr.reset(), o.lr_min = 1; }), "--lr-min: ");
+    write_text(place.out / "precious.txt", "mine");
+    check_contains(first([](TrainOptions&) {}), " is not empty; choose another one");
 }
 
 }  // namespace ggq::test

@@ -169,8 +169,8 @@ TEST_CASE("cli: generate") {
     const GenerateOptions o =
         generate_options({"--temperature", "0", "--top-k", "1", "-n", "5", "--kv-dtype", "bf16", "-c", "99"});
     CHECK(o.prompt == "Once");
-    CHECK(o.temperature == 0);
-    CHECK(o.top_k == 1);
+    CHECK(o.sampler.temperature == 0);
+    CHECK(o.sampler.top_k == 1);
     CHECK(o.max_new_tokens == 5);
     CHECK(o.kv_dtype == DType::bf16);
     CHECK(o.max_length == 99);
@@ -381,13 +381,13 @@ TEST_CASE("cli: options of generate out of their range are refused by flag") {
     const Case cases[] = {
         {"--max-new-tokens", [](auto& o) { o.max_new_tokens = 0; }},
         {"--max-length", [](auto& o) { o.max_length = -1; }},
-        {"--temp", [](auto& o) { o.temperature = -0.1; }},
-        {"--temp", [](auto& o) { o.temperature = std::nan(""); }},
-        {"--top-k", [](auto& o) { o.top_k = -1; }},
-        {"--top-p", [](auto& o) { o.top_p = 0; }},
-        {"--top-p", [](auto& o) { o.top_p = 1.5; }},
-        {"--min-p", [](auto& o) { o.min_p = 1; }},
-        {"--repeat-penalty", [](auto& o) { o.repeat_penalty = 0; }},
+        {"--temp", [](auto& o) { o.sampler.temperature = -0.1; }},
+        {"--temp", [](auto& o) { o.sampler.temperature = std::nan(""); }},
+        {"--top-k", [](auto& o) { o.sampler.top_k = -1; }},
+        {"--top-p", [](auto& o) { o.sampler.top_p = 0; }},
+        {"--top-p", [](auto& o) { o.sampler.top_p = 1.5; }},
+        {"--min-p", [](auto& o) { o.sampler.min_p = 1; }},
+        {"--repeat-penalty", [](auto& o) { o.sampler.repeat_penalty = 0; }},
         {"--stop", [](auto& o) { o.stop = {""}; }},
         {"--adapter",
          [](auto& o) {

@@ -85,6 +85,11 @@ TEST_CASE("programs: generate says on stderr that the context is full") {
     const ProgramRun run = run_binary("generate", generate_args(place) + Strings{"--max-length", "10", "--quiet"});
     CHECK(run.code == 0);
     CHECK(run.err == "stopped: the context of 10 tokens is full; raise --max-length for more\n");
+    const fs::path model = place.copy_of_model();
+    change_config(model, "max_position_embeddings", 10);
+    const ProgramRun all = run_binary("generate", generate_args(place) + Strings{"--model", model, "--quiet"});
+    CHECK(all.code == 0);
+    CHECK(all.err == "stopped: the context of 10 tokens is full; the model takes no more\n");
 }
 
 TEST_CASE("programs: a wrong command line gives one line and exit code 2") {

@@ -190,12 +190,13 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
     t.group("sampling");
-    t.add("--temp", "X", o.temperature, "0: always the likeliest token", {"--temperature"});
-    t.add("--top-k", "N", o.top_k, "only the N likeliest tokens; 0: all");
-    t.add("--top-p", "P", o.top_p, "only the likeliest tokens that make up P; 1: all");
-    t.add("--min-p", "P", o.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
-    t.add("--repeat-penalty", "X", o.repeat_penalty, "above 1: tokens that are there already become less likely");
-    t.add("-s, --seed", "N", o.seed, "seed of the draws");
+    t.add("--temp", "X", o.sampler.temperature, "0: always the likeliest token", {"--temperature"});
+    t.add("--top-k", "N", o.sampler.top_k, "only the N likeliest tokens; 0: all");
+    t.add("--top-p", "P", o.sampler.top_p, "only the likeliest tokens that make up P; 1: all");
+    t.add("--min-p", "P", o.sampler.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
+    t.add("--repeat-penalty", "X", o.sampler.repeat_penalty,
+          "above 1: tokens that are there already become less likely");
+    t.add("-s, --seed", "N", o.sampler.seed, "seed of the draws");
     t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
         [&o](const Strings& values) { o.stop = values; };
     t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");
