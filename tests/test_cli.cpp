@@ -212,6 +212,9 @@ TEST_CASE("cli: wrong usage names the flag and the nearest one") {
     CHECK(usage_error({"-m", "a", "-d", "b"}) == "--output DIR is missing: folder of the result, empty or new");
     CHECK(usage_error({"-m", "a", "-d", "b", "--plan"}) == "no error");
 }
+    CHECK(usage_error({"-m", "a", "-d", "b", "--print-graph"}) == "no error");
+    CHECK(usage_error({"--no-help"}).starts_with("unknown flag --no-help"));
+    CHECK(usage_error({"--no-version"}).starts_with("unknown flag --no-version"));
 
 TEST_CASE("cli: a configuration file has the flags as keys, and the command line wins") {
     const test::TempDir folder;
@@ -283,7 +286,9 @@ TEST_CASE("cli: help and version") {
     CHECK(help.find("per-device") == std::string::npos);
     for (size_t begin = 0, end = 0; (end = help.find('\n', begin)) != std::string::npos; begin = end + 1)
         CHECK(end - begin <= 110);
-    CHECK(train_flags(options).parse({"--version"})->starts_with("ggq train "));
+    const std::string version = *train_flags(options).parse({"--version"});
+    CHECK(version.starts_with("ggq train "));
+    CHECK(version.find_first_of("0123456789") == 10);
 }
 
 TEST_CASE("cli: exit codes") {
