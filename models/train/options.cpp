@@ -51,7 +51,6 @@ void validate_schedule(const TrainOptions& o) {
     if (o.max_steps) require_positive("--max-steps", *o.max_steps);
     if (o.lr) require_positive("--lr", *o.lr);
     require_not_negative("--lr-min", o.lr_min);
-    require(!o.lr || o.lr_min <= *o.lr, "--lr-min: expected at most --lr ({}), got {}", o.lr.value_or(0), o.lr_min);
     require_fraction("--warmup-ratio", o.warmup_ratio);
     if (o.warmup_steps) require_not_negative("--warmup-steps", *o.warmup_steps);
 }
@@ -174,7 +173,11 @@ std::vector<std::string> settle(TrainOptions& options) {
     return notes;
 }
 
-double default_lr(int64_t n_base_params) { return n_base_params > 33'000'000'000 ? 1e-4 : 2e-4; }
+double peak_lr(const TrainOptions& options, int64_t n_base_params) {
+    const double lr = options.lr.value_or(n_base_params > 33'000'000'000 ? 1e-4 : 2e-4);
+    require(options.lr_min <= lr, "--lr-min: expected at most the learning rate ({}), got {}", lr, options.lr_min);
+    return lr;
+}
 
 nlohmann::ordered_json options_json(const TrainOptions& options) {
     nlohmann::ordered_json json;
