@@ -65,7 +65,7 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
     t.add("--overwrite", o.overwrite, "write into a folder that has content");
     t.require("--model");
     t.require("--data");
-    t.require("--output", {"--plan"});
+    t.require("--output", {"--plan", "--print-graph"});
 }
 
 // Of transformers' flag a single number is a layer; of ours it counts the last layers.
@@ -138,7 +138,7 @@ void report_flags(FlagTable& t, TrainOptions& o) {
     };
     t.add("--accept-changes", o.accept_changes, "resume although data, model or settings changed");
     t.add("--plan", o.plan, "print the memory plan and end");
-    t.add("--print-graph", o.print_graph, "print the graph of a training step");
+    t.add("--print-graph", o.print_graph, "print the graph of a training step and end");
     t.add("--profile", o.profile, "print the time that each op took");
     t.add("--quiet", o.quiet, "no progress, only warnings and errors");
 }
