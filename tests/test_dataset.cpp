@@ -277,9 +277,6 @@ TEST_CASE("dataset: options that make no sense are refused") {
           "data.jsonl: line 1: expected a field instruction (data of form alpaca), got keys text");
     options.records.text_field = "body";
     CHECK(load_error(text, options) == "text field 'body' is for plain text, but the template is alpaca");
-    options = {};
-    options.records.limit = 0;
-    CHECK(load_error(text, options) == "limit of samples: expected 1 or more, got 0");
 }
 
 // The samples of a file against a second way to the same: tokenize the whole text, find the answer in what is labelled.
