@@ -39,7 +39,8 @@ int run(const Strings& args) {
     std::cout << std::endl;
     require(std::cout.good(), "cannot write the text to stdout: is the disk full?");
     if (r.reason == StopReason::context)
-        std::cerr << fmt::format("stopped: the context of {} tokens is full; raise --max-length for more\n", r.context);
+        std::cerr << fmt::format("stopped: the context of {} tokens is full; {}\n", r.context,
+                                 r.context < r.positions ? "raise --max-length for more" : "the model takes no more");
     if (!options.quiet)
         std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)\n",
                                  r.prompt_tokens, r.prompt_seconds, r.new_tokens, r.answer_seconds,

@@ -8,6 +8,7 @@
 #include "examples/support/interrupt.h"
 #include "examples/support/plot.h"
 #include "examples/support/progress.h"
+#include "ggq/error.h"
 #include "models/train/log.h"
 #include "models/train/trainer.h"
 
@@ -27,6 +28,7 @@ TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, boo
         if (quiet) std::cerr << "warning: " << line << '\n';
         else display.note("warning: " + line);
     };
+    events.print = [](const std::string& line) { std::cout << line << '\n'; };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
                         r.seconds_left, r.peak_bytes});
@@ -59,7 +61,10 @@ int run(const Strings& args) {
         run_training(options, events_for(display, interrupt, options.quiet), options.profile ? &profile : nullptr);
     display.finish();
     if (options.profile) std::cout << profile.table();
-    if (options.plan || options.print_graph) return 0;
+    if (options.plan || options.print_graph) {
+        require(std::cout.flush().good(), "cannot write to stdout: is the disk full?");
+        return 0;
+    }
     draw_losses(options.output);
     if (result.interrupted) {
         display.note("interrupted after " + std::to_string(result.steps) +

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "ggq/error.h"
+#include "ggq/op_table.h"
 
 namespace ggq {
 
@@ -41,8 +42,6 @@ Tensor Graph::bind(const Buffer& buffer) {
 
 void Graph::mark_output(Tensor t) { values_[static_cast<size_t>(value(t).storage)].output = true; }
 
-void Graph::set_name(Tensor t, std::string name) { values_[static_cast<size_t>(t.id)].name = std::move(name); }
-
 // In-place writes make a new version of a value; reading an older one after the write would read the new bytes.
 void Graph::check_current(const OpDef& op, Tensor t) const {
     require(t.graph == this, "[{}] an input belongs to another graph", op.name);
@@ -53,49 +52,55 @@ void Graph::check_current(const OpDef& op, Tensor t) const {
             "[{}] {} is read after it was overwritten; take the newest version with bind()", op.name, v.name);
 }
 
+// The tensor itself, or a contiguous copy of a view whose strides the kernel cannot take.
+Tensor Graph::readable_input(const OpDef& op, Tensor t, int free_strides) {
+    check_current(op, t);
+    return strides_fit(value(t), free_strides) ? t : append(copy_op, {t})[0];
+}
+
+// A temporary that the step appended next makes.
+Value Graph::result(const TensorType& type) const {
+    Value v;
+    v.type = type;
+    v.strides = contiguous_strides(type.shape);
+    v.step = static_cast<int32_t>(steps_.size());
+    return v;
+}
+
+// What `target` is after the step appended next has written it in place.
+Value Graph::overwritten(const OpDef& op, std::string_view arg, const Value& target, const TensorType& type) const {
+    require(target.kind == Kind::parameter || target.kind == Kind::state,
+            "[{}] {} '{}' is written in place: expected a parameter or state, got {}", op.name, arg, target.name,
+            ggq::name(target.kind));
+    require(!is_view(target), "[{}] {} '{}' is written in place: expected the whole tensor, got a view of it", op.name,
+            arg, target.name);
+    Value v = result(type);
+    v.kind = target.kind;
+    v.name = target.name;
+    v.buffer = target.buffer;
+    return v;
+}
+
 std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const ParamBlock& params, int n_out) {
     const Signature signature = parse_signature(op);
     const std::string& where = scopes_[static_cast<size_t>(scope_)];
     require(in.size() == signature.in.size(), "[{}]{}{} expected {} inputs, got {}", op.name, where.empty() ? "" : " ",
             where, signature.in.size(), in.size());
-    for (size_t i = 0; i < in.size(); ++i) {
-        check_current(op, in[i]);
-        if (!strides_fit(value(in[i]), signature.in[i].free_strides)) {
-            extern const OpDef copy_op;
-            in[i] = append(copy_op, {in[i]})[0];
-        }
-    }
+    for (size_t i = 0; i < in.size(); ++i) in[i] = readable_input(op, in[i], signature.in[i].free_strides);
     Step step{&op, params, {}, {}, layer_, scope_, backward_};
     std::vector<TensorType> types;
     for (Tensor t : in) types.push_back(t.type()), step.in.push_back(t.id);
-    const OpCall inputs{op, types, {}, params, where};
-    std::vector<TensorType> results = output_types(inputs, signature);
+    std::vector<TensorType> results = output_types({op, types, {}, params, where}, signature);
     const auto optional = [](const OpArg& a) { return a.optional; };
     const auto n_required = static_cast<size_t>(std::ranges::count_if(signature.out, std::not_fn(optional)));
     results.resize(n_out < 0 ? n_required : static_cast<size_t>(n_out));
 
     std::vector<Tensor> out;
     for (size_t i = 0; i < results.size(); ++i) {
-        Value v;
-        v.type = results[i];
-        v.strides = contiguous_strides(v.type.shape);
-        v.step = static_cast<int32_t>(steps_.size());
-        if (signature.out[i].inout) {
-            const Value& target = value(in[i]);
-            require(target.kind == Kind::parameter || target.kind == Kind::state,
-                    "[{}] {} '{}' is written in place: expected a parameter or state, got {}", op.name,
-                    signature.out[i].name, target.name, ggq::name(target.kind));
-            require(!is_view(target), "[{}] {} '{}' is written in place: expected the whole tensor, got a view of it",
-                    op.name, signature.out[i].name, target.name);
-            v.kind = target.kind;
-            v.name = target.name;
-            v.buffer = target.buffer;
-            v.storage = -1;
-        }
-        const Tensor t = add_value(std::move(v));
-        if (const Buffer* b = value(t).buffer) bound_[b] = t.id;
-        out.push_back(t);
-        step.out.push_back(t.id);
+        const OpArg& arg = signature.out[i];
+        out.push_back(add_value(arg.inout ? overwritten(op, arg.name, value(in[i]), results[i]) : result(results[i])));
+        if (const Buffer* b = value(out[i]).buffer) bound_[b] = out[i].id;
+        step.out.push_back(out[i].id);
     }
     steps_.push_back(std::move(step));
     return out;

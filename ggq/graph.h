@@ -34,7 +34,7 @@ struct Step {
     ParamBlock params;
     std::vector<int32_t> in, out;
     int32_t layer = -1;  // the layer it belongs to, or -1: the unit of recomputation
-    int32_t scope = 0;   // index into Graph::scopes()
+    int32_t scope = 0;   // for Graph::scope_of()
     bool backward = false;
 };
 
@@ -60,12 +60,9 @@ public:
 
     const std::vector<Value>& values() const { return values_; }
     const std::vector<Step>& steps() const { return steps_; }
-    const std::vector<std::string>& scopes() const { return scopes_; }
     const Value& value(Tensor t) const { return values_[static_cast<size_t>(t.id)]; }
     const std::string& scope_of(const Step& s) const { return scopes_[static_cast<size_t>(s.scope)]; }
     OpCall call(const Step& step, std::vector<TensorType>& types) const;  // `types` holds the spans' memory
-
-    void set_name(Tensor t, std::string name);
 
 private:
     friend class LayerScope;
@@ -73,6 +70,9 @@ private:
 
     Tensor add_value(Value value);
     void check_current(const OpDef& op, Tensor t) const;
+    Tensor readable_input(const OpDef& op, Tensor t, int free_strides);
+    Value result(const TensorType& type) const;
+    Value overwritten(const OpDef& op, std::string_view arg, const Value& target, const TensorType& type) const;
     bool is_view(const Value& v) const { return v.step >= 0 && steps_[static_cast<size_t>(v.step)].op->view; }
 
     std::vector<Value> values_;

@@ -7,7 +7,6 @@
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
-#include "ggq/io/mapped_file.h"
 #include "ggq/tensor.h"
 
 namespace ggq {
@@ -138,20 +137,8 @@ void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraM
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
     for (const char* name :
-         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
-        if (!fs::exists(from / name)) continue;
-        const MappedFile source(from / name);
-        const auto bytes = source.bytes();
-        write_file(to / name, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    }
-}
-
-void save_adapter(const fs::path& folder, const LoraConfig& config, const LoraModules& modules,
-                  const std::optional<BaseRecord>& base, const fs::path& tokenizer_folder) {
-    AtomicFolder files(folder, IfFolderExists::merge);
-    write_adapter(files.staging(), config, modules, base);
-    copy_tokenizer_files(tokenizer_folder, files.staging());
-    files.commit();
+         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"})
+        copy_if_there(from / name, to / name);
 }
 
 }  // namespace ggq

@@ -56,8 +56,4 @@ void write_adapter(const std::filesystem::path& folder, const LoraConfig& config
 // Copies those files of a tokenizer that are there.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// Adapter and tokenizer files, all or none, into `folder`, whose other content stays.
-void save_adapter(const std::filesystem::path& folder, const LoraConfig& config, const LoraModules& modules,
-                  const std::optional<BaseRecord>& base, const std::filesystem::path& tokenizer_folder);
-
 }  // namespace ggq

@@ -26,7 +26,12 @@ std::map<std::string, DType> BaseModel::dtypes() const {
     return types;
 }
 
-std::string BaseModel::hash() const { return files ? hash_files(files->files()) : "from scratch"; }
+std::string BaseModel::hash() const {
+    Hash64 hash;
+    hash.update(files ? hash_files(files->files()) : "from scratch");
+    hash.update(function_text(config));
+    return hash.hex();
+}
 
 int64_t BaseModel::n_weights() const {
     int64_t n = 0;
@@ -61,17 +66,12 @@ std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
     return make_cpu_backend(options.threads);
 }
 
-void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed,
-                  const std::function<void(size_t done, size_t all)>& progress) {
+void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed) {
     const std::vector<WeightRow> rows = weight_rows(llama.config);
-    const auto report = [&](size_t done) {
-        if (progress) progress(done, rows.size());
-    };
-    if (base.files) return load_weights(store, rows, llama.weights, *base.files, report);
-    for (size_t i = 0; i < rows.size(); ++i) {
-        const std::vector<float> values = initial_values(rows[i], base.config.initializer_range, seed);
-        write_converted(store, *llama.weights.at(rows[i].name), DType::f32, values.data());
-        report(i + 1);
+    if (base.files) return load_weights(store, rows, llama.weights, *base.files);
+    for (const WeightRow& row : rows) {
+        const std::vector<float> values = initial_values(row, base.config.initializer_range, seed);
+        write_converted(store, *llama.weights.at(row.name), DType::f32, values.data());
     }
 }
 

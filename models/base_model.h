@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,7 +23,7 @@ struct BaseModel {
     std::optional<ShardedSafetensors> files;  // nothing when training from scratch
 
     std::map<std::string, DType> dtypes() const;  // of the checkpoint's tensors
-    std::string hash() const;                     // of the weights; "from scratch" without
+    std::string hash() const;                     // of the weights, and of the configuration's function_text()
     int64_t n_weights() const;
     std::vector<int32_t> stop_tokens() const;  // EOS by config.json, generation_config.json and the tokenizer
 };
@@ -37,7 +36,6 @@ std::unique_ptr<Backend> make_backend(const BaseOptions& options);
 
 // Fills the buffers of an allocated model: the checkpoint's weights, or random ones without: normal with the
 // deviation that config.json names as initializer_range (0.02 if it does not), norms 1.
-void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed,
-                  const std::function<void(size_t done, size_t all)>& progress = {});
+void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed);
 
 }  // namespace ggq

@@ -15,6 +15,7 @@ void require_positive(std::string_view flag, double value) {
 
 void require_positive(std::string_view flag, int64_t value) {
     require(value > 0, "{}: expected a number above 0, got {}", flag, value);
+    require_at_most(flag, value, kMostOfAnything);
 }
 
 void require_not_negative(std::string_view flag, double value) {
@@ -23,6 +24,11 @@ void require_not_negative(std::string_view flag, double value) {
 
 void require_not_negative(std::string_view flag, int64_t value) {
     require(value >= 0, "{}: expected a number of at least 0, got {}", flag, value);
+    require_at_most(flag, value, kMostOfAnything);
+}
+
+void require_at_most(std::string_view flag, int64_t value, int64_t most) {
+    require(value <= most, "{}: expected at most {}, got {}", flag, most, value);
 }
 
 void require_fraction(std::string_view flag, double value) {
@@ -30,6 +36,8 @@ void require_fraction(std::string_view flag, double value) {
 }
 
 namespace {
+
+constexpr int64_t kMostThreads = 1024;
 
 void validate_device(const std::string& device) {
     if (device == "auto" || device == "cpu") return;
@@ -44,6 +52,7 @@ void validate_device(const std::string& device) {
 void validate(const BaseOptions& options) {
     validate_device(options.device);
     require_not_negative("--threads", static_cast<int64_t>(options.threads));
+    require_at_most("--threads", options.threads, kMostThreads);
     const int block = options.quant_spec.block;
     require(block == 64 || block == 128 || block == 256, "--quant-block: expected 64, 128 or 256, got {}", block);
 }

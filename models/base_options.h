@@ -31,11 +31,15 @@ std::vector<std::string> settle(BaseOptions& options);
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to);
 
+// More than any count can sensibly be, and little enough that products of two cannot overflow.
+inline constexpr int64_t kMostOfAnything = INT32_MAX;
+
 // Each throws an Error that names the flag, the range and the value. NaN is in no range.
 void require_positive(std::string_view flag, double value);
-void require_positive(std::string_view flag, int64_t value);
+void require_positive(std::string_view flag, int64_t value);  // and at most kMostOfAnything
 void require_not_negative(std::string_view flag, double value);
-void require_not_negative(std::string_view flag, int64_t value);
+void require_not_negative(std::string_view flag, int64_t value);  // and at most kMostOfAnything
+void require_at_most(std::string_view flag, int64_t value, int64_t most);
 void require_fraction(std::string_view flag, double value);  // 0 <= value < 1
 
 }  // namespace ggq

@@ -238,6 +238,14 @@ std::string config_text(const LlamaConfig& config) {
     return text.dump(2, ' ', true) + "\n";
 }
 
+std::string function_text(const LlamaConfig& c) {
+    return fmt::format("{} {} {} {} {} {} {} {} {} rope {} {} {} {} {} {}", c.vocab_size, c.hidden_size,
+                       c.intermediate_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads,
+                       c.head_dim, c.rms_norm_eps, c.tie_word_embeddings, static_cast<int>(c.rope.kind), c.rope.theta,
+                       c.rope.factor, c.rope.low_freq_factor, c.rope.high_freq_factor,
+                       c.rope.original_max_position_embeddings);
+}
+
 std::vector<float> rope_frequencies(const LlamaConfig& config) {
     std::vector<float> frequencies;
     const auto theta = static_cast<float>(config.rope.theta);

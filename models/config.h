@@ -58,6 +58,9 @@ void check_config(const LlamaConfig& config, const std::string& where);
 // The text of a config.json: the source with what was changed since rewritten, all else kept.
 std::string config_text(const LlamaConfig& config);
 
+// The fields that decide which function the weights compute, however the file spells them; for a hash.
+std::string function_text(const LlamaConfig& config);
+
 // Inverse frequencies [head_dim / 2] in float32, step by step as transformers computes them.
 std::vector<float> rope_frequencies(const LlamaConfig& config);
 

@@ -13,6 +13,7 @@
 namespace ggq {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 namespace {
 
@@ -90,18 +91,17 @@ void read_targets(const JsonFields& fields, LoraConfig& config) {
         }
 }
 
-void read_patterns(const JsonFields& fields, LoraConfig& config) {
-    const json none = json::object();
-    const json* ranks = fields.find("rank_pattern");
-    const json* alphas = fields.find("alpha_pattern");
-    const JsonFields rank_fields(ranks ? *ranks : none, fields.where() + ", rank_pattern");
-    const JsonFields alpha_fields(alphas ? *alphas : none, fields.where() + ", alpha_pattern");
-    if (ranks)
-        for (const auto& [pattern, value] : ranks->items())
-            config.rank_pattern[pattern] = rank_fields.count(pattern.c_str());
-    if (alphas)
-        for (const auto& [pattern, value] : alphas->items())
-            config.alpha_pattern[pattern] = alpha_fields.positive(pattern.c_str());
+// `in_order` is the same object, which nlohmann::json would sort by key. `read` takes the fields and a key.
+template <typename Value>
+ByPattern<Value> read_pattern(const JsonFields& fields, const ordered_json& in_order, const char* key,
+                              Value (JsonFields::*read)(const char* key) const) {
+    const json* object = fields.find(key);
+    if (!object) return {};
+    const JsonFields values(*object, fields.where() + ", " + key);
+    ByPattern<Value> patterns;
+    for (const auto& [pattern, value] : in_order.at(key).items())
+        patterns.emplace_back(pattern, (values.*read)(pattern.c_str()));
+    return patterns;
 }
 
 bool full_match(const std::string& pattern, const std::string& text) {
@@ -132,7 +132,7 @@ std::optional<int64_t> layer_of(std::string_view module, const std::vector<std::
 }
 
 template <typename Value>
-Value by_pattern(const std::map<std::string, Value>& patterns, const std::string& module, Value otherwise) {
+Value by_pattern(const ByPattern<Value>& patterns, const std::string& module, Value otherwise) {
     for (const auto& [pattern, value] : patterns)
         if (full_match("(?:.*\\.)?(?:" + pattern + ")", module)) return value;
     return otherwise;
@@ -143,18 +143,21 @@ double module_alpha(const std::string& module, const LoraConfig& config) {
 }
 
 // Python writes 16, not 16.0, where a user gave a whole alpha.
-json number(double value) {
+ordered_json number(double value) {
     const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
-    return whole ? json(static_cast<int64_t>(value)) : json(value);
+    return whole ? ordered_json(static_cast<int64_t>(value)) : ordered_json(value);
 }
 
-json numbers(const std::map<std::string, double>& values) {
-    json object = json::object();
-    for (const auto& [key, value] : values) object[key] = number(value);
+ordered_json number(int64_t value) { return value; }
+
+template <typename Value>
+ordered_json pattern_json(const ByPattern<Value>& patterns) {
+    ordered_json object = ordered_json::object();
+    for (const auto& [pattern, value] : patterns) object[pattern] = number(value);
     return object;
 }
 
-json targets_json(const LoraConfig& config, const std::vector<std::string>& modules) {
+ordered_json targets_json(const LoraConfig& config, const std::vector<std::string>& modules) {
     if (!config.target_modules.empty()) return config.target_modules;
     if (config.target_pattern != kAllLinear || modules.empty()) return config.target_pattern;
     std::vector<std::string> ends;
@@ -165,9 +168,12 @@ json targets_json(const LoraConfig& config, const std::vector<std::string>& modu
     return ends;
 }
 
-// The keys that the oldest PEFT in use knows too: it refuses those it does not know.
-json new_config_json() {
-    return {{"auto_mapping", nullptr},
+// The keys that the oldest PEFT in use knows too: it refuses those it does not know. Sorted, as PEFT writes
+// them; lora_config_text() sets those that depend on the configuration.
+ordered_json new_config_json() {
+    return {{"alpha_pattern", nullptr},
+            {"auto_mapping", nullptr},
+            {"base_model_name_or_path", nullptr},
             {"bias", "none"},
             {"fan_in_fan_out", false},
             {"inference_mode", true},
@@ -175,14 +181,20 @@ json new_config_json() {
             {"layer_replication", nullptr},
             {"layers_pattern", nullptr},
             {"layers_to_transform", nullptr},
-            {"loftq_config", json::object()},
+            {"loftq_config", ordered_json::object()},
+            {"lora_alpha", nullptr},
+            {"lora_dropout", nullptr},
             {"megatron_config", nullptr},
             {"megatron_core", "megatron.core"},
             {"modules_to_save", nullptr},
             {"peft_type", "LORA"},
+            {"r", nullptr},
+            {"rank_pattern", nullptr},
             {"revision", nullptr},
+            {"target_modules", nullptr},
             {"task_type", "CAUSAL_LM"},
-            {"use_dora", false}};
+            {"use_dora", false},
+            {"use_rslora", nullptr}};
 }
 
 }  // namespace
@@ -202,7 +214,9 @@ LoraConfig parse_lora_config(std::string_view json_text, const std::string& wher
     config.use_rslora = fields.flag_or("use_rslora", false);
     config.base_model = fields.text_or("base_model_name_or_path", "");
     read_targets(fields, config);
-    read_patterns(fields, config);
+    const ordered_json in_order = ordered_json::parse(json_text);
+    config.rank_pattern = read_pattern<int64_t>(fields, in_order, "rank_pattern", &JsonFields::count);
+    config.alpha_pattern = read_pattern<double>(fields, in_order, "alpha_pattern", &JsonFields::positive);
     config.source = json_text;
     check_lora_config(config, where);
     return config;
@@ -225,12 +239,12 @@ void check_lora_config(const LoraConfig& config, const std::string& where) {
 
 std::string lora_config_text(const LoraConfig& config, const std::vector<std::string>& modules) {
     const bool fresh = config.source.empty();
-    json text = fresh ? new_config_json() : json::parse(config.source);
+    ordered_json text = fresh ? new_config_json() : ordered_json::parse(config.source);
     const LoraConfig before = fresh ? LoraConfig{} : parse_lora_config(config.source, "adapter_config.json");
-    const auto set = [&](const char* key, const auto& old_value, const auto& value, const json& written) {
+    const auto set = [&](const char* key, const auto& old_value, const auto& value, const ordered_json& written) {
         if (fresh || old_value != value) text[key] = written;
     };
-    const auto or_null = [](const auto& list) { return list.empty() ? json(nullptr) : json(list); };
+    const auto or_null = [](const auto& list) { return list.empty() ? ordered_json() : ordered_json(list); };
     set("r", before.r, config.r, config.r);
     set("lora_alpha", before.alpha, config.alpha, number(config.alpha));
     set("lora_dropout", before.dropout, config.dropout, config.dropout);
@@ -238,10 +252,10 @@ std::string lora_config_text(const LoraConfig& config, const std::vector<std::st
     set("layers_to_transform", before.layers_to_transform, config.layers_to_transform,
         or_null(config.layers_to_transform));
     set("layers_pattern", before.layers_pattern, config.layers_pattern, or_null(config.layers_pattern));
-    set("rank_pattern", before.rank_pattern, config.rank_pattern, config.rank_pattern);
-    set("alpha_pattern", before.alpha_pattern, config.alpha_pattern, numbers(config.alpha_pattern));
+    set("rank_pattern", before.rank_pattern, config.rank_pattern, pattern_json(config.rank_pattern));
+    set("alpha_pattern", before.alpha_pattern, config.alpha_pattern, pattern_json(config.alpha_pattern));
     set("base_model_name_or_path", before.base_model, config.base_model, or_null(config.base_model));
-    const json targets = targets_json(config, modules);
+    const ordered_json targets = targets_json(config, modules);
     set("target_modules", targets_json(before, {}), targets, targets);
     return text.dump(2, ' ', true, json::error_handler_t::replace);
 }

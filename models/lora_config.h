@@ -4,26 +4,30 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ggq {
 
 inline constexpr std::string_view kAllLinear = "all-linear";
 
+// By regular expression on the end of a module's name, in the order of the file: the first that matches counts.
+template <typename Value>
+using ByPattern = std::vector<std::pair<std::string, Value>>;
+
 struct LoraConfig {
     int64_t r = 8;
     double alpha = 8;
     double dropout = 0;
     bool use_rslora = false;
-    std::vector<std::string> target_modules;      // ends of module names, in the order of the file; or, if empty,
-    std::string target_pattern;                   // a regular expression over whole names, or kAllLinear
-    std::vector<int64_t> layers_to_transform;     // empty: all
-    std::vector<std::string> layers_pattern;      // what stands before a layer's number; empty: anything
-    std::map<std::string, int64_t> rank_pattern;  // by regular expression on the end of the name
-    std::map<std::string, double> alpha_pattern;
+    std::vector<std::string> target_modules;   // ends of module names, in the order of the file; or, if empty,
+    std::string target_pattern;                // a regular expression over whole names, or kAllLinear
+    std::vector<int64_t> layers_to_transform;  // empty: all
+    std::vector<std::string> layers_pattern;   // what stands before a layer's number; empty: anything
+    ByPattern<int64_t> rank_pattern;
+    ByPattern<double> alpha_pattern;
     std::string base_model;  // base_model_name_or_path
     std::string source;      // the JSON text this was read from; empty if it was made in memory
 };

@@ -103,16 +103,15 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
 }
 
 void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
-                  const ShardedSafetensors& files, const std::function<void(size_t)>& progress) {
-    for (size_t i = 0; i < rows.size(); ++i) {
-        const FileTensor& t = files.at(rows[i].name);
+                  const ShardedSafetensors& files) {
+    for (const WeightRow& row : rows) {
+        const FileTensor& t = files.at(row.name);
         require(
             all_finite(t.dtype, t.data, t.shape.n_elems()),
             "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
-            rows[i].name);
-        write_converted(store, *buffers.at(rows[i].name), t.dtype, t.data);
-        files.drop(rows[i].name);
-        if (progress) progress(i + 1);
+            row.name);
+        write_converted(store, *buffers.at(row.name), t.dtype, t.data);
+        files.drop(row.name);
     }
 }
 

@@ -2,7 +2,6 @@
 // counting all read these rows.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -54,8 +53,7 @@ std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, co
 void check_weights(const LlamaConfig& config, const ShardedSafetensors& files);
 
 // Fills one buffer a row from the files, converting or quantizing tensor by tensor; refuses NaN and infinity by name.
-// `progress` is told the number of rows done.
 void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
-                  const ShardedSafetensors& files, const std::function<void(size_t)>& progress = {});
+                  const ShardedSafetensors& files);
 
 }  // namespace ggq

@@ -1,6 +1,7 @@
 #include "tests/program_run.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,29 +19,33 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(60);
 constexpr auto kPause = std::chrono::milliseconds(5);
+constexpr unsigned kNobody = 65534;
 
 // Between fork and exec: only calls that a signal handler might make.
-[[noreturn]] void become(const char* path, char* const* argv, const char* out, const char* err, uint64_t largest_file) {
+[[noreturn]] void become(const char* path, char* const* argv, const char* out, const char* err, const Limits& limits) {
     dup2(open(out, O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
     dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
-    if (largest_file > 0) {
-        const rlimit limit{largest_file, largest_file};
+    if (limits.largest_file > 0) {
+        const rlimit limit{limits.largest_file, limits.largest_file};
         setrlimit(RLIMIT_FSIZE, &limit);
         std::signal(SIGXFSZ, SIG_IGN);
     }
-    execv(path, argv);
+    const int program = open(path, O_RDONLY | O_CLOEXEC);  // nobody may not reach it by its path
+    if (limits.no_root && geteuid() == 0)
+        if (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0) _exit(126);
+    fexecve(program, argv, environ);
     _exit(127);
 }
 
 }  // namespace
 
-Child::Child(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file) {
+Child::Child(const std::string& program, const std::vector<std::string>& args, const Limits& limits) {
     const std::string path = bin_dir() / program, out = dir_ / "out", err = dir_ / "err";
     std::vector<char*> argv{const_cast<char*>(path.c_str())};
     for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);
     id_ = fork();
-    if (id_ == 0) become(path.c_str(), argv.data(), out.c_str(), err.c_str(), largest_file);
+    if (id_ == 0) become(path.c_str(), argv.data(), out.c_str(), err.c_str(), limits);
     require(id_ > 0, "cannot start {}", path);
 }
 
@@ -76,8 +81,8 @@ ProgramRun Child::finish() {
     return {code, content_of(dir_ / "out"), content_of(dir_ / "err")};
 }
 
-ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file) {
-    return Child(program, args, largest_file).finish();
+ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, const Limits& limits) {
+    return Child(program, args, limits).finish();
 }
 
 }  // namespace ggq::test

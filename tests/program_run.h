@@ -16,10 +16,14 @@ struct ProgramRun {
     std::string out, err;
 };
 
+struct Limits {
+    uint64_t largest_file = 0;  // bytes; a longer file cannot be written, as on a full disk; 0: no limit
+    bool no_root = false;       // root, who may write anywhere, becomes nobody
+};
+
 class Child {
 public:
-    // `largest_file` in bytes makes a longer file fail to be written, as on a full disk; 0: no limit.
-    Child(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file = 0);
+    Child(const std::string& program, const std::vector<std::string>& args, const Limits& limits = {});
     ~Child();
     Child(const Child&) = delete;
     Child& operator=(const Child&) = delete;
@@ -38,6 +42,6 @@ private:
     bool ended_ = false;
 };
 
-ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, uint64_t largest_file = 0);
+ProgramRun run_binary(const std::string& program, const std::vector<std::string>& args, const Limits& limits = {});
 
 }  // namespace ggq::test

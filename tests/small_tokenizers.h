@@ -52,6 +52,16 @@ inline nlohmann::json spm_tokenizer() {
                 {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}}}}}};
 }
 
+inline void append_utf8(std::string& text, char32_t code) {
+    if (code < 0x80) {
+        text += static_cast<char>(code);
+        return;
+    }
+    const int n_following = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    text += static_cast<char>((0xF00u >> (n_following + 1) & 0xFFu) | code >> 6 * n_following);
+    for (int i = n_following - 1; i >= 0; --i) text += static_cast<char>(0x80u | (code >> 6 * i & 0x3Fu));
+}
+
 // The 256 letters of the byte-level alphabet (id = byte) and a few merges; no normalizer.
 inline nlohmann::json byte_level_tokenizer() {
     nlohmann::json vocab = nlohmann::json::object();

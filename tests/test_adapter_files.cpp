@@ -195,6 +195,21 @@ TEST_CASE("rank and scale follow the patterns and rsLoRA") {
     CHECK(lora_scale(kQ, config) == 16);
 }
 
+TEST_CASE("of several patterns that match, the first in the file counts, and the order is kept") {
+    const std::string text = R"({"peft_type": "LORA", "target_modules": ["q_proj"], "r": 16, "lora_alpha": 1,
+        "rank_pattern": {"self_attn.q_proj": 4, "q_proj": 2}, "alpha_pattern": {"z|q_proj": 8, "q_proj": 16}})";
+    LoraConfig config = parse_lora_config(text, "adapter_config.json");
+    CHECK(lora_rank(kQ, config) == 4);
+    CHECK(lora_scale(kQ, config) == 2);
+    config.r = 32;
+    const LoraConfig again = parse_lora_config(lora_config_text(config, {}), "adapter_config.json");
+    CHECK(again.rank_pattern == config.rank_pattern);
+    config.source.clear();
+    const LoraConfig fresh = parse_lora_config(lora_config_text(config, {}), "adapter_config.json");
+    CHECK(fresh.rank_pattern == config.rank_pattern);
+    CHECK(fresh.alpha_pattern == config.alpha_pattern);
+}
+
 TEST_CASE("a new configuration has the keys that every PEFT knows, sorted") {
     LoraConfig config;
     config.r = 16;
@@ -352,15 +367,14 @@ TEST_CASE("a saved adapter reads back with its base record and its tokenizer bes
     write_file(dir / "base" / "tokenizer.json", "{}");
     write_file(dir / "base" / "model.safetensors", "not copied");
     fs::create_directory(dir / "out");
-    write_file(dir / "out" / "log.jsonl", "kept");
-    save_adapter(dir / "out", config, small.modules(), base, dir / "base");
+    write_adapter(dir / "out", config, small.modules(), base);
+    copy_tokenizer_files(dir / "base", dir / "out");
     const Adapter adapter = read_adapter(dir / "out");
     CHECK(adapter.base == base);
     CHECK(adapter.config.r == 2);
     CHECK(adapter.modules.size() == 1);
     CHECK(content_of(dir / "out" / "tokenizer.json") == "{}");
-    CHECK(content_of(dir / "out" / "log.jsonl") == "kept");
-    CHECK(std::distance(fs::directory_iterator(dir / "out"), fs::directory_iterator()) == 5);
+    CHECK(std::distance(fs::directory_iterator(dir / "out"), fs::directory_iterator()) == 4);
     CHECK(!read_base_record(dir / "base"));
     write_file(dir / "out" / "ggq_base.json", R"({"version": 2})");
     check_contains(error_of([&] { read_base_record(dir / "out"); }),

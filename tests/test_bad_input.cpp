@@ -135,6 +135,14 @@ TEST_CASE("bad options: rates, ranks and sizes that are NaN, negative or zero") 
         {"--batch-size: expected a number above 0, got 0", [](TrainOptions& o) { o.batch_size = 0; }},
         {"--grad-accum: expected a number above 0, got -1", [](TrainOptions& o) { o.grad_accum = -1; }},
         {"--max-length: expected a number above 0, got 0", [](TrainOptions& o) { o.max_length = 0; }},
+        {"--max-length: expected 2 tokens or more, got 1", [](TrainOptions& o) { o.max_length = 1; }},
+        {"--lr-min: expected at most the learning rate (0.0002), got 0.001",
+         [](TrainOptions& o) { o.lr.reset(), o.lr_min = 1e-3; }},
+        {"--epochs: expected a number above 0, got -1", [](TrainOptions& o) { o.epochs = -1; }},
+        {"--epochs 1e+300: expected at most 2147483647 updates in all, got 8e+300 at 8 an epoch; lower it",
+         [](TrainOptions& o) { o.max_steps.reset(), o.epochs = 1e300; }},
+        {"--grad-accum: expected at most 2147483647, got 9223372036854775807",
+         [](TrainOptions& o) { o.grad_accum = INT64_MAX; }},
         {"--epochs: expected a number above 0, got nan", [](TrainOptions& o) { o.epochs = kNan; }},
         {"--max-steps: expected a number above 0, got 0", [](TrainOptions& o) { o.max_steps = 0; }},
         {"--limit: expected a number above 0, got 0", [](TrainOptions& o) { o.limit = 0; }},
@@ -154,7 +162,7 @@ TEST_CASE("bad options: a plan that is larger than free memory is refused before
     CHECK(reason.starts_with("memory: the plan needs "));
     check_contains(reason, " MiB are free; lower --batch-size or --max-length");
     check_contains(option_refusal([](TrainOptions& o) { o.batch_size = 5'000'000, o.max_length = 512; }),
-                   "batch size 5000000 times maximum length 512: expected 1 to 2147483647 tokens");
+                   "--batch-size 5000000 times --max-length 512: expected at most 2147483647 tokens in a micro-batch");
 }
 
 TEST_CASE("bad options: CUDA in a build without it") {
@@ -181,7 +189,25 @@ TEST_CASE("bad prompt: longer than the context, and the end of the context") {
     CHECK(error_of([&] { generate(o); }) == "--max-length 513: the model has 512 positions; use at most that many");
     o.max_length.reset();
     for (int i = 0; i < 6; ++i) o.prompt += o.prompt;
-    check_contains(error_of([&] { generate(o); }), " tokens and the context holds 512; shorten it");
+    check_contains(error_of([&] { generate(o); }),
+                   " tokens and the context holds 512; shorten it, the model takes no more");
+}
+
+TEST_CASE("bad options: what is cheap to see is refused before the data is read") {
+    const Workplace place;
+    write_text(place.data, "{broken");
+    const auto first = [&](const Change& change) {
+        TrainOptions options = place.options(2);
+        change(options);
+        return error_of([&] { train(options); });
+    };
+    check_contains(first([](TrainOptions&) {}), "broken JSON");
+    check_contains(first([](TrainOptions& o) { o.lora.targets = "query"; }), "--lora-targets query: matches none");
+    check_contains(first([](TrainOptions& o) { o.resume = ""; }), "--resume: ");
+    check_contains(first([](TrainOptions& o) { o.output = ""; }), "--output: expected a folder");
+    check_contains(first([](TrainOptions& o) { o.lr.reset(), o.lr_min = 1; }), "--lr-min: ");
+    write_text(place.out / "precious.txt", "mine");
+    check_contains(first([](TrainOptions&) {}), " is not empty; choose another one");
 }
 
 }  // namespace ggq::test

@@ -171,7 +171,7 @@ TEST_CASE("bad model: NaN weights are named, and nothing is written") {
         "model.norm.weight: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model "
         "diverged";
     CHECK(error_of([&] { train(options); }) == expected);
-    CHECK(files_in(place.out).empty());
+    CHECK_FALSE(fs::exists(place.out));
     CHECK(error_of([&] { generate(greedy(options.base.model, "Once")); }) == expected);
 }
 
@@ -212,6 +212,32 @@ TEST_CASE("bad adapter: another base than the recorded one gives a warning") {
     const std::string warnings = generate(greedy(other, "Once", trained.place.out)).warnings;
     check_contains(warnings, "the adapter was trained on another base (" + trained.place.model.string() + ", hash ");
     CHECK(std::ranges::count(warnings, '\n') == 1);
+}
+
+TEST_CASE("bad adapter: another configuration of the base than the recorded one gives a warning") {
+    const Trained trained;
+    const fs::path other = trained.place.copy_of_model();
+    CHECK(generate(greedy(other, "Once", trained.place.out)).warnings == "");
+    change_config(other, "rms_norm_eps", 1e-3);
+    check_contains(generate(greedy(other, "Once", trained.place.out)).warnings, "was trained on another base (");
+}
+
+TEST_CASE("bad adapter: linears left alone and values lifted are recorded, and part of the warning") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.base.quant_only_adapted = true;
+    options.lora.targets = "q_proj";
+    train(options);
+    GenerateOptions wish = greedy(place.model, "Once", place.out);
+    const std::string recorded = "nf4, blocks of 64, double scales, only linears with an adapter";
+    check_contains(generate(wish).notes, "base in " + recorded + ";");
+    wish.base.lift_f32 = true;
+    CHECK(generate(wish).warnings == "the adapter was trained on a base in " + recorded + ", this one is in " +
+                                         recorded + ", norms, embedding and head in f32; answers will differ\n");
+    wish.base.lift_f32 = false;
+    wish.base.quant_given = true;
+    CHECK(generate(wish).warnings == "the adapter was trained on a base in " + recorded +
+                                         ", this one is in nf4, blocks of 64, double scales; answers will differ\n");
 }
 
 TEST_CASE("bad adapter: the base is quantized as recorded, and another wish gives a warning") {

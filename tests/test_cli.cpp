@@ -19,6 +19,7 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "models/train/lora_choice.h"
+#include "models/train/setup.h"
 #include "tests/file_checks.h"
 #include "tests/temp_dir.h"
 
@@ -62,6 +63,8 @@ std::string usage_error(const Strings& args) {
     }
     return "no error";
 }
+
+constexpr int64_t kTooMany = INT64_MAX;
 
 int exit_code(const std::function<int()>& body) {
     std::string name = "/somewhere/ggq-train";
@@ -117,8 +120,6 @@ TEST_CASE("cli: defaults") {
     CHECK_FALSE(o.resume.has_value());
     CHECK(o.optim == OptimKind::paged_adamw_8bit);
     CHECK_NOTHROW(validate(o));
-    CHECK(default_lr(8'000'000'000) == 2e-4);
-    CHECK(default_lr(70'000'000'000) == 1e-4);
 }
 
 TEST_CASE("cli: names of other programs, '-' and '_' alike") {
@@ -169,8 +170,8 @@ TEST_CASE("cli: generate") {
     const GenerateOptions o =
         generate_options({"--temperature", "0", "--top-k", "1", "-n", "5", "--kv-dtype", "bf16", "-c", "99"});
     CHECK(o.prompt == "Once");
-    CHECK(o.temperature == 0);
-    CHECK(o.top_k == 1);
+    CHECK(o.sampler.temperature == 0);
+    CHECK(o.sampler.top_k == 1);
     CHECK(o.max_new_tokens == 5);
     CHECK(o.kv_dtype == DType::bf16);
     CHECK(o.max_length == 99);
@@ -211,6 +212,9 @@ TEST_CASE("cli: wrong usage names the flag and the nearest one") {
     CHECK(usage_error({"--packing", "perhaps"}) == "--packing: expected true, false or nothing, got 'perhaps'");
     CHECK(usage_error({"-m", "a", "-d", "b"}) == "--output DIR is missing: folder of the result, empty or new");
     CHECK(usage_error({"-m", "a", "-d", "b", "--plan"}) == "no error");
+    CHECK(usage_error({"-m", "a", "-d", "b", "--print-graph"}) == "no error");
+    CHECK(usage_error({"--no-help"}).starts_with("unknown flag --no-help"));
+    CHECK(usage_error({"--no-version"}).starts_with("unknown flag --no-version"));
 }
 
 TEST_CASE("cli: a configuration file has the flags as keys, and the command line wins") {
@@ -283,7 +287,9 @@ TEST_CASE("cli: help and version") {
     CHECK(help.find("per-device") == std::string::npos);
     for (size_t begin = 0, end = 0; (end = help.find('\n', begin)) != std::string::npos; begin = end + 1)
         CHECK(end - begin <= 110);
-    CHECK(train_flags(options).parse({"--version"})->starts_with("ggq train "));
+    const std::string version = *train_flags(options).parse({"--version"});
+    CHECK(version.starts_with("ggq train "));
+    CHECK(version.find_first_of("0123456789") == 10);
 }
 
 TEST_CASE("cli: exit codes") {
@@ -308,10 +314,14 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
         {"--val-split", [&](auto& o) { o.val_split = nan; }},
         {"--val-data", [&](auto& o) { o.val_data = "v", o.val_split = 0.1; }},
         {"--limit", [&](auto& o) { o.limit = 0; }},
+        {"--limit", [&](auto& o) { o.limit = kTooMany; }},
         {"--max-length", [&](auto& o) { o.max_length = 0; }},
+        {"--max-length", [&](auto& o) { o.max_length = 1; }},
+        {"--max-length", [&](auto& o) { o.max_length = kTooMany; }},
         {"--show-samples", [&](auto& o) { o.show_samples = -1; }},
         {"--lora-r", [&](auto& o) { o.lora.r = 0; }},
         {"--lora-r", [&](auto& o) { o.lora.r = -8; }},
+        {"--lora-r", [&](auto& o) { o.lora.r = kTooMany; }},
         {"--lora-alpha", [&](auto& o) { o.lora.alpha = 0; }},
         {"--lora-alpha", [&](auto& o) { o.lora.alpha = nan; }},
         {"--lora-dropout", [&](auto& o) { o.lora.dropout = 1; }},
@@ -320,20 +330,24 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
         {"--from-scratch", [&](auto& o) { o.from_scratch = true; }},
         {"--train full", [&](auto& o) { o.train = TrainKind::full, o.base.quant_given = true; }},
         {"--batch-size", [&](auto& o) { o.batch_size = 0; }},
+        {"--batch-size", [&](auto& o) { o.batch_size = kTooMany; }},
+        {"--batch-size", [&](auto& o) { o.batch_size = INT32_MAX / 512 + 1; }},
         {"--grad-accum", [&](auto& o) { o.grad_accum = -1; }},
+        {"--grad-accum", [&](auto& o) { o.grad_accum = kTooMany; }},
         {"--global-batch-size", [&](auto& o) { o.global_batch_size = 6; }},
         {"--global-batch-size", [&](auto& o) { o.global_batch_size = 0; }},
         {"--epochs", [&](auto& o) { o.epochs = 0; }},
         {"--epochs", [&](auto& o) { o.epochs = nan; }},
         {"--max-steps", [&](auto& o) { o.max_steps = 0; }},
+        {"--max-steps", [&](auto& o) { o.max_steps = kTooMany; }},
         {"--lr", [&](auto& o) { o.lr = 0; }},
         {"--lr", [&](auto& o) { o.lr = -1e-4; }},
         {"--lr", [&](auto& o) { o.lr = nan; }},
         {"--lr", [&](auto& o) { o.lr = infinity; }},
         {"--lr-min", [&](auto& o) { o.lr_min = -1; }},
-        {"--lr-min", [&](auto& o) { o.lr = 1e-4, o.lr_min = 1e-3; }},
         {"--warmup-ratio", [&](auto& o) { o.warmup_ratio = 1; }},
         {"--warmup-steps", [&](auto& o) { o.warmup_steps = -1; }},
+        {"--warmup-steps", [&](auto& o) { o.warmup_steps = kTooMany; }},
         {"--weight-decay", [&](auto& o) { o.weight_decay = -1; }},
         {"--adam-beta1", [&](auto& o) { o.adam_beta1 = 1; }},
         {"--adam-beta2", [&](auto& o) { o.adam_beta2 = nan; }},
@@ -347,6 +361,7 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
         {"--patience", [&](auto& o) { o.patience = 0; }},
         {"--patience", [&](auto& o) { o.patience = 2; }},
         {"--threads", [&](auto& o) { o.base.threads = -1; }},
+        {"--threads", [&](auto& o) { o.base.threads = 1025; }},
         {"--quant-block", [&](auto& o) { o.base.quant_spec.block = 100; }},
         {"--device", [&](auto& o) { o.base.device = "gpu"; }},
         {"--device", [&](auto& o) { o.base.device = "cuda:x"; }},
@@ -362,6 +377,34 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
     TrainOptions options = train_options({});
     options.lr = -1;
     CHECK_THROWS_WITH_AS(validate(options), "--lr: expected a number above 0, got -1", Error);
+    options.lr = 1;
+    options.lora.r = kTooMany;
+    CHECK_THROWS_WITH_AS(validate(options), "--lora-r: expected at most 2147483647, got 9223372036854775807", Error);
+}
+
+TEST_CASE("cli: the learning rate is that of the base's size unless it is given, and never below --lr-min") {
+    constexpr int64_t kSmall = 8'000'000'000, kLarge = 70'000'000'000;
+    TrainOptions options = train_options({"--lr-min", "1.5e-4"});
+    CHECK(peak_lr(options, kSmall) == 2e-4);
+    CHECK_THROWS_WITH_AS(peak_lr(options, kLarge), "--lr-min: expected at most the learning rate (0.0001), got 0.00015",
+                         Error);
+    options.lr_min = 0;
+    CHECK(peak_lr(options, kLarge) == 1e-4);
+    options = train_options({"--lr", "1e-3", "--lr-min", "1e-3"});
+    CHECK(peak_lr(options, kLarge) == 1e-3);
+    options.lr_min = 2e-3;
+    CHECK_THROWS_AS(peak_lr(options, kSmall), Error);
+}
+
+TEST_CASE("cli: epochs that make more updates than can be counted are refused") {
+    TrainOptions options = train_options({"--epochs", "2.5"});
+    CHECK(total_updates(options, 10) == 25);
+    options.epochs = 1e300;
+    CHECK_THROWS_WITH_AS(
+        total_updates(options, 10),
+        "--epochs 1e+300: expected at most 2147483647 updates in all, got 1e+301 at 10 an epoch; lower it", Error);
+    options.max_steps = 3;
+    CHECK(total_updates(options, 10) == 3);
 }
 
 TEST_CASE("cli: CUDA in a build without it") {
@@ -380,14 +423,15 @@ TEST_CASE("cli: options of generate out of their range are refused by flag") {
     };
     const Case cases[] = {
         {"--max-new-tokens", [](auto& o) { o.max_new_tokens = 0; }},
+        {"--max-new-tokens", [](auto& o) { o.max_new_tokens = kTooMany; }},
         {"--max-length", [](auto& o) { o.max_length = -1; }},
-        {"--temp", [](auto& o) { o.temperature = -0.1; }},
-        {"--temp", [](auto& o) { o.temperature = std::nan(""); }},
-        {"--top-k", [](auto& o) { o.top_k = -1; }},
-        {"--top-p", [](auto& o) { o.top_p = 0; }},
-        {"--top-p", [](auto& o) { o.top_p = 1.5; }},
-        {"--min-p", [](auto& o) { o.min_p = 1; }},
-        {"--repeat-penalty", [](auto& o) { o.repeat_penalty = 0; }},
+        {"--temp", [](auto& o) { o.sampler.temperature = -0.1; }},
+        {"--temp", [](auto& o) { o.sampler.temperature = std::nan(""); }},
+        {"--top-k", [](auto& o) { o.sampler.top_k = -1; }},
+        {"--top-p", [](auto& o) { o.sampler.top_p = 0; }},
+        {"--top-p", [](auto& o) { o.sampler.top_p = 1.5; }},
+        {"--min-p", [](auto& o) { o.sampler.min_p = 1; }},
+        {"--repeat-penalty", [](auto& o) { o.sampler.repeat_penalty = 0; }},
         {"--stop", [](auto& o) { o.stop = {""}; }},
         {"--adapter",
          [](auto& o) {

@@ -257,6 +257,24 @@ TEST_CASE("rotary frequencies follow the rules of their kind") {
     CHECK(blended > 0);
 }
 
+TEST_CASE("what changes the function of a model changes its text, and no spelling does") {
+    const std::string text = function_text(parse(base_config()));
+    const auto changed = [&](const char* key, const json& value) {
+        json config = base_config();
+        config[key] = value;
+        return function_text(parse(config)) != text;
+    };
+    CHECK(changed("rope_theta", 500000));
+    CHECK(changed("rms_norm_eps", 1e-5));
+    CHECK(changed("rope_scaling", {{"rope_type", "linear"}, {"factor", 2}}));
+    CHECK(changed("tie_word_embeddings", true));
+    CHECK(changed("num_key_value_heads", 2));
+    CHECK_FALSE(changed("rope_parameters", {{"rope_type", "default"}, {"rope_theta", 10000}}));
+    CHECK_FALSE(changed("max_position_embeddings", 99));
+    CHECK_FALSE(changed("eos_token_id", {2, 3}));
+    CHECK_FALSE(changed("torch_dtype", "bfloat16"));
+}
+
 TEST_CASE("the reference models' configs are read and written back unchanged") {
     const auto root = test::fixtures();
     const auto folders = root ? model_folders(*root) : std::vector<fs::path>{};

@@ -198,8 +198,8 @@ TEST_CASE("dataset: the hash changes with ids, masks and borders") {
     CHECK(load(R"({"prompt": "abc", "completion": "d"})").hash != hash);
     CHECK(load(R"({"prompt": "ab", "completion": "ce"})").hash != hash);
     CHECK(load("{\"text\": \"ab\"}\n{\"text\": \"c\"}").hash != load("{\"text\": \"a\"}\n{\"text\": \"bc\"}").hash);
-    // FNV-1a over 3, then <s> a </s>, then the mask 0 1 1, worked out apart from this code.
-    CHECK(load(R"({"text": "a"})").hash == 0xa9288aefbeb99f20u);
+    // XXH64 over 3, then <s> a </s>, then the mask 0 1 1, worked out apart from this code.
+    CHECK(load(R"({"text": "a"})").hash == 0x684d577669cd5b72u);
 }
 
 TEST_CASE("dataset: show_sample") {
@@ -249,10 +249,9 @@ TEST_CASE("dataset: files that cannot be used are refused in one sentence") {
 }
 
 TEST_CASE("dataset: samples that cannot be trained on are refused") {
-    CHECK(
-        load_error(R"({"text": "abcdef"})", at_most(5, OnLong::drop)) ==
-        "data.jsonl: every one of 1 samples is longer than 5 tokens (the shortest has 8); raise the maximum length, or "
-        "cut or split long samples");
+    CHECK(load_error(R"({"text": "abcdef"})", at_most(5, OnLong::drop)) ==
+          "data.jsonl: every one of 1 samples is longer than 5 tokens (the shortest has 8); raise --max-length, or let "
+          "--on-long cut or split them");
     CHECK(load_error(R"({"prompt": "abcdef", "completion": "x"})", at_most(5, OnLong::cut_right)) ==
           "data.jsonl: no sample has a token that carries loss (1 of 1 were left out for that)");
     CHECK(load_error(R"({"text": "a"})", {}, 300) ==
@@ -267,10 +266,7 @@ TEST_CASE("dataset: samples that cannot be trained on are refused") {
 
 TEST_CASE("dataset: options that make no sense are refused") {
     const std::string text = R"({"text": "a"})";
-    CHECK(load_error(text, at_most(1, OnLong::drop)) == "maximum length of a sample: expected 2 or more tokens, got 1");
     DataOptions options;
-    options.val_split = 1;
-    CHECK(load_error(text, options).starts_with("share of the data for validation: expected at least 0 and below 1"));
     options.val_split = 0.3;
     CHECK(load_error(text, options).starts_with("a validation share of 0.3 of 1 records leaves 0 for validation"));
     options = {};
@@ -281,9 +277,6 @@ TEST_CASE("dataset: options that make no sense are refused") {
           "data.jsonl: line 1: expected a field instruction (data of form alpaca), got keys text");
     options.records.text_field = "body";
     CHECK(load_error(text, options) == "text field 'body' is for plain text, but the template is alpaca");
-    options = {};
-    options.records.limit = 0;
-    CHECK(load_error(text, options) == "limit of samples: expected 1 or more, got 0");
 }
 
 // The samples of a file against a second way to the same: tokenize the whole text, find the answer in what is labelled.

@@ -104,7 +104,7 @@ TEST_CASE("a folder that cannot be written to is named") {
     write_file(dir / "file", "");
     CHECK(error_of([&] { write_file(dir / "none" / "a", "text"); }) ==
           "cannot write " + (dir / "none" / "a").string() + ": No such file or directory");
-    CHECK(error_of([&] { prepare_output_folder(dir / "file" / "out", false); }) ==
+    CHECK(error_of([&] { OutputFolder(dir / "file" / "out"); }) ==
           "cannot make the folder " + (dir / "file" / "out").string() + ": Not a directory");
     CHECK(error_of([&] {
               AtomicFolder(dir / "file" / "out", IfFolderExists::replace);
@@ -113,16 +113,33 @@ TEST_CASE("a folder that cannot be written to is named") {
 
 TEST_CASE("an output folder with content is refused unless asked for") {
     const TempDir dir;
-    prepare_output_folder(dir / "a" / "b", false);
-    prepare_output_folder(dir / "a" / "b", false);
+    check_output_folder(dir / "a" / "b", false);
+    CHECK(n_entries(dir.path()) == 0);
+    fs::create_directories(dir / "a" / "b");
+    check_output_folder(dir / "a" / "b", false);
     write_file(dir / "a" / "b" / "file", "kept");
-    CHECK(error_of([&] { prepare_output_folder(dir / "a" / "b", false); }) ==
+    CHECK(error_of([&] { check_output_folder(dir / "a" / "b", false); }) ==
           "the output folder " + (dir / "a" / "b").string() +
               " is not empty; choose another one or allow it with --overwrite");
-    prepare_output_folder(dir / "a" / "b", true);
+    check_output_folder(dir / "a" / "b", true);
     CHECK(content_of(dir / "a" / "b" / "file") == "kept");
-    CHECK(error_of([&] { prepare_output_folder(dir / "a" / "b" / "file", true); }).find(" is a file; choose") !=
+    CHECK(error_of([&] { check_output_folder(dir / "a" / "b" / "file", true); }).find(" is a file; choose") !=
           std::string::npos);
+}
+
+TEST_CASE("an output folder in which nothing was written goes again, and no folder that was there before") {
+    const TempDir dir;
+    fs::create_directory(dir / "before");
+    { const OutputFolder folder(dir / "before"); }
+    { const OutputFolder folder(dir / "before" / "a" / "b"); }
+    CHECK(fs::exists(dir / "before"));
+    CHECK(n_entries(dir / "before") == 0);
+    {
+        const OutputFolder folder(dir / "a" / "b");
+        CHECK(fs::exists(dir / "a" / "b"));
+        write_file(dir / "a" / "file", "kept");
+    }
+    CHECK(n_entries(dir / "a") == 1);
 }
 
 TEST_CASE("an atomic folder that is not committed leaves nothing") {

@@ -3,11 +3,11 @@
 
 #include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "examples/support/flags.h"
 #include "tests/file_checks.h"
-#include "tests/golden.h"
 #include "tests/program_run.h"
 #include "tests/training.h"
 
@@ -85,6 +85,11 @@ TEST_CASE("programs: generate says on stderr that the context is full") {
     const ProgramRun run = run_binary("generate", generate_args(place) + Strings{"--max-length", "10", "--quiet"});
     CHECK(run.code == 0);
     CHECK(run.err == "stopped: the context of 10 tokens is full; raise --max-length for more\n");
+    const fs::path model = place.copy_of_model();
+    change_config(model, "max_position_embeddings", 10);
+    const ProgramRun all = run_binary("generate", generate_args(place) + Strings{"--model", model, "--quiet"});
+    CHECK(all.code == 0);
+    CHECK(all.err == "stopped: the context of 10 tokens is full; the model takes no more\n");
 }
 
 TEST_CASE("programs: a wrong command line gives one line and exit code 2") {
@@ -117,8 +122,33 @@ TEST_CASE("programs: a plan is printed and nothing written") {
     const Workplace place;
     const ProgramRun run = run_binary("train", train_args(place) + Strings{"--plan"});
     CHECK(run.code == 0);
-    check_contains(run.err, "\n  peak ");
+    CHECK(run.out.starts_with("memory:\n  weights, frozen "));
+    check_contains(run.out, "\n  peak ");
+    check_contains(run.err, "trainable params: ");
     CHECK_FALSE(fs::exists(place.out));
+}
+
+TEST_CASE("programs: a plan and a graph go to stdout without an output folder, and when quiet too") {
+    const Workplace place;
+    const Strings args = {"-m", place.model, "-d", place.data, "--max-length", "64", "--quiet", "--max-steps", "20"};
+    const ProgramRun plan = run_binary("train", args + Strings{"--plan"});
+    CHECK(plan.code == 0);
+    CHECK(plan.out.starts_with("memory:\n"));
+    CHECK(plan.err == "");
+    const ProgramRun graph = run_binary("train", args + Strings{"--print-graph"});
+    CHECK(graph.code == 0);
+    CHECK(graph.out.starts_with("embedding "));
+    CHECK(graph.out.find("memory:") == std::string::npos);
+    CHECK(graph.err == "");
+}
+
+TEST_CASE("programs: a quiet run still warns") {
+    const Workplace place;
+    const ProgramRun run = run_binary("train", train_args(place) + Strings{"--max-steps", "1", "--quiet"});
+    CHECK(run.code == 0);
+    CHECK(run.out == "");
+    CHECK(run.err ==
+          "warning: only 1 updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs\n");
 }
 
 TEST_CASE("programs: the help mentions every flag, and the version is told") {
@@ -160,9 +190,7 @@ TEST_CASE("programs: a second interrupt ends at once") {
 TEST_CASE("programs: an interrupt ends an answer, with what there is of it") {
     const Workplace place;
     const fs::path model = place.copy_of_model();
-    nlohmann::json config = read_json(model / "config.json");
-    config["max_position_embeddings"] = 100'000;  // an answer of minutes
-    write_text(model / "config.json", config.dump());
+    change_config(model, "max_position_embeddings", 100'000);  // an answer of minutes
     Child child("generate", generate_args(place) + Strings{"--model", model, "-n", "50000"});
     REQUIRE(child.wait_for("prompt tokens, context"));
     child.signal(SIGINT);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "ggq/io/safetensors.h"
 #include "tests/file_checks.h"
@@ -79,6 +80,13 @@ TEST_CASE("resume: changed data are refused by name, unless accepted") {
 TEST_CASE("resume: a changed model is refused by name, unless accepted") {
     Interrupted run;
     change_weights(run.options.base.model);
+    check_contains(run.refusal(), "base model: hash was ");
+    check_contains(run.accepted(), "changed since the checkpoint: base model: hash was ");
+}
+
+TEST_CASE("resume: a changed configuration of the model is refused by name, unless accepted") {
+    Interrupted run;
+    change_config(run.options.base.model, "rope_theta", 20000);
     check_contains(run.refusal(), "base model: hash was ");
     check_contains(run.accepted(), "changed since the checkpoint: base model: hash was ");
 }

@@ -1,15 +1,40 @@
 // The pool runs every task of every job exactly once, whatever threads sleep, wake late or come from elsewhere.
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
+#include "kernels/check.h"
 #include "kernels/cpu/threads.h"
 
 namespace ggq::test {
+
+namespace {
+
+// Makes a pool of more threads than a limit on the address space leaves room for; 0 if it is refused in one sentence.
+int start_too_many() {
+    int64_t n_pages = 0;
+    std::ifstream("/proc/self/statm") >> n_pages;
+    const rlim_t room = static_cast<rlim_t>(n_pages * sysconf(_SC_PAGESIZE)) + (rlim_t{40} << 20);
+    const rlimit limit{room, room};
+    setrlimit(RLIMIT_AS, &limit);
+    try {
+        const ThreadPool pool(1000);
+    } catch (const Error& error) {
+        return std::string(error.what()).starts_with("threads: expected to start 1000, got ") ? 0 : 2;
+    }
+    return 1;
+}
+
+}  // namespace
 
 TEST_CASE("threads: every task of many jobs runs once, with its own number") {
     for (const int n_threads : {1, 2, 3, 8}) {
@@ -30,6 +55,17 @@ TEST_CASE("threads: every task of many jobs runs once, with its own number") {
         CHECK(wrong == 0);
     }
 }
+
+#ifndef __SANITIZE_ADDRESS__  // which needs the address space itself
+TEST_CASE("threads: more than the system starts are refused, and those that were started end") {
+    const pid_t child = fork();
+    if (child == 0) _exit(start_too_many());
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+}
+#endif
 
 TEST_CASE("threads: workers that fell asleep take part again") {
     ThreadPool pool(2);

@@ -17,6 +17,7 @@ using ggq::EncodeOptions;
 using ggq::StreamDecoder;
 using ggq::Token;
 using ggq::Tokenizer;
+using ggq::test::append_utf8;
 using ggq::test::byte_level_tokenizer;
 using ggq::test::make_tokenizer;
 using ggq::test::spm_tokenizer;
@@ -286,7 +287,8 @@ TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
     const Tokenizer named = make_tokenizer(spm_tokenizer(), names);
     CHECK(named.bos_id() == 1);
     CHECK(named.eos_id() == 2);
-    CHECK(named.pad_id() == 0);
+    CHECK_FALSE(bare.is_special(0));
+    CHECK(named.is_special(0));  // pad
     CHECK(named.encode("").size() == 1);
 
     const auto encoded = [&](const json& flags) {
@@ -369,7 +371,7 @@ TEST_CASE("utf8: what is valid, and where it stops being so") {
         CHECK_FALSE(ggq::invalid_utf8(valid));
         if (*valid == 0) continue;
         std::string again;
-        ggq::append_utf8(again, ggq::utf8_code_point(valid, 0));
+        append_utf8(again, ggq::utf8_code_point(valid, 0));
         CHECK(again == valid);
         CHECK(ggq::utf8_previous(valid, again.size()) == 0);
     }

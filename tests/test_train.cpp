@@ -1,5 +1,6 @@
 // Whole training runs: what they learn, say and leave behind, in every form that base, adapter and batches can take.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -318,12 +319,83 @@ TEST_CASE("train: only the newest checkpoints are kept, and those of an overwrit
     CHECK(checkpoints(place.out) == std::vector{place.out / "checkpoint-2", place.out / "checkpoint-3"});
 }
 
+TEST_CASE("train: label tokens of an update are those of the training samples alone") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.val_split = 0.5;
+    const Observed run = train(options);
+    const TrainingData data = load_training_data(options, open_base(place.model));
+    const Batches batches(data.train.train, batch_options(options, true));
+    double labels = 0;
+    for (const Sample& sample : data.train.train) labels += static_cast<double>(sample.n_label_tokens());
+    check_contains(run.notes, fmt::format(" samples, {:.0f} label tokens; an epoch: ",
+                                          labels / static_cast<double>(batches.n_updates())));
+}
+
+TEST_CASE("train: a text field that is named makes the data plain text, whatever else it holds") {
+    const Workplace place;
+    std::string lines;
+    for (int n = 0; n < 20; ++n)
+        lines += R"({"prompt": "Who? ", "completion": "Tom.", "text": "Tom likes Lily."})"
+                 "\n";
+    write_text(place.data, lines);
+    TrainOptions options = place.options(1);
+    options.overwrite = true;
+    check_contains(train(options).notes, "20 records as completion");
+    options.text_field = "text";
+    check_contains(train(options).notes, "20 records as text");
+}
+
+TEST_CASE("train: an interrupt during an evaluation ends it, and it is made up for later") {
+    const Workplace place;
+    TrainOptions options = place.options(4);
+    options.val_split = 0.2;
+    options.eval_every = 2;
+    const Observed first = train(options, 2);
+    CHECK(first.result.interrupted);
+    CHECK(first.evaluations.empty());
+    options.resume = "";
+    const Observed second = train(options);
+    REQUIRE(second.evaluations.size() == 2);
+    CHECK(second.evaluations[0].step == 2);
+    CHECK(second.evaluations[1].step == 4);
+}
+
+TEST_CASE("train: an adapter that would not be trained ends the run after the first backward") {
+    const Workplace place;
+    TrainOptions options = place.options(2);
+    options.base.model = place.copy_of_model();
+    const fs::path weights = fs::path(options.base.model) / "model.safetensors";
+    {
+        const SafetensorsFile file(weights);
+        FileTensors tensors = file.tensors();
+        FileTensor& o_proj = tensors.at("model.layers.0.self_attn.o_proj.weight");
+        const std::vector<std::byte> zeros(static_cast<size_t>(o_proj.n_bytes()));
+        o_proj.data = zeros.data();
+        write_safetensors(place / "zeroed", tensors);
+    }
+    fs::rename(place / "zeroed", weights);
+    CHECK(error_of([&] { train(options); }) ==
+          "model.layers.0.self_attn.q_proj.lora_B.weight: its gradient after the first backward is zero, so it would "
+          "not be trained");
+}
+
+TEST_CASE("train: a first update that leaves the adapter as it was ends the run") {
+    const Workplace place;
+    TrainOptions options = place.options(2);
+    options.lr = 1e-46;  // below the least number of float32
+    options.lora.adapter_dtype = DType::bf16;
+    CHECK(error_of([&] { train(options); }) ==
+          "model.layers.0.self_attn.q_proj.lora_B.weight: the first update did not change it; is --lr too small for "
+          "bf16?");
+}
+
 TEST_CASE("train: a plan is printed and nothing written") {
     const Workplace place;
     TrainOptions options = place.options(6);
     options.plan = true;
     const Observed run = train(options);
-    check_contains(run.notes, "\n  peak ");
+    check_contains(run.printed, "\n  peak ");
     CHECK(run.steps.empty());
     CHECK_FALSE(fs::exists(place.out));
 }
@@ -333,7 +405,11 @@ TEST_CASE("train: every weight, then an adapter on the result") {
     TrainOptions options = place.options(15);
     options.train = TrainKind::full;
     options.lr = 2e-3;
+    options.base.model = place.copy_of_model();
+    write_text(fs::path(options.base.model) / "generation_config.json", R"({"eos_token_id": [2, 7]})");
     const Observed run = train(options);
+    for (const fs::path& saved : {place.out, place.out / "checkpoint-15"})
+        CHECK(read_config(saved).eos_token_ids == std::vector<int64_t>{2, 7});
     CHECK(run.result.last_loss < run.result.first_loss - 0.5);
     CHECK(run.result.allocations_after_first_step == 0);
     check_contains(run.notes, "the base is not quantized");

@@ -6,17 +6,14 @@
 #include <array>
 #include <fstream>
 
+#include "tests/fixtures.h"
 #include "tests/golden.h"
 
 namespace ggq::test {
 
 namespace fs = std::filesystem;
 
-fs::path small_model() {
-    const std::vector<fs::path> found = golden_folders({"greedy.json", "model/tokenizer.json"});
-    require(!found.empty(), "the fixtures hold no trained model with a tokenizer");
-    return found[0] / "model";
-}
+fs::path small_model() { return source_dir() / "tests/fixtures/golden/real-model/model"; }
 
 std::string sample_line(int n) {
     constexpr std::array names = {"Tom", "Lily", "Ben", "Sue", "Max", "Anna", "Sam", "Mia"};
@@ -35,6 +32,12 @@ std::string sample_lines(int count, int first) {
 void write_text(const fs::path& path, const std::string& text) {
     fs::create_directories(path.parent_path());
     std::ofstream(path, std::ios::binary) << text;
+}
+
+void change_config(const fs::path& model, const char* key, const nlohmann::json& value) {
+    nlohmann::json config = read_json(model / "config.json");
+    config[key] = value;
+    write_text(model / "config.json", config.dump());
 }
 
 Workplace::Workplace() { write_text(data, sample_lines(60)); }
@@ -86,10 +89,11 @@ Observed train(const TrainOptions& options, std::optional<int64_t> stop_after, b
     TrainEvents events;
     events.note = [&](const std::string& line) { seen.notes += line + '\n'; };
     events.warning = [&](const std::string& line) { seen.warnings += line + '\n'; };
+    events.print = [&](const std::string& line) { seen.printed += line + '\n'; };
     events.step = [&](const StepReport& report) { seen.steps.push_back(report); };
     events.evaluation = [&](const EvalReport& report) { seen.evaluations.push_back(report); };
     if (with_samples) events.sample = [&](const SampleReport& report) { seen.samples.push_back(report); };
-    events.stop = [&] { return stop_after && seen.steps.back().step >= *stop_after; };
+    events.stop = [&] { return stop_after && !seen.steps.empty() && seen.steps.back().step >= *stop_after; };
     seen.result = run_training(options, events);
     return seen;
 }
@@ -98,7 +102,7 @@ GenerateOptions greedy(const fs::path& model, const std::string& prompt, const f
     GenerateOptions o;
     o.base.model = model;
     o.prompt = prompt;
-    o.temperature = 0;
+    o.sampler.temperature = 0;
     o.max_new_tokens = 16;
     if (!adapter.empty()) o.adapters = {{adapter, 1}};
     return o;

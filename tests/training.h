@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,7 +13,7 @@
 
 namespace ggq::test {
 
-// A trained model with tokenizer among the fixtures. Throws if they hold none.
+// A trained model with tokenizer, always the one in tests/fixtures: results depend on it.
 std::filesystem::path small_model();
 
 // Question n and its answer: "Who likes Tom? " "Lily likes Tom.", some short, some longer.
@@ -20,6 +21,9 @@ std::string sample_line(int n);
 std::string sample_lines(int count, int first = 0);  // JSONL
 
 void write_text(const std::filesystem::path& path, const std::string& text);
+
+// Sets a key of a model's config.json.
+void change_config(const std::filesystem::path& model, const char* key, const nlohmann::json& value);
 
 // A folder with room for data and results.
 class Workplace {
@@ -47,7 +51,7 @@ struct Observed {
     std::vector<StepReport> steps;
     std::vector<EvalReport> evaluations;
     std::vector<SampleReport> samples;
-    std::string notes, warnings;  // a line each
+    std::string notes, warnings, printed;  // a line each
 
     std::vector<double> losses() const;
     std::vector<double> norms() const;

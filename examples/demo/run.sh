@@ -75,7 +75,12 @@ answer_all after --adapter "$out/adapter"
 t3=$(seconds)
 show after
 
+right=$(n_right after)
 printf '%-34s%10s%10s\n' '' before after
-printf '%-34s%10s%10s\n' "exact answers to $n_test unseen prompts" "$(n_right before)" "$(n_right after)"
+printf '%-34s%10s%10s\n' "exact answers to $n_test unseen prompts" "$(n_right before)" "$right"
 printf '%-34s%9ss%9ss\n' 'time to answer them' $((t1 - t0)) $((t3 - t2))
 echo "fine-tuning took $((t2 - t1)) s; the loss is drawn in $out/adapter/loss.png"
+[ $((10 * right)) -gt $((9 * n_test)) ] || {
+    echo "demo: expected more than 90 % exact answers after fine-tuning, got $right of $n_test" >&2
+    exit 1
+}

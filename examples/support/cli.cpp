@@ -17,10 +17,6 @@
 #include "ggq/error.h"
 #include "ggq/io/json_file.h"
 
-#ifndef GGQ_VERSION
-#define GGQ_VERSION "(version unknown)"
-#endif
-
 namespace ggq {
 
 namespace {
@@ -171,8 +167,8 @@ bool read_switch(const std::string& flag, const Strings& values) {
 FlagTable::FlagTable(std::string program, std::string purpose)
     : program_(std::move(program)), purpose_(std::move(purpose)), group_("general") {
     add("--config", "FILE", config_, "JSON object with these flags as keys; the command line wins over it");
-    add("-h, --help", help_, "show this page");
-    add("--version", version_, "show the version");
+    add_switch("-h, --help", help_, "show this page");
+    add_switch("--version", version_, "show the version");
 }
 
 void FlagTable::group(std::string title) { group_ = std::move(title); }
@@ -184,13 +180,17 @@ Flag& FlagTable::add_row(const std::string& names, const Strings& aliases, Flag 
     return flags_.emplace_back(std::move(flag));
 }
 
-Flag& FlagTable::add(const std::string& names, bool& target, const std::string& meaning, const Strings& aliases) {
-    const bool on = target;
+Flag& FlagTable::add_switch(const std::string& names, bool& target, const std::string& meaning,
+                            const Strings& aliases) {
     Flag& flag = add_row(names, aliases, {.meaning = meaning, .takes = Flag::Takes::perhaps_a_value});
-    const std::string name = flag.names[0];
-    flag.set = [&target, name](const Strings& values) { target = read_switch(name, values); };
-    const std::string opposite = "--no-" + name.substr(2);
-    if (on) flag.fallback = "on; " + opposite;
+    flag.set = [&target, name = flag.names[0]](const Strings& values) { target = read_switch(name, values); };
+    return flag;
+}
+
+Flag& FlagTable::add(const std::string& names, bool& target, const std::string& meaning, const Strings& aliases) {
+    Flag& flag = add_switch(names, target, meaning, aliases);
+    const std::string name = flag.names[0], opposite = "--no-" + name.substr(2);
+    if (target) flag.fallback = "on; " + opposite;
     translated(opposite, name, Flag::Takes::perhaps_a_value,
                [opposite](const Strings& values) { return Strings{read_switch(opposite, values) ? "false" : "true"}; });
     return flag;

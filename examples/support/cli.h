@@ -67,6 +67,9 @@ public:
     Flag& list(const std::string& names, const std::string& value, std::string& target, const std::string& meaning,
                const Strings& aliases = {});
 
+    // A switch that nothing turns off.
+    Flag& add_switch(const std::string& names, bool& target, const std::string& meaning, const Strings& aliases = {});
+
     Flag& add_row(const std::string& names, const Strings& aliases, Flag flag);
     Flag& translated(const std::string& name, const std::string& stands_for, Flag::Takes takes,
                      std::function<Strings(const Strings&)> translate);

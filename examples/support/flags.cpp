@@ -65,7 +65,7 @@ void model_and_data_flags(FlagTable& t, TrainOptions& o) {
     t.add("--overwrite", o.overwrite, "write into a folder that has content");
     t.require("--model");
     t.require("--data");
-    t.require("--output", {"--plan"});
+    t.require("--output", {"--plan", "--print-graph"});
 }
 
 // Of transformers' flag a single number is a layer; of ours it counts the last layers.
@@ -138,7 +138,7 @@ void report_flags(FlagTable& t, TrainOptions& o) {
     };
     t.add("--accept-changes", o.accept_changes, "resume although data, model or settings changed");
     t.add("--plan", o.plan, "print the memory plan and end");
-    t.add("--print-graph", o.print_graph, "print the graph of a training step");
+    t.add("--print-graph", o.print_graph, "print the graph of a training step and end");
     t.add("--profile", o.profile, "print the time that each op took");
     t.add("--quiet", o.quiet, "no progress, only warnings and errors");
 }
@@ -190,12 +190,13 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
     t.group("sampling");
-    t.add("--temp", "X", o.temperature, "0: always the likeliest token", {"--temperature"});
-    t.add("--top-k", "N", o.top_k, "only the N likeliest tokens; 0: all");
-    t.add("--top-p", "P", o.top_p, "only the likeliest tokens that make up P; 1: all");
-    t.add("--min-p", "P", o.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
-    t.add("--repeat-penalty", "X", o.repeat_penalty, "above 1: tokens that are there already become less likely");
-    t.add("-s, --seed", "N", o.seed, "seed of the draws");
+    t.add("--temp", "X", o.sampler.temperature, "0: always the likeliest token", {"--temperature"});
+    t.add("--top-k", "N", o.sampler.top_k, "only the N likeliest tokens; 0: all");
+    t.add("--top-p", "P", o.sampler.top_p, "only the likeliest tokens that make up P; 1: all");
+    t.add("--min-p", "P", o.sampler.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
+    t.add("--repeat-penalty", "X", o.sampler.repeat_penalty,
+          "above 1: tokens that are there already become less likely");
+    t.add("-s, --seed", "N", o.sampler.seed, "seed of the draws");
     t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
         [&o](const Strings& values) { o.stop = values; };
     t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");

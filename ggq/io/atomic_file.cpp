@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "ggq/error.h"
+#include "ggq/io/json_file.h"
+#include "ggq/io/mapped_file.h"
 
 namespace ggq {
 
@@ -120,6 +122,12 @@ void write_file(const fs::path& path, std::string_view content) {
     file.commit();
 }
 
+void copy_if_there(const fs::path& from, const fs::path& to) {
+    if (!fs::exists(from)) return;
+    const MappedFile source(from);
+    write_file(to, as_text(source.bytes()));
+}
+
 AtomicFolder::AtomicFolder(fs::path path, IfFolderExists policy) : path_(std::move(path)), policy_(policy) {
     if (!path_.has_filename()) path_ = path_.parent_path();
     // Merged content is staged inside the folder: its parent may be another file system, or not writable.
@@ -149,16 +157,27 @@ void AtomicFolder::commit() {
     sync_parent(path_);
 }
 
-void prepare_output_folder(const fs::path& path, bool overwrite) {
+void check_output_folder(const fs::path& path, bool overwrite) {
     std::error_code error;
-    const bool is_file = fs::exists(path, error) && !fs::is_directory(path, error);
-    require(!is_file, "the output folder {} is a file; choose another name", path.string());
-    make_folder(path);
+    if (!fs::exists(path, error)) return;
+    require(fs::is_directory(path, error), "the output folder {} is a file; choose another name", path.string());
     const fs::directory_iterator content(path, error);
     if (error) fail("cannot read the folder {}: {}", path.string(), error.message());
     require(overwrite || content == fs::directory_iterator(),
             "the output folder {} is not empty; choose another one or allow it with --overwrite", path.string());
+}
+
+OutputFolder::OutputFolder(const fs::path& path) {
+    std::error_code error;
+    for (fs::path missing = path; !missing.empty() && !fs::exists(missing, error); missing = missing.parent_path())
+        made_.folders.push_back(missing);
+    make_folder(path);
     if (access(path.c_str(), W_OK) != 0) fail_writing(path);
+}
+
+OutputFolder::Made::~Made() {
+    std::error_code ignored;  // one that is not empty cannot be removed, nor can those around it
+    for (const fs::path& folder : folders) fs::remove(folder, ignored);
 }
 
 }  // namespace ggq

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
+#include <vector>
 
 namespace ggq {
 
@@ -28,6 +29,8 @@ private:
 
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+void copy_if_there(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // What commit() does when the folder is there already: `replace` swaps the old folder for the new one and removes the
 // old one; `merge` keeps its other content and renames the new files into it, once all of them are on the disk.
 enum class IfFolderExists { replace, merge };
@@ -49,8 +52,25 @@ private:
     IfFolderExists policy_;
 };
 
-// Makes the folder of a run and proves that it can be written to. A folder with content is refused unless `overwrite`,
-// which keeps the content: files of the same name are replaced as they are written.
-void prepare_output_folder(const std::filesystem::path& path, bool overwrite);
+// Refuses a file, and a folder with content unless `overwrite`, which keeps the content: files of the same name are
+// replaced as they are written. Makes nothing.
+void check_output_folder(const std::filesystem::path& path, bool overwrite);
+
+// The folder of a run: made, and proved to be writable. A run that fails before it has written anything leaves nothing:
+// the folders made for it go again with this object if they are still empty.
+class OutputFolder {
+public:
+    explicit OutputFolder(const std::filesystem::path& path);
+    OutputFolder(const OutputFolder&) = delete;
+    OutputFolder& operator=(const OutputFolder&) = delete;
+
+private:
+    // An object of its own, so that a constructor that fails halfway cleans up too.
+    struct Made {
+        std::vector<std::filesystem::path> folders;  // the innermost first
+        ~Made();
+    };
+    Made made_;
+};
 
 }  // namespace ggq

@@ -56,16 +56,6 @@ size_t utf8_previous(std::string_view text, size_t end) {
     return end;
 }
 
-void append_utf8(std::string& text, char32_t code) {
-    if (code < 0x80) {
-        text += static_cast<char>(code);
-        return;
-    }
-    const int n_following = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    text += static_cast<char>((0xF00u >> (n_following + 1) & 0xFFu) | code >> 6 * n_following);
-    for (int i = n_following - 1; i >= 0; --i) text += static_cast<char>(0x80u | (code >> 6 * i & 0x3Fu));
-}
-
 std::optional<size_t> invalid_utf8(std::string_view text) {
     for (size_t at = 0; at < text.size();) {
         const Character character = read_character(text, at);

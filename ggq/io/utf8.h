@@ -21,8 +21,6 @@ char32_t utf8_code_point(std::string_view text, size_t at);
 // Where the character that ends just before `end` begins, in a valid text; `end` > 0.
 size_t utf8_previous(std::string_view text, size_t end);
 
-void append_utf8(std::string& text, char32_t code_point);
-
 // Offset of the first byte that belongs to no whole character; nothing when all of `text` is valid.
 std::optional<size_t> invalid_utf8(std::string_view text);
 

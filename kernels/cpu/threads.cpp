@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -74,6 +76,12 @@ struct ThreadPool::State {
         }
     }
 
+    void stop() {
+        stopping = true;
+        start(0);
+        for (std::thread& t : threads) t.join();
+    }
+
     void start(uint64_t n_left) {
         {
             std::lock_guard lock(mutex);
@@ -84,15 +92,18 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads), state_(std::make_unique<State>()) {
-    for (int worker = 1; worker < n_threads_; ++worker)
-        state_->threads.emplace_back([this, worker] { state_->loop(worker); });
+    try {
+        for (int worker = 1; worker < n_threads_; ++worker)
+            state_->threads.emplace_back([this, worker] { state_->loop(worker); });
+    } catch (const std::exception& error) {  // the system's limit, or its memory, is reached
+        const size_t n_started = state_->threads.size() + 1;
+        state_->stop();
+        throw Error("threads: expected to start " + std::to_string(n_threads_) + ", got " + std::to_string(n_started) +
+                    " (" + error.what() + "); use fewer");
+    }
 }
 
-ThreadPool::~ThreadPool() {
-    state_->stopping = true;
-    state_->start(0);
-    for (std::thread& t : state_->threads) t.join();
-}
+ThreadPool::~ThreadPool() { state_->stop(); }
 
 void ThreadPool::run_tasks(int64_t n_tasks, Task task, const void* fn) {
     GGQ_ASSERT(n_tasks <= UINT32_MAX, "too many tasks");

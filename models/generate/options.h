@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/base_options.h"
+#include "models/generate/sampler.h"
 #include "models/option_names.h"
 
 namespace ggq {
@@ -25,12 +26,7 @@ struct GenerateOptions {
     int64_t max_new_tokens = 256;
     std::optional<int64_t> max_length;  // of the context; nothing: what the prompt and max_new_tokens need
 
-    double temperature = 0.8;  // 0: always the likeliest token
-    int64_t top_k = 40;        // 0: off
-    double top_p = 0.95;       // 1: off
-    double min_p = 0.05;       // 0: off
-    double repeat_penalty = 1;
-    uint64_t seed = 42;
+    SamplerOptions sampler;
     std::vector<std::string> stop;  // texts that end the answer
     DType kv_dtype = DType::f32;
 

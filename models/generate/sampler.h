@@ -19,7 +19,7 @@ struct SamplerOptions {
 
 inline constexpr int64_t kRepeatWindow = 64;  // how many of the last tokens the repeat penalty looks at
 
-// `earlier` are the tokens before this one, `position` their number. The lowest id wins between equal logits.
+// `earlier` are the tokens before this one; their number is the position. The lowest id wins between equal logits.
 int32_t sample(std::span<const float> logits, std::span<const int32_t> earlier, const SamplerOptions& options);
 
 }  // namespace ggq

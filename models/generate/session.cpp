@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <utility>
 
 #include "ggq/error.h"
 #include "models/base_model.h"
+#include "models/clock.h"
 #include "models/lora.h"
 #include "models/text/template.h"
 
@@ -32,17 +32,15 @@ std::string StopTexts::flush() { return std::exchange(held_, {}); }
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_between(Clock::time_point a, Clock::time_point b) {
-    return std::chrono::duration<double>(b - a).count();
-}
-
-std::string describe_quant(const BaseOptions& base) {
-    std::string name = option_text(kQuantNames, base.quant);
-    if (!base.quant || *base.quant == DType::int8) return name;
-    return fmt::format("{}, blocks of {}, {} scales", name, base.quant_spec.block,
-                       base.quant_spec.double_quant ? "double" : "single");
+// All that changes the numbers of the base: equal texts mean equal bases.
+std::string describe_base(const BaseOptions& base) {
+    std::string text = option_text(kQuantNames, base.quant);
+    if (base.quant && *base.quant != DType::int8)
+        text += fmt::format(", blocks of {}, {} scales", base.quant_spec.block,
+                            base.quant_spec.double_quant ? "double" : "single");
+    if (base.quant && base.quant_only_adapted) text += ", only linears with an adapter";
+    if (base.lift_f32) text += ", norms, embedding and head in f32";
+    return text;
 }
 
 BaseOptions recorded_base(const BaseRecord& record, BaseOptions base) {
@@ -86,17 +84,20 @@ private:
         adapter_.emplace(read_adapter(options_.adapters[0].path));
         if (!adapter_->base) {
             note(fmt::format("{} does not record how its base was quantized; the base is {}", options_.adapters[0].path,
-                             describe_quant(options_.base)));
+                             describe_base(options_.base)));
             return;
         }
         const BaseOptions recorded = recorded_base(*adapter_->base, options_.base);
+        const bool lift_f32 = options_.base.lift_f32 || recorded.lift_f32;
         if (!options_.base.quant_given) options_.base = recorded;
-        else if (describe_quant(recorded) != describe_quant(options_.base))
+        options_.base.lift_f32 = lift_f32;
+        if (describe_base(recorded) != describe_base(options_.base))
             warn(fmt::format("the adapter was trained on a base in {}, this one is in {}; answers will differ",
-                             describe_quant(recorded), describe_quant(options_.base)));
-        if (adapter_->base->hash != base_->hash())
+                             describe_base(recorded), describe_base(options_.base)));
+        const std::string hash = base_->hash();  // reads every weight
+        if (adapter_->base->hash != hash)
             warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
-                             adapter_->base->path, adapter_->base->hash, base_->hash()));
+                             adapter_->base->path, adapter_->base->hash, hash));
     }
 
     void encode_prompt() {
@@ -111,8 +112,8 @@ private:
                 positions);
         const auto n = static_cast<int64_t>(prompt_.size());
         context_ = options_.max_length.value_or(std::min(n + options_.max_new_tokens, positions));
-        require(n < context_, "--prompt: it has {} tokens and the context holds {}; shorten it or raise --max-length",
-                n, context_);
+        require(n < context_, "--prompt: it has {} tokens and the context holds {}; {}", n, context_,
+                context_ < positions ? "shorten it or raise --max-length" : "shorten it, the model takes no more");
         for (int32_t id : prompt_)
             require(id < base_->config.vocab_size, "--prompt: token {} is beyond the model's vocabulary of {}", id,
                     base_->config.vocab_size);
@@ -138,7 +139,7 @@ private:
         const int64_t needed = store_->bytes() + generator_->arena_bytes(), available = backend_->free_bytes();
         require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; use a shorter context",
                 static_cast<double>(needed) / (1 << 20), static_cast<double>(available) / (1 << 20));
-        note(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe_quant(options_.base),
+        note(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe_base(options_.base),
                          prompt_.size(), context_, static_cast<double>(needed) / (1 << 20)));
     }
 
@@ -157,8 +158,7 @@ private:
 
     GenerateResult generate() {
         GenerationOptions g;
-        g.sampler = {options_.temperature, options_.top_k,          options_.top_p,
-                     options_.min_p,       options_.repeat_penalty, options_.seed};
+        g.sampler = options_.sampler;
         g.max_new_tokens = options_.max_new_tokens;
         g.stop_tokens = base_->stop_tokens();
         g.vocabulary = base_->tokenizer.vocab_size();
@@ -181,6 +181,7 @@ private:
         return {static_cast<int64_t>(prompt_.size()),
                 static_cast<int64_t>(answer.tokens.size()),
                 context_,
+                base_->config.max_position_embeddings,
                 seconds_between(start, first),
                 seconds_between(first, end),
                 answer.reason};

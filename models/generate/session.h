@@ -19,7 +19,8 @@ struct GenerateEvents {
 };
 
 struct GenerateResult {
-    int64_t prompt_tokens = 0, new_tokens = 0, context = 0;
+    int64_t prompt_tokens = 0, new_tokens = 0;
+    int64_t context = 0, positions = 0;  // tokens that the cache holds, and that the model can have at most
     double prompt_seconds = 0, answer_seconds = 0;
     StopReason reason = StopReason::length;
 };

@@ -42,11 +42,8 @@ int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / st
 }  // namespace
 
 Batches::Batches(std::span<const Sample> samples, const BatchOptions& options) : samples_(samples), options_(options) {
-    require(options.batch_size > 0, "batch size: expected 1 or more, got {}", options.batch_size);
-    require(options.grad_accum > 0, "micro-batches of an update: expected 1 or more, got {}", options.grad_accum);
-    require(options.max_length > 0 && options.batch_size <= INT32_MAX / options.max_length,
-            "batch size {} times maximum length {}: expected 1 to {} tokens", options.batch_size, options.max_length,
-            INT32_MAX);
+    GGQ_ASSERT(options.batch_size > 0 && options.grad_accum > 0 && options.max_length > 0);
+    GGQ_ASSERT(options.batch_size <= INT32_MAX / options.max_length);
     require(!samples.empty(), "batches: expected samples, got none");
     for (const Sample& each : samples) {
         require(each.n_tokens() <= options.max_length, "batches: a sample has {} tokens, expected at most {}",

@@ -4,8 +4,7 @@
 //   ids        [T]     unused tail tokens: 0
 //   labels     [T]     the next token's id if it belongs to the same document and carries loss, else -100
 //   positions  [T]     from 0 in each document; unused: 0
-//   spans      [T][2]  the keys that query t attends to, [first, last): its document's start and t + 1; unused: t, t +
-//   1
+//   spans      [T][2]  the keys that query t sees, [first, last): its document's start and t + 1; unused: t and t + 1
 //
 // With packing T = batch_size * max_length: rows of max_length tokens, no document crosses a row. Documents are put
 // into rows once, in a shuffled order, each into the first of the 32 rows still open in which it fits; each epoch

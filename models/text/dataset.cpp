@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "ggq/error.h"
+#include "ggq/io/hash.h"
 #include "models/text/shuffle.h"
 #include "models/text/template.h"
 
@@ -55,8 +56,8 @@ public:
 
     void require_samples() const {
         require(report_.dropped < report_.records,
-                "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise the maximum length, "
-                "or cut or split long samples",
+                "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise --max-length, or "
+                "let --on-long cut or split them",
                 records_.file, report_.records, options_.max_length, shortest_);
         require(report_.samples > 0, "{}: no sample has a token that carries loss ({} of {} were left out for that)",
                 records_.file, report_.without_label, report_.records);
@@ -123,21 +124,17 @@ private:
     int64_t shortest_ = 0;
 };
 
-uint64_t fnv1a(uint64_t hash, uint64_t value, int n_bytes) {
-    for (int i = 0; i < n_bytes; ++i) hash = (hash ^ (value >> 8 * i & 0xFF)) * 0x100000001b3u;
-    return hash;
-}
-
 uint64_t hash_of(const Dataset& dataset) {
-    uint64_t hash = 0xcbf29ce484222325u;
+    Hash64 hash;
     for (const auto* samples : {&dataset.train, &dataset.validation}) {
         for (const Sample& sample : *samples) {
-            hash = fnv1a(hash, sample.ids.size(), 8);
-            for (const int32_t id : sample.ids) hash = fnv1a(hash, static_cast<uint32_t>(id), 4);
-            for (const uint8_t loss : sample.has_loss) hash = fnv1a(hash, loss, 1);
+            const int64_t n = sample.n_tokens();
+            hash.update(&n, sizeof n);
+            hash.update(sample.ids.data(), n * static_cast<int64_t>(sizeof(int32_t)));
+            hash.update(sample.has_loss.data(), n);
         }
     }
-    return hash;
+    return hash.value();
 }
 
 // Which of n records are kept for validation.
@@ -159,10 +156,7 @@ int64_t Sample::n_label_tokens() const { return std::accumulate(has_loss.begin()
 
 Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
                      const DataOptions& options) {
-    require(options.max_length >= 2, "maximum length of a sample: expected 2 or more tokens, got {}",
-            options.max_length);
-    require(options.val_split >= 0 && options.val_split < 1,
-            "share of the data for validation: expected at least 0 and below 1, got {}", options.val_split);
+    GGQ_ASSERT(options.max_length >= 2 && options.val_split >= 0 && options.val_split < 1);
     const Records records = read_records(path, options.records);
     Builder builder(tokenizer, vocab_size, options, records);
     const auto validation = validation_records(static_cast<int64_t>(records.records.size()), options.val_split);

@@ -53,8 +53,8 @@ struct Dataset {
     std::vector<Sample> train;
     std::vector<Sample> validation;
     DatasetReport report;
-    // FNV-1a (64 bits) over the samples, training first: for each the number of tokens as 8 bytes, each id as 4 bytes,
-    // low byte first, and has_loss as 1 byte a token.
+    // Hash64 over the samples, training first: for each the number of tokens as 8 bytes, each id as 4 bytes, low byte
+    // first, and has_loss as 1 byte a token.
     uint64_t hash = 0;
 };
 

@@ -133,7 +133,7 @@ std::string form_name(Form form) {
 }
 
 Records read_records(const fs::path& path, const RecordOptions& options) {
-    require(options.limit != 0, "limit of samples: expected 1 or more, got 0");
+    GGQ_ASSERT(options.limit != 0);
     if (fs::is_regular_file(path)) refuse_parquet(path);
     return Reader(path, options).read(read_text_file(path));
 }

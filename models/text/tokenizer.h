@@ -1,4 +1,4 @@
-// A tokenizer as Hugging Face stores it: tokenizer.json with a BPE model, and which tokens begin, end and fill a text.
+// A tokenizer as Hugging Face stores it: tokenizer.json with a BPE model, and which tokens begin and end a text.
 //
 // Text -> added tokens cut out -> normalizer -> pre-tokenizer (words) -> BPE (ids) -> post-processor (BOS, EOS);
 // ids -> bytes of each token -> UTF-8. Each stage is a class of its own beside this file. A component that is not
@@ -29,7 +29,7 @@ struct EncodeOptions {
 
 class Tokenizer {
 public:
-    // From a model folder, or from a tokenizer.json itself; the files beside it name bos, eos and pad.
+    // From a model folder, or from a tokenizer.json itself; the files beside it name bos and eos.
     static Tokenizer load(const std::filesystem::path& path);
 
     std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
@@ -41,7 +41,6 @@ public:
     int32_t vocab_size() const { return static_cast<int32_t>(tokens_.size()); }  // greatest id + 1
     std::optional<int32_t> bos_id() const { return bos_; }
     std::optional<int32_t> eos_id() const { return eos_; }
-    std::optional<int32_t> pad_id() const { return pad_; }
     std::optional<int32_t> id_of(std::string_view token) const;
     const std::string& token_of(int32_t id) const;  // as the file spells it
     bool is_special(int32_t id) const;
@@ -75,7 +74,7 @@ private:
     std::vector<int32_t> prefix_, suffix_;
     Vocabulary ids_;
     std::vector<Entry> tokens_;  // by id; an id that no token has is an empty entry
-    std::optional<int32_t> bos_, eos_, pad_;
+    std::optional<int32_t> bos_, eos_;
 };
 
 // Tokens in, text out, as they are generated: what is given out is whole characters, and together with flush() it is

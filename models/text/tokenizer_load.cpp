@@ -141,7 +141,6 @@ void Tokenizer::apply_model_config(const nlohmann::json& config) {
     };
     fill(bos_, "bos_token_id");
     fill(eos_, "eos_token_id");
-    fill(pad_, "pad_token_id");
 }
 
 void Tokenizer::apply_config(const nlohmann::json& config, const std::string& name) {
@@ -162,7 +161,7 @@ void Tokenizer::apply_config(const nlohmann::json& config, const std::string& na
     };
     if (const auto id = named("bos_token", true)) bos_ = id;
     if (const auto id = named("eos_token", true)) eos_ = id;
-    if (const auto id = named("pad_token", false)) pad_ = id;
+    named("pad_token", false);  // of no use here, but special: decoding leaves it out
     add_ends(config);
 }
 

@@ -21,6 +21,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "trainer_state.json";
+constexpr const char* kGenerationFile = "generation_config.json";
 constexpr std::string_view kFolderPrefix = "checkpoint-";
 
 // Host copies of buffers, to be written to a file.
@@ -60,6 +61,7 @@ void write_model_of(const fs::path& folder, TrainEngine& engine, const BaseModel
     write_safetensors(folder / "model.safetensors", tensors);
     write_file(folder / "config.json", config_text(base.config));
     copy_tokenizer_files(base.folder, folder);
+    copy_if_there(base.folder / kGenerationFile, folder / kGenerationFile);  // it may name more tokens that end a text
 }
 
 std::map<std::string, Buffer*> saved_state(const TrainEngine& engine) {

@@ -16,6 +16,7 @@ void validate_data(const TrainOptions& o) {
     require(o.val_data.empty() || o.val_split == 0, "--val-data and --val-split exclude each other: give one of them");
     if (o.limit) require_positive("--limit", *o.limit);
     require_positive("--max-length", o.max_length);
+    require(o.max_length > 1, "--max-length: expected 2 tokens or more, got {}", o.max_length);
     require_not_negative("--show-samples", o.show_samples);
 }
 
@@ -34,6 +35,9 @@ void validate_what_is_trained(const TrainOptions& o) {
 
 void validate_batch(const TrainOptions& o) {
     require_positive("--batch-size", o.batch_size);
+    require(o.batch_size <= INT32_MAX / o.max_length,
+            "--batch-size {} times --max-length {}: expected at most {} tokens in a micro-batch", o.batch_size,
+            o.max_length, INT32_MAX);
     require_positive("--grad-accum", o.grad_accum);
     if (!o.global_batch_size) return;
     require_positive("--global-batch-size", *o.global_batch_size);
@@ -47,7 +51,6 @@ void validate_schedule(const TrainOptions& o) {
     if (o.max_steps) require_positive("--max-steps", *o.max_steps);
     if (o.lr) require_positive("--lr", *o.lr);
     require_not_negative("--lr-min", o.lr_min);
-    require(!o.lr || o.lr_min <= *o.lr, "--lr-min: expected at most --lr ({}), got {}", o.lr.value_or(0), o.lr_min);
     require_fraction("--warmup-ratio", o.warmup_ratio);
     if (o.warmup_steps) require_not_negative("--warmup-steps", *o.warmup_steps);
 }
@@ -170,7 +173,11 @@ std::vector<std::string> settle(TrainOptions& options) {
     return notes;
 }
 
-double default_lr(int64_t n_base_params) { return n_base_params > 33'000'000'000 ? 1e-4 : 2e-4; }
+double peak_lr(const TrainOptions& options, int64_t n_base_params) {
+    const double lr = options.lr.value_or(n_base_params > 33'000'000'000 ? 1e-4 : 2e-4);
+    require(options.lr_min <= lr, "--lr-min: expected at most the learning rate ({}), got {}", lr, options.lr_min);
+    return lr;
+}
 
 nlohmann::ordered_json options_json(const TrainOptions& options) {
     nlohmann::ordered_json json;

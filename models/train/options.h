@@ -49,7 +49,7 @@ struct TrainOptions {
 
     double epochs = 1;
     std::optional<int64_t> max_steps;  // overrides epochs
-    std::optional<double> lr;          // nothing: default_lr()
+    std::optional<double> lr;          // nothing: by the size of the base
     LrScheduler lr_scheduler = LrScheduler::linear;
     double lr_min = 0;
     double warmup_ratio = 0.03;
@@ -89,8 +89,8 @@ void validate(const TrainOptions& options);
 // know.
 std::vector<std::string> settle(TrainOptions& options);
 
-// 2e-4, and 1e-4 for a base of more than 33 billion parameters.
-double default_lr(int64_t n_base_params);
+// --lr, or else 2e-4, and 1e-4 for a base of more than 33 billion parameters. Refuses a --lr-min above it.
+double peak_lr(const TrainOptions& options, int64_t n_base_params);
 
 // Keys are the flags with '_' for '-', so that what is saved can be given back as a configuration file.
 nlohmann::ordered_json options_json(const TrainOptions& options);

@@ -26,7 +26,7 @@ double percent(int64_t part, int64_t whole) {
 DataOptions data_options(const TrainOptions& o) {
     DataOptions d;
     d.records.form = o.template_name;
-    d.records.text_field = o.text_field == "text" ? "" : o.text_field;
+    d.records.text_field = o.text_field;
     d.records.limit = o.limit.value_or(-1);
     d.max_length = o.max_length;
     d.on_long = o.on_long;
@@ -116,13 +116,17 @@ BatchOptions batch_options(const TrainOptions& o, bool training) {
 
 int64_t total_updates(const TrainOptions& options, int64_t updates_an_epoch) {
     if (options.max_steps) return *options.max_steps;
-    return static_cast<int64_t>(std::ceil(options.epochs * static_cast<double>(updates_an_epoch)));
+    const double total = std::ceil(options.epochs * static_cast<double>(updates_an_epoch));
+    require(total <= static_cast<double>(kMostOfAnything),
+            "--epochs {}: expected at most {} updates in all, got {:.3g} at {} an epoch; lower it", options.epochs,
+            kMostOfAnything, total, updates_an_epoch);
+    return static_cast<int64_t>(total);
 }
 
 LrSchedule learning_rates(const TrainOptions& options, int64_t total_steps, int64_t n_base_params) {
     LrSchedule schedule;
     schedule.kind = options.lr_scheduler;
-    schedule.lr = options.lr.value_or(default_lr(n_base_params));
+    schedule.lr = peak_lr(options, n_base_params);
     schedule.lr_min = options.lr_min;
     schedule.total_steps = total_steps;
     schedule.warmup_steps = options.warmup_steps.value_or(warmup_steps_of(options.warmup_ratio, total_steps));

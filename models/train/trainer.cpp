@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
+#include "models/clock.h"
 #include "models/generate/generator.h"
 #include "models/lora.h"
 #include "models/train/checkpoint.h"
@@ -19,11 +19,8 @@ namespace ggq {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kSampleTokens = 64;  // of the answer generated before and after
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Mean loss over a validation set, and how fast it was.
 struct Evaluation {
@@ -41,12 +38,16 @@ public:
         const std::vector<std::string> notes = settle(options_);
         backend_ = make_backend(options_.base);
         base_.emplace(open_base(options_.base.model, !options_.from_scratch));
+        weights_ = weight_choice(options_, base_->config);
+        peak_lr(options_, base_->n_weights());  // refuses what does not fit
+        if (!only_prints()) look_at_output();
         prepare_data();
         for (const std::string& n : notes) note(n);
         build();
-        if (options_.plan || options_.print_graph) return result_;
+        if (only_prints()) return result_;
         check_memory();
-        open_output();
+        identify();
+        output_.emplace(options_.output);
         load();
         train();
         return result_;
@@ -58,6 +59,18 @@ private:
     }
     void warn(const std::string& line) const {
         if (events_.warning) events_.warning(line);
+    }
+
+    bool only_prints() const { return options_.plan || options_.print_graph; }
+    bool asked_to_stop() const { return events_.stop && events_.stop(); }
+
+    // What can be refused before the data is read.
+    void look_at_output() {
+        require(!options_.output.empty(), "--output: expected a folder for the result, got none");
+        check_output_folder(options_.output, options_.overwrite || options_.resume.has_value());
+        if (!options_.resume) return;
+        checkpoint_ = options_.resume->empty() ? newest_checkpoint(options_.output) : fs::path(*options_.resume);
+        state_ = read_trainer_state(checkpoint_);
     }
 
     void prepare_data() {
@@ -77,9 +90,11 @@ private:
     void describe_updates() const {
         const auto updates = static_cast<double>(batches_->n_updates());
         const auto n_samples = static_cast<double>(data_.train.train.size());
-        const auto labels = static_cast<double>(data_.train.report.label_tokens);
+        int64_t labels = 0;  // the data's report counts those of the validation samples too
+        for (const Sample& sample : data_.train.train) labels += sample.n_label_tokens();
         note(fmt::format("an update: {:.1f} samples, {:.0f} label tokens; an epoch: {} updates; in all: {} updates",
-                         n_samples / updates, labels / updates, batches_->n_updates(), total_steps_));
+                         n_samples / updates, static_cast<double>(labels) / updates, batches_->n_updates(),
+                         total_steps_));
         if (total_steps_ < 20)
             warn(fmt::format(
                 "only {} updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs",
@@ -89,7 +104,7 @@ private:
     void build() {
         EngineOptions e;
         e.config = base_->config;
-        e.weights = weight_choice(options_, base_->config);
+        e.weights = weights_;
         e.dtypes = base_->dtypes();
         e.optimizer = optimizer_choice(options_);
         e.recompute = options_.recompute;
@@ -102,8 +117,10 @@ private:
         engine_->set_profile(profile_);
         const int64_t n_trained = engine_->parameters().n_trained();
         note(trainable_line(n_trained, base_->n_weights() + (options_.train == TrainKind::full ? 0 : n_trained)));
-        for (const std::string& line : memory_lines(engine_->memory(), generator_->cache_bytes())) note(line);
-        if (options_.print_graph) note(to_string(engine_->micro_graph()));
+        const auto& show_plan = options_.plan ? events_.print : events_.note;
+        for (const std::string& line : memory_lines(engine_->memory(), generator_->cache_bytes()))
+            if (show_plan) show_plan(line);
+        if (options_.print_graph && events_.print) events_.print(to_string(engine_->micro_graph()));
     }
 
     void warn_of_bare_layers(const EngineOptions& e) const {
@@ -142,20 +159,14 @@ private:
                 options_.recompute == Recompute::full ? "" : ", or use --recompute full");
     }
 
-    void open_output() {
-        require(!options_.output.empty(), "--output: expected a folder for the result, got none");
+    void identify() {
         base_hash_ = base_->hash();
         record_ = base_record(options_, base_hash_);
         identity_ = {options_json(options_), data_.hash(), base_hash_};
-        if (options_.resume) {
-            checkpoint_ = options_.resume->empty() ? newest_checkpoint(options_.output) : fs::path(*options_.resume);
-            state_ = read_trainer_state(checkpoint_);
+        if (options_.resume)
             for (const std::string& change : check_identity(state_.identity, identity_, options_.accept_changes))
                 warn("changed since the checkpoint: " + change);
-        } else {
-            overwritten_ = checkpoints(options_.output);
-        }
-        prepare_output_folder(options_.output, options_.overwrite || options_.resume.has_value());
+        else overwritten_ = checkpoints(options_.output);
         state_.identity = identity_;
         state_.total_steps = total_steps_;
     }
@@ -185,6 +196,7 @@ private:
         if (!options_.resume) show_generated(false);
         start_ = Clock::now();
         start_step_ = step();
+        evaluate_if_due();  // an interrupt may have come before it
         result_.stopped_early = out_of_patience();
         while (step() < total_steps_ && !result_.interrupted && !result_.stopped_early) one_update();
         finish();
@@ -202,11 +214,9 @@ private:
         if (index == start_step_) allocations_ = backend_->memory().allocations;
         note_update(update, r, rate);
         const int64_t done = step();
-        if (eval_batches_ && options_.eval_every > 0 && done % options_.eval_every == 0 && done < total_steps_) {
-            evaluate();
-            result_.stopped_early = out_of_patience();
-        }
-        if (events_.stop && events_.stop()) result_.interrupted = true;
+        evaluate_if_due();
+        result_.stopped_early = out_of_patience();
+        if (asked_to_stop()) result_.interrupted = true;
         if (options_.save_every > 0 && done % options_.save_every == 0 && done < total_steps_) save();
     }
 
@@ -235,13 +245,15 @@ private:
                           backend_->memory().peak_bytes});
     }
 
-    Evaluation measure() {
+    // Nothing if the run was asked to stop meanwhile.
+    std::optional<Evaluation> measure() {
         const Clock::time_point start = Clock::now();
         const std::vector<int64_t> order = eval_batches_->order(0);
         Evaluation e;
         double sum = 0;
         int64_t labels = 0;
         for (; e.n_batches < eval_batches_->n_micro_batches(); ++e.n_batches) {
+            if (asked_to_stop()) return std::nullopt;
             const MicroBatch batch = eval_batches_->micro_batch(order, e.n_batches);
             sum += engine_->evaluate(batch);
             labels += batch.label_tokens;
@@ -252,8 +264,16 @@ private:
         return e;
     }
 
+    void evaluate_if_due() {
+        const bool due = eval_batches_ && options_.eval_every > 0 && step() > 0 && step() % options_.eval_every == 0;
+        if (due && step() < total_steps_ && !logged_eval_loss()) evaluate();
+    }
+
     void evaluate() {
-        const Evaluation e = measure();
+        const std::optional<Evaluation> measured = measure();
+        result_.interrupted = !measured;
+        if (!measured) return;
+        const Evaluation& e = *measured;
         result_.eval_loss = e.loss;
         log_->add(EvalEntry{e.loss, e.seconds, static_cast<double>(e.n_samples) / e.seconds,
                             static_cast<double>(e.n_batches) / e.seconds, epoch_of(step()), step()});
@@ -337,6 +357,7 @@ private:
 
     std::unique_ptr<Backend> backend_;
     std::optional<BaseModel> base_;
+    WeightChoice weights_;
     TrainingData data_;
     std::optional<Batches> batches_, eval_batches_;
     int64_t total_steps_ = 0;
@@ -349,6 +370,7 @@ private:
     BaseRecord record_;
     RunIdentity identity_;
     fs::path checkpoint_;
+    std::optional<OutputFolder> output_;
     std::vector<fs::path> overwritten_;  // checkpoints that were in the output folder before
     TrainerState state_;
     std::optional<TrainLog> log_;

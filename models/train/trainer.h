@@ -32,10 +32,11 @@ struct SampleReport {
 struct TrainEvents {
     std::function<void(const std::string&)> note;     // a line to know
     std::function<void(const std::string&)> warning;  // a line to heed
+    std::function<void(const std::string&)> print;    // a line of what --plan or --print-graph asked for
     std::function<void(const StepReport&)> step;
     std::function<void(const EvalReport&)> evaluation;
     std::function<void(const SampleReport&)> sample;
-    std::function<bool()> stop;  // asked after each update: true saves and ends
+    std::function<bool()> stop;  // asked after each update and each batch of an evaluation: true saves and ends
 };
 
 struct TrainResult {
@@ -48,7 +49,7 @@ struct TrainResult {
 };
 
 // Throws Error for whatever the options, the files or the machine make impossible; nothing half written is left.
-// With options.plan it ends after printing the plan.
+// With options.plan or options.print_graph it ends after printing the plan or the graph.
 TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr);
 
 }  // namespace ggq
