@@ -1,6 +1,5 @@
 #include "ggq/device.h"
 
-#include <algorithm>
 #include <charconv>
 #include <sstream>
 
@@ -11,22 +10,19 @@
 
 namespace ggq {
 
-namespace {
-
-// N of "cuda:N", 0 of "cuda".
-int device_number(const std::string& device) {
+std::optional<int> gpu_of(const std::string& device) {
+    if (device == "auto" || device == "cpu") return std::nullopt;
     if (device == "cuda") return 0;
-    require(device.find(',') == std::string::npos,
+    require(!device.starts_with("cuda:") || device.find(',') == std::string::npos,
             "--device {}: several GPUs are not supported yet; name one, such as cuda:0", device);
     int number = -1;
-    const char *begin = device.data() + 5, *end = device.data() + device.size();
-    const auto [stop, error] = std::from_chars(begin, std::max(begin, end), number);
-    require(device.starts_with("cuda:") && error == std::errc() && stop == end && number >= 0,
+    const char* end = device.data() + device.size();
+    const bool named = device.starts_with("cuda:") && device.size() > 5;
+    const auto [stop, error] = std::from_chars(named ? device.data() + 5 : end, end, number);
+    require(named && error == std::errc() && stop == end && number >= 0,
             "--device: expected auto, cpu, cuda or cuda:N, got '{}'", device);
     return number;
 }
-
-}  // namespace
 
 bool cuda_code_runs_on(const std::string& architectures, int capability) {
     std::istringstream list(architectures);
@@ -57,21 +53,20 @@ static std::unique_ptr<Backend> make_cuda_backend(int, int64_t) { return nullptr
 #endif
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
+    const std::optional<int> gpu = gpu_of(options.device);
     if (options.device == "cpu") return make_cpu_backend(options.threads);
-    if (options.device == "auto") {
-        const CudaInfo info = cuda_info();
-        for (const GpuInfo& gpu : info.gpus)
-            if (gpu.problem.empty()) return make_cuda_backend(gpu.index, options.gpu_memory);
+    const CudaInfo info = cuda_info();
+    if (!gpu) {
+        for (const GpuInfo& g : info.gpus)
+            if (g.problem.empty()) return make_cuda_backend(g.index, options.gpu_memory);
         return make_cpu_backend(options.threads);
     }
-    const auto number = static_cast<size_t>(device_number(options.device));
-    const CudaInfo info = cuda_info();
     require(info.problem.empty(), "--device {}: {}; use --device cpu", options.device, info.problem);
-    require(number < info.gpus.size(), "--device {}: this machine has {} CUDA devices", options.device,
+    require(*gpu < static_cast<int>(info.gpus.size()), "--device {}: this machine has {} CUDA devices", options.device,
             info.gpus.size());
-    const std::string& problem = info.gpus[number].problem;
+    const std::string& problem = info.gpus[static_cast<size_t>(*gpu)].problem;
     require(problem.empty(), "--device {}: {}", options.device, problem);
-    return make_cuda_backend(static_cast<int>(number), options.gpu_memory);
+    return make_cuda_backend(*gpu, options.gpu_memory);
 }
 
 }  // namespace ggq

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,10 @@ CudaInfo cuda_info();
 // Whether code for `architectures` ("75 80 90a", ascending, the last one as PTX too) runs on a device: machine code on
 // later devices of its generation ("90a" on that very one), PTX on all later ones.
 bool cuda_code_runs_on(const std::string& architectures, int capability);
+
+// The GPU that a device's name stands for: N of "cuda:N", 0 of "cuda"; nothing for auto and cpu. Throws Error for any
+// other name.
+std::optional<int> gpu_of(const std::string& device);
 
 struct DeviceOptions {
     std::string device = "auto";  // auto, cpu, cuda, cuda:N

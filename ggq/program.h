@@ -56,8 +56,8 @@ public:
     void bind(Backend& backend, const Arena& arena);
 
     // Where the backend records: runs once, then has the steps recorded, so that later runs allocate nothing and start
-    // at once. What that run does to state is the caller's to undo. Else, and without it, every run starts the steps one
-    // by one, with the same bits.
+    // at once. What that run does to state is the caller's to undo. Else, and without it, every run starts the steps
+    // one by one, with the same bits.
     void prepare();
 
     // Throws Error naming the program if a step fails on the device; under GGQ_SYNC=1, naming the op and its layer.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ggq/device.h"
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
 #include "ggq/transfer.h"
@@ -61,9 +62,7 @@ BaseModel open_base(const std::filesystem::path& folder, bool with_weights) {
 }
 
 std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
-    require(options.device == "auto" || options.device == "cpu",
-            "--device {}: this build has no CUDA backend; use --device cpu", options.device);
-    return make_cpu_backend(options.threads);
+    return make_backend({options.device, options.threads, gpu_memory_bytes(options)});
 }
 
 void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed) {

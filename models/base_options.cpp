@@ -1,9 +1,12 @@
 #include "models/base_options.h"
 
-#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
+#include "ggq/device.h"
 #include "ggq/error.h"
 #include "models/option_names.h"
 
@@ -39,29 +42,52 @@ namespace {
 
 constexpr int64_t kMostThreads = 1024;
 
-void validate_device(const std::string& device) {
-    if (device == "auto" || device == "cpu") return;
-    const bool numbered = device.starts_with("cuda:") && device.size() > 5 &&
-                          std::all_of(device.begin() + 5, device.end(), [](char c) { return c >= '0' && c <= '9'; });
-    require(device == "cuda" || numbered, "--device: expected auto, cpu, cuda or cuda:N, got '{}'", device);
-    fail("--device {}: this program was built without CUDA; use --device cpu", device);
+// "24GiB", "800 MB", "1.5g" or a number of bytes.
+std::optional<int64_t> bytes_of(const std::string& text) {
+    size_t used = 0;
+    double number = 0;
+    try {
+        number = std::stod(text, &used);
+    } catch (const std::exception&) {
+        return std::nullopt;
+    }
+    std::string unit;
+    for (char c : text.substr(used))
+        if (c != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    constexpr std::pair<std::string_view, double> kUnits[] = {
+        {"", 1},       {"b", 1},      {"kb", 1e3},     {"mb", 1e6},     {"gb", 1e9},     {"k", 0x1p10},
+        {"m", 0x1p20}, {"g", 0x1p30}, {"kib", 0x1p10}, {"mib", 0x1p20}, {"gib", 0x1p30},
+    };
+    for (const auto& [name, factor] : kUnits)
+        if (name == unit && std::isfinite(number) && number > 0 && number * factor < 0x1p62)
+            return static_cast<int64_t>(number * factor);
+    return std::nullopt;
 }
 
 }  // namespace
 
 void validate(const BaseOptions& options) {
-    validate_device(options.device);
+    gpu_of(options.device);
+    gpu_memory_bytes(options);
     require_not_negative("--threads", static_cast<int64_t>(options.threads));
     require_at_most("--threads", options.threads, kMostThreads);
     const int block = options.quant_spec.block;
     require(block == 64 || block == 128 || block == 256, "--quant-block: expected 64, 128 or 256, got {}", block);
 }
 
-std::vector<std::string> settle(BaseOptions& options) {
-    if (!options.compute_dtype || *options.compute_dtype == DType::f32) return {};
-    const std::string wish = option_text(kComputeDTypes, options.compute_dtype);
-    options.compute_dtype = DType::f32;
-    return {"--compute-dtype " + wish + " runs as f32: the CPU computes in nothing else"};
+int64_t gpu_memory_bytes(const BaseOptions& options) {
+    if (options.gpu_memory.empty()) return 0;
+    const auto bytes = bytes_of(options.gpu_memory);
+    require(bytes.has_value(), "--gpu-memory: expected a size such as 24GiB, got '{}'", options.gpu_memory);
+    return *bytes;
+}
+
+std::vector<std::string> settle_compute_dtype(BaseOptions& options, const Backend& backend) {
+    const std::optional<DType> wish = options.compute_dtype;
+    const bool on_cpu = backend.reads_host_memory();
+    options.compute_dtype = on_cpu ? DType::f32 : wish.value_or(backend.compute_dtype());
+    if (!wish || *wish == *options.compute_dtype) return {};
+    return {"--compute-dtype " + option_text(kComputeDTypes, wish) + " runs as f32: the CPU computes in nothing else"};
 }
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
@@ -74,6 +100,7 @@ void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
     to["lift_f32"] = options.lift_f32;
     to["device"] = options.device;
     to["threads"] = options.threads;
+    to["gpu_memory"] = options.gpu_memory;
 }
 
 }  // namespace ggq

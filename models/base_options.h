@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ggq/backend.h"
 #include "kernels/formats.h"
 
 namespace ggq {
@@ -18,16 +19,19 @@ struct BaseOptions {
     QuantSpec quant_spec;
     bool quant_given = false;  // some option of the quantization was named, so that it is a wish and not a default
     bool quant_only_adapted = false;
-    std::optional<DType> compute_dtype;
-    bool lift_f32 = false;  // norms, embedding and head in f32, whatever the checkpoint says
+    std::optional<DType> compute_dtype;  // nothing: what the device does best
+    bool lift_f32 = false;               // norms, embedding and head in f32, whatever the checkpoint says
     std::string device = "auto";
-    int threads = 0;  // 0: every core
+    int threads = 0;         // 0: every core
+    std::string gpu_memory;  // the most to hold on a GPU, such as "24GiB"; empty: all of it
 };
 
 void validate(const BaseOptions& options);
 
-// Replaces wishes by what will be done; returns a sentence for each change that a user should know.
-std::vector<std::string> settle(BaseOptions& options);
+int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
+
+// Replaces the wish by what the device will do; returns a sentence if that is something else.
+std::vector<std::string> settle_compute_dtype(BaseOptions& options, const Backend& backend);
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to);
 

@@ -70,7 +70,9 @@ inline constexpr OptionName<DType> kAdapterDTypes[] = {
     {DType::bf16, "bfloat16", true},
 };
 
-inline constexpr OptionName<DType> kKvDTypes[] = {
+// Nothing: the computing type.
+inline constexpr OptionName<std::optional<DType>> kKvDTypes[] = {
+    {std::nullopt, "auto"},
     {DType::f32, "f32"},
     {DType::f16, "f16"},
     {DType::bf16, "bf16"},

@@ -16,6 +16,7 @@
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/progress.h"
+#include "ggq/device.h"
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "models/train/lora_choice.h"
@@ -407,13 +408,43 @@ TEST_CASE("cli: epochs that make more updates than can be counted are refused") 
     CHECK(total_updates(options, 10) == 3);
 }
 
-TEST_CASE("cli: CUDA in a build without it") {
-    for (const char* device : {"cuda", "cuda:1"}) {
-        const TrainOptions options = train_options({"--device", device});
+TEST_CASE("cli: names of devices") {
+    CHECK(gpu_of("auto") == std::nullopt);
+    CHECK(gpu_of("cpu") == std::nullopt);
+    CHECK(gpu_of("cuda") == 0);
+    CHECK(gpu_of("cuda:12") == 12);
+    for (const char* name : {"", "cuda:", "cuda:-1", "cuda:1x", "gpu", "CUDA"})
         CHECK_THROWS_WITH_AS(
-            validate(options),
-            fmt::format("--device {}: this program was built without CUDA; use --device cpu", device).c_str(), Error);
-    }
+            gpu_of(name), fmt::format("--device: expected auto, cpu, cuda or cuda:N, got '{}'", name).c_str(), Error);
+    CHECK_THROWS_WITH_AS(gpu_of("cuda:0,1"),
+                         "--device cuda:0,1: several GPUs are not supported yet; name one, such as cuda:0", Error);
+}
+
+TEST_CASE("cli: where code for an architecture runs") {
+    CHECK(cuda_code_runs_on("80", 80));
+    CHECK(cuda_code_runs_on("80", 86));
+    CHECK(cuda_code_runs_on("80", 120));  // as PTX
+    CHECK_FALSE(cuda_code_runs_on("80", 75));
+    CHECK(cuda_code_runs_on("75 90a", 90));
+    CHECK(cuda_code_runs_on("75 90a", 75));
+    CHECK_FALSE(cuda_code_runs_on("75 90a", 86));  // PTX of 90 is too new, code of 75 too old a generation
+    CHECK_FALSE(cuda_code_runs_on("", 90));
+}
+
+TEST_CASE("cli: sizes of --gpu-memory") {
+    BaseOptions options;
+    const auto bytes = [&](const char* text) {
+        options.gpu_memory = text;
+        return gpu_memory_bytes(options);
+    };
+    CHECK(bytes("") == 0);
+    CHECK(bytes("24GiB") == 24ll << 30);
+    CHECK(bytes("1.5 gib") == 3ll << 29);
+    CHECK(bytes("500MB") == 500'000'000);
+    CHECK(bytes("4096") == 4096);
+    for (const char* text : {"much", "-1GiB", "0", "nan", "24 bananas"})
+        CHECK_THROWS_WITH_AS(bytes(text),
+                             fmt::format("--gpu-memory: expected a size such as 24GiB, got '{}'", text).c_str(), Error);
 }
 
 TEST_CASE("cli: options of generate out of their range are refused by flag") {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "examples/support/flags.h"
+#include "ggq/device.h"
 #include "tests/file_checks.h"
 #include "tests/program_run.h"
 #include "tests/training.h"
@@ -111,8 +112,11 @@ TEST_CASE("programs: whatever else is wrong gives one line and exit code 1") {
                    "train: nowhere.json: no such file");
     check_one_line(run_binary("train", train_args(place) + Strings{"--lr", "nan"}), 1,
                    "train: --lr: expected a number above 0, got nan");
-    check_one_line(run_binary("train", train_args(place) + Strings{"--device", "cuda"}), 1,
-                   "train: --device cuda: this program was built without CUDA; use --device cpu");
+    check_one_line(
+        run_binary("train", train_args(place) + Strings{"--device", "cuda:99"}), 1,
+        cuda_info().problem.empty()
+            ? fmt::format("train: --device cuda:99: this machine has {} CUDA devices", cuda_info().gpus.size())
+            : "train: --device cuda:99: " + cuda_info().problem + "; use --device cpu");
     check_one_line(run_binary("generate", generate_args(place) + Strings{"--model", "nowhere"}), 1,
                    "generate: nowhere: expected a model folder (config.json, tokenizer.json, weights)");
     CHECK_FALSE(fs::exists(place.out));

@@ -31,7 +31,7 @@ const OpDef matmul_op = {
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
             const Shape &x = c.in[0].shape, &w = c.in[1].shape;
-            return cuda::matmul_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
+            return cuda::product_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = matmul_flops,
     .cpu = cpu::matmul,

@@ -28,7 +28,7 @@ struct GenerateOptions {
 
     SamplerOptions sampler;
     std::vector<std::string> stop;  // texts that end the answer
-    DType kv_dtype = DType::f32;
+    std::optional<DType> kv_dtype;  // nothing: the computing type
 
     bool quiet = false;
     bool profile = false;

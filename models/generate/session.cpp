@@ -62,8 +62,8 @@ public:
 
     GenerateResult run() {
         validate(options_);
-        for (const std::string& line : settle(options_.base)) note(line);
         backend_ = make_backend(options_.base);
+        for (const std::string& line : settle_compute_dtype(options_.base, *backend_)) note(line);
         base_.emplace(open_base(options_.base.model));
         if (!options_.adapters.empty()) open_adapter();
         encode_prompt();
@@ -125,6 +125,8 @@ private:
         choice.quant_spec = options_.base.quant_spec;
         choice.quant_only_adapted = options_.base.quant_only_adapted && adapter_;
         choice.lift_f32 = options_.base.lift_f32;
+        choice.compute = options_.base.compute_dtype.value_or(DType::f32);
+        choice.adapter_dtype = choice.compute;
         if (adapter_) choice.lora = adapter_->config;
         return choice;
     }
@@ -134,7 +136,8 @@ private:
         llama_ = declare_llama(*store_, base_->config, weight_choice(), base_->dtypes(), {});
         if (adapter_) check_adapter(*llama_, *adapter_, options_.adapters[0].path);
         for (Linear* l : llama_->adapted) l->lora.scaling *= static_cast<float>(options_.adapters[0].scale);
-        generator_.emplace(*backend_, *store_, *llama_, GeneratorOptions{context_, options_.kv_dtype});
+        const DType kv_dtype = options_.kv_dtype.value_or(llama_->compute);
+        generator_.emplace(*backend_, *store_, *llama_, GeneratorOptions{context_, kv_dtype});
         generator_->set_profile(profile_);
         const int64_t needed = store_->bytes() + generator_->arena_bytes(), available = backend_->free_bytes();
         require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; use a shorter context",
@@ -150,6 +153,7 @@ private:
         write_frequencies(*store_, *llama_);
         fill_weights(*store_, *llama_, *base_, 0);
         if (adapter_) load_adapter(*store_, *llama_, *adapter_);
+        generator_->prepare();
     }
 
     void emit(const std::string& text) const {

@@ -94,6 +94,8 @@ ordered_json state_json(const TrainerState& s, const TrainEngine& engine) {
     json["trial_name"] = nullptr;
     json["trial_params"] = nullptr;
     json["ggq"] = {{"micro_batches", s.counters.micro_batches},
+                   {"loss_scale", s.counters.loss_scale},
+                   {"updates_at_scale", s.counters.updates_at_scale},
                    {"seed", engine.options().seed},
                    {"evaluations_without_gain", s.evaluations_without_gain},
                    {"window_loss", s.window_loss},
@@ -170,7 +172,10 @@ TrainerState read_trainer_state(const fs::path& checkpoint) {
         const ordered_json& own = json.at("ggq");
         TrainerState s;
         s.identity = {own.at("options"), own.at("data_hash"), own.at("base_hash")};
-        s.counters = {json.at("global_step"), own.at("micro_batches")};
+        s.counters.updates = json.at("global_step");
+        s.counters.micro_batches = own.at("micro_batches");
+        s.counters.loss_scale = own.at("loss_scale");
+        s.counters.updates_at_scale = own.at("updates_at_scale");
         s.epoch = json.at("epoch");
         s.total_steps = json.at("max_steps");
         s.n_tokens = json.at("num_input_tokens_seen");

@@ -94,8 +94,11 @@ Program TrainEngine::build_update() {
     return {graph, plan(*graph, backend_), "update"};
 }
 
+int64_t logits_bytes_for(const Backend& backend) { return (backend.reads_host_memory() ? 16ll : 256ll) << 20; }
+
 MemoryUse TrainEngine::memory() const {
     MemoryUse use;
+    use.overhead = backend_.overhead_bytes();
     use.weights = store_.bytes(Kind::constant);
     use.parameters = store_.bytes(Kind::parameter);
     use.inputs = store_.bytes(Kind::input);

@@ -38,11 +38,15 @@ struct EngineOptions {
     int64_t logits_bytes = int64_t{16} << 20;  // about how many bytes of logits may exist at a time
 };
 
+// As many as keep a device busy.
+int64_t logits_bytes_for(const Backend& backend);
+
 // Bytes, as they will be allocated.
 struct MemoryUse {
     int64_t weights = 0, parameters = 0, gradients = 0, optimizer = 0, inputs = 0, other_state = 0;
     int64_t arena = 0;      // temporaries and workspace
     int64_t workspace = 0;  // the largest, inside the arena
+    int64_t overhead = 0;   // what the device holds for itself
 
     int64_t total() const { return weights + parameters + gradients + optimizer + inputs + other_state + arena; }
 };

@@ -158,7 +158,7 @@ void validate(const TrainOptions& options) {
 }
 
 std::vector<std::string> settle(TrainOptions& options) {
-    std::vector<std::string> notes = settle(options.base);
+    std::vector<std::string> notes;
     if (options.global_batch_size) options.grad_accum = *options.global_batch_size / options.batch_size;
     if (options.train == TrainKind::full && options.base.quant) {
         options.base.quant = std::nullopt;
@@ -191,9 +191,9 @@ nlohmann::ordered_json options_json(const TrainOptions& options) {
 
 std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
     static const std::set<std::string> kMayChange = {
-        "model",          "data",         "val_data",   "output",      "overwrite", "device",
-        "threads",        "log_every",    "eval_every", "save_every",  "keep_last", "resume",
-        "accept_changes", "show_samples", "plan",       "print_graph", "profile",   "quiet",
+        "model",        "data",      "val_data",    "output",     "overwrite", "device", "threads",
+        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume", "accept_changes",
+        "show_samples", "plan",      "print_graph", "profile",    "quiet",
     };
     std::vector<std::string> changes;
     for (const auto& [key, value] : now.items()) {

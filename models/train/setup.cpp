@@ -40,6 +40,7 @@ DataOptions data_options(const TrainOptions& o) {
 WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& config) {
     WeightChoice choice;
     choice.lift_f32 = options.base.lift_f32;
+    choice.compute = options.base.compute_dtype.value_or(DType::f32);
     if (options.train == TrainKind::full) {
         choice.train_all = true;
         return choice;
@@ -152,6 +153,7 @@ BaseRecord base_record(const TrainOptions& options, const std::string& base_hash
     record.double_quant = options.base.quant_spec.double_quant;
     record.quant_only_adapted = options.base.quant_only_adapted;
     record.lift_f32 = options.base.lift_f32;
+    record.compute_dtype = option_text(kComputeDTypes, options.base.compute_dtype);
     return record;
 }
 
@@ -174,7 +176,8 @@ std::vector<std::string> memory_lines(const MemoryUse& use, int64_t cache_bytes)
     line("inputs and counters", use.inputs + use.other_state - cache_bytes);
     line("arena: activations and workspace", use.arena);
     line("  of which workspace, at most", use.workspace);
-    line("peak", use.total());
+    if (use.overhead > 0) line("context and libraries of the GPU", use.overhead);
+    line("peak", use.total() + use.overhead);
     return lines;
 }
 

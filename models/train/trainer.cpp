@@ -35,8 +35,10 @@ public:
 
     TrainResult run() {
         validate(options_);
-        const std::vector<std::string> notes = settle(options_);
+        std::vector<std::string> notes = settle(options_);
         backend_ = make_backend(options_.base);
+        for (std::string& n : settle_compute_dtype(options_.base, *backend_)) notes.push_back(std::move(n));
+        notes.push_back("device: " + backend_->description());
         base_.emplace(open_base(options_.base.model, !options_.from_scratch));
         weights_ = weight_choice(options_, base_->config);
         peak_lr(options_, base_->n_weights());  // refuses what does not fit
@@ -111,6 +113,7 @@ private:
         e.train_lengths = batches_->lengths();
         if (eval_batches_) e.eval_lengths = eval_batches_->lengths();
         e.seed = options_.seed;
+        e.logits_bytes = logits_bytes_for(*backend_);
         warn_of_bare_layers(e);
         engine_.emplace(*backend_, std::move(e));
         build_generator();
@@ -146,7 +149,7 @@ private:
         sample_answer_.assign(sample.ids.begin() + static_cast<std::ptrdiff_t>(sample_prompt_.size()),
                               sample.ids.end());
         const auto wanted = static_cast<int64_t>(sample_prompt_.size()) + kSampleTokens;
-        const GeneratorOptions g{std::min(wanted, base_->config.max_position_embeddings + 1), DType::f32};
+        const GeneratorOptions g{std::min(wanted, base_->config.max_position_embeddings + 1), weights_.compute};
         generator_.emplace(*backend_, engine_->store(), engine_->llama(), g);
         engine_->reserve_arena(generator_->arena_bytes());
     }
@@ -174,6 +177,7 @@ private:
     void load() {
         engine_->allocate([&] { fill_weights(engine_->store(), engine_->llama(), *base_, options_.seed); });
         generator_->bind(engine_->arena());
+        generator_->prepare();
         if (options_.resume) restore(checkpoint_, *engine_, state_);
         else fill_new_adapter(engine_->store(), engine_->llama(), options_.seed);
         note(fmt::format("data {}, base {}, adapter seed {}", identity_.data_hash, base_hash_, options_.seed));
@@ -211,6 +215,7 @@ private:
         const Update update = batches_->update(order_, index % batches_->n_updates());
         const double rate = schedule_.at(index);
         const UpdateResult r = engine_->train(update, rate);
+        if (r.overflow) return note_overflow();
         if (index == start_step_) allocations_ = backend_->memory().allocations;
         note_update(update, r, rate);
         const int64_t done = step();
@@ -218,6 +223,12 @@ private:
         result_.stopped_early = out_of_patience();
         if (asked_to_stop()) result_.interrupted = true;
         if (options_.save_every > 0 && done % options_.save_every == 0 && done < total_steps_) save();
+    }
+
+    // The update is tried again with the smaller scale.
+    void note_overflow() {
+        note(fmt::format("gradients overflow f16: loss scale {:g} from here", engine_->counters().loss_scale));
+        if (asked_to_stop()) result_.interrupted = true;
     }
 
     void note_update(const Update& update, const UpdateResult& r, double rate) {
