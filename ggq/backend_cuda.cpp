@@ -281,7 +281,7 @@ private:
 CudaInfo query_cuda() {
     CudaInfo info;
     info.built = true;
-    info.architectures = GGQ_CUDA_ARCH_TEXT;
+    info.architectures = GGQ_CUDA_ARCHS;
     info.runtime_version = CUDART_VERSION;
     cudaDriverGetVersion(&info.driver_version);
     int n = 0;
