@@ -17,7 +17,7 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build test test-all test-gpu demo base bench format format-check tidy floors check loc sanitize clean
+.PHONY: help build test test-all test-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
@@ -35,8 +35,15 @@ test-all: ## the quick and the slow tests
 	$(COMPILE)
 	@$(CTEST)
 
-test-gpu: ## the tests that need a GPU
-	@echo "test-gpu: skipped, 0 tests: all code of this version runs on the CPU"
+test-gpu: ## the tests that run on a GPU; without one they say so and count what they skipped
+	.ci/packages test
+	$(CONFIGURE) -DGGQ_TESTS=ON
+	$(COMPILE)
+	@$(CTEST) -L gpu
+
+check-archs: ## compile the CUDA code for every architecture
+	cmake -S . -B $(BUILD)-archs -DGGQ_CUDA=ON -DGGQ_CUDA_ARCH=all $(CMAKE_FLAGS)
+	cmake --build $(BUILD)-archs -j $(JOBS) --target ggq_kernels_cuda
 
 demo: ## install what is missing, build, fine-tune a small Llama and show what it learned
 	.ci/packages demo

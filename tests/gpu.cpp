@@ -15,4 +15,10 @@ Backend* require_gpu() {
     return backend.get();
 }
 
+std::vector<Backend*> devices() {
+    static const std::unique_ptr<Backend> cpu = make_cpu_backend();
+    if (Backend* gpu = require_gpu()) return {cpu.get(), gpu};
+    return {cpu.get()};
+}
+
 }  // namespace ggq::test

@@ -55,6 +55,7 @@ fs::path Workplace::copy_of_model(const std::string& name) const {
 TrainOptions Workplace::options(int64_t max_steps) const {
     TrainOptions o;
     o.base.model = model;
+    o.base.device = "cpu";
     o.data = data;
     o.output = out;
     o.lora.r = 4;
@@ -101,6 +102,7 @@ Observed train(const TrainOptions& options, std::optional<int64_t> stop_after, b
 GenerateOptions greedy(const fs::path& model, const std::string& prompt, const fs::path& adapter) {
     GenerateOptions o;
     o.base.model = model;
+    o.base.device = "cpu";
     o.prompt = prompt;
     o.sampler.temperature = 0;
     o.max_new_tokens = 16;

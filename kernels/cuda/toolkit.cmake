@@ -17,10 +17,9 @@ function(ggq_cuda_arch result)
     endif()
 endfunction()
 
-# CMake 3.25 does not know how nvcc is told C++20, so it is said here. The last architecture comes as PTX too, for cards
-# of later generations.
+# The last architecture comes as PTX too, for cards of later generations.
 function(ggq_cuda_flags result)
-    set(flags -std=c++20 -lineinfo)
+    set(flags -lineinfo)
     foreach(arch ${GGQ_CUDA_ARCHS})
         list(APPEND flags -gencode=arch=compute_${arch},code=sm_${arch})
     endforeach()
@@ -36,7 +35,7 @@ function(ggq_try_nvcc result)
         "__global__ void k(float* x) { x[0] = 1; }\n"
         "int main() { k<<<1, 1>>>(nullptr); return cudaGetLastError() == cudaSuccess; }\n")
     ggq_cuda_flags(flags)
-    execute_process(COMMAND ${GGQ_NVCC} ${flags} -ccbin ${CMAKE_CXX_COMPILER} -cudart static try.cu -o try
+    execute_process(COMMAND ${GGQ_NVCC} ${flags} -std=c++20 -ccbin ${CMAKE_CXX_COMPILER} -cudart static try.cu -o try
         WORKING_DIRECTORY ${folder} RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
     file(WRITE ${folder}/log.txt "${output}")
     if(failed)
