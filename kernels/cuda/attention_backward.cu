@@ -1,0 +1,99 @@
+// The gradient of attention, deterministic and without atomics: the scores are computed again from q, k and lse, once
+// for dq and once for dk and dv, so that each output has one block that writes it.
+//   p = exp(scale q k^T - lse),  dp = dy v^T,  delta = rowsum(dy * y),  ds = p (dp - delta)
+//   dq = scale ds k,  dk = scale ds^T q,  dv = p^T dy,   the heads of a group added in order
+// This file has what comes first, {lse, delta, span} of each query and head and the range of keys of each tile of
+// queries, and the choice of the form. Floor of the first: dy and y read once.
+#include "kernels/cuda/attention_block.cuh"
+#include "kernels/cuda/attention_forms.h"
+
+namespace ggq::cuda {
+
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+
+// A warp a row of dy[T,H,D], y[T,H,D]; rows of facts[H,padded] beyond the last query are filled up.
+template <typename T, int kWidth>
+__global__ void __launch_bounds__(kThreads)
+    find_facts(QueryFacts* facts, const T* dy, const T* y, const float* lse, const int* spans, float lse_factor,
+               int n_queries, int padded, int n_heads, int D) {
+    const int lane = threadIdx.x % kWarp;
+    const int64_t n_rows = static_cast<int64_t>(padded) * n_heads;
+    for (int64_t row = blockIdx.x * int64_t{kWarps} + threadIdx.x / kWarp; row < n_rows;
+         row += gridDim.x * int64_t{kWarps}) {
+        const int query = static_cast<int>(row / n_heads), head = static_cast<int>(row % n_heads);
+        float delta = 0;
+        if (query < n_queries)
+            for (int d = lane * kWidth; d < D; d += kWarp * kWidth) {
+                float a[kWidth], b[kWidth];
+                load(dy + row * D + d, a);
+                load(y + row * D + d, b);
+#pragma unroll
+                for (int e = 0; e < kWidth; ++e) delta = fmaf(a[e], b[e], delta);
+            }
+        delta = warp_reduce<Sum>(delta);
+        if (lane != 0) continue;
+        QueryFacts fact{INFINITY, 0, {0, 0}};
+        if (query < n_queries)
+            fact = {lse[static_cast<int64_t>(head) * n_queries + query] * lse_factor, delta, span_of(spans, query)};
+        facts[static_cast<int64_t>(head) * padded + query] = fact;
+    }
+}
+
+// A warp a tile of kRows queries.
+template <int kRows>
+__global__ void __launch_bounds__(kThreads) find_ranges(KeyRange* ranges, const int* spans, int n_queries) {
+    const int tile = blockIdx.x * kWarps + threadIdx.x / kWarp;
+    if (tile * kRows >= n_queries) return;
+    const KeyRange range = range_of_queries<kRows>(spans, tile * kRows, n_queries);
+    if (threadIdx.x % kWarp == 0) ranges[tile] = range;
+}
+
+void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan, float lse_factor,
+             int range_rows) {
+    const View &dy = args.in[0], &y = args.in[4];
+    const AttentionShape shape(dy, args.in[2]);
+    const int n_queries = static_cast<int>(shape.T);
+    const int* spans = args.in[6].as<int32_t>();
+    std::byte* workspace = args.workspace.data();
+    with_real(dy.dtype, [&](auto tag) {
+        using T = decltype(tag);
+        const auto find = [&](auto kernel) {
+            launch(ctx, kernel, dim3(blocks_for(ctx, plan.padded_queries * shape.H, kWarps)), dim3(kThreads), 0,
+                   reinterpret_cast<QueryFacts*>(workspace + plan.facts), dy.as<T>(), y.as<T>(), args.in[5].as<float>(),
+                   spans, lse_factor, n_queries, plan.padded_queries, shape.H, shape.D);
+        };
+        const bool wide = shape.D % 4 == 0 && (reinterpret_cast<uintptr_t>(dy.data) % 16) == 0 &&
+                          (reinterpret_cast<uintptr_t>(y.data) % 16) == 0;
+        if (wide) find(find_facts<T, 4>);
+        else find(find_facts<T, 1>);
+    });
+    const auto find = [&](auto kernel) {
+        const int64_t n_tiles = ceil_div(shape.T, range_rows);
+        launch(ctx, kernel, dim3(static_cast<unsigned>(ceil_div(n_tiles, kWarps))), dim3(kThreads), 0,
+               reinterpret_cast<KeyRange*>(workspace + plan.ranges), spans, n_queries);
+    };
+    if (range_rows == 64) find(find_ranges<64>);
+    else if (range_rows == 32) find(find_ranges<32>);
+    else find(find_ranges<16>);
+}
+
+}  // namespace
+
+void attention_backward(const CudaContext& ctx, const KernelArgs& args) {
+    const View &q = args.in[1], &k = args.in[2];
+    GGQ_ASSERT(q.shape[2] <= kMostHeadSize, "attention_backward: head sizes are at most 256 on CUDA");
+    const AttentionShape shape(q, k);
+    const AttentionBackwardPlan plan =
+        attention_backward_plan(shape.T, shape.H, shape.D, shape.S, shape.G, q.dtype, *ctx.device);
+    if (attention_backward_mma_takes(args, plan)) {
+        prepare(ctx, args, plan, kLog2E, kGradientTile);
+        attention_backward_mma(ctx, args, plan);
+    } else {
+        prepare(ctx, args, plan, 1, attention_backward_fma_range_rows(shape.D));
+        attention_backward_fma(ctx, args, plan);
+    }
+}
+
+}  // namespace ggq::cuda

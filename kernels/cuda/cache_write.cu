@@ -1,0 +1,56 @@
+// Writes rows of keys or values into a cache, from the row on that device memory names. Rows beyond the cache are left
+// out. A thread converts 16 bytes (of the wider type) at a time where rows allow it. Floor: x read, as much written.
+#include "kernels/cuda/launch.cuh"
+
+namespace ggq::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+struct Rows {
+    int64_t n_tokens, n_heads, D, n_kept;  // n_kept: rows of the cache
+    int64_t x_token, x_head, cache_token, cache_head;
+};
+
+template <typename To, typename From, int kWidth>
+__global__ void __launch_bounds__(kThreads) write_rows(To* cache, const From* x, const int* at, const Rows rows) {
+    const int64_t first = at[0], packs = rows.D / kWidth, n = rows.n_tokens * rows.n_heads * packs;
+    for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < n; i += gridDim.x * int64_t{kThreads}) {
+        const int64_t d = i % packs * kWidth, head = i / packs % rows.n_heads, t = i / packs / rows.n_heads;
+        if (first + t < 0 || first + t >= rows.n_kept) continue;
+        float values[kWidth];
+        load(x + t * rows.x_token + head * rows.x_head + d, values);
+        store(cache + (first + t) * rows.cache_token + head * rows.cache_head + d, values);
+    }
+}
+
+template <int kWidth>
+bool allows(const View& x) {
+    const auto whole = [&](int axis) { return x.shape[axis] == 1 || x.strides[axis] % kWidth == 0; };
+    return x.shape[2] % kWidth == 0 && whole(0) && whole(1) &&
+           reinterpret_cast<uintptr_t>(x.data) % static_cast<unsigned>(kWidth * info(x.dtype).bytes) == 0;
+}
+
+}  // namespace
+
+void cache_write(const CudaContext& ctx, const KernelArgs& args) {
+    const View &cache = args.out[0], &x = args.in[1];
+    const Rows rows{x.shape[0],   x.shape[1],   x.shape[2],       cache.shape[0],
+                    x.strides[0], x.strides[1], cache.strides[0], cache.strides[1]};
+    with_real(cache.dtype, [&](auto to) {
+        with_real(x.dtype, [&](auto from) {
+            using To = decltype(to);
+            using From = decltype(from);
+            constexpr int kWidth = 16 / (sizeof(To) > sizeof(From) ? sizeof(To) : sizeof(From));
+            const auto write = [&](auto kernel, int width) {
+                launch(ctx, kernel, dim3(blocks_for(ctx, x.n_elems() / width, kThreads)), dim3(kThreads), 0,
+                       cache.as<To>(), x.as<From>(), args.in[2].as<int32_t>(), rows);
+            };
+            if (allows<kWidth>(cache) && allows<kWidth>(x)) write(write_rows<To, From, kWidth>, kWidth);
+            else write(write_rows<To, From, 1>, 1);
+        });
+    });
+}
+
+}  // namespace ggq::cuda

@@ -1,0 +1,135 @@
+#include "kernels/cuda/product_workspace.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/workspace.h"
+#include "kernels/formats.h"
+
+namespace ggq::cuda {
+
+namespace {
+
+int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+bool is_4bit(DType t) { return t == DType::nf4 || t == DType::fp4; }
+bool is_half(DType t) { return t == DType::f16 || t == DType::bf16; }
+
+int64_t bytes_of(int64_t n_elems, DType dtype) { return aligned_256(n_elems * info(dtype).bytes); }
+
+}  // namespace
+
+// Units of 64 weights share a scale, and rows begin on 32 bytes.
+bool few_rows_in_tensor_cores(int64_t k, DType real, DType w) { return is_4bit(w) && is_half(real) && k % 64 == 0; }
+
+// x takes at most 64 KiB beside the 43 KiB of the kernel's tables, so that two blocks fit where there is room for them.
+int64_t few_rows_chunk(int64_t m, int64_t k, const Device& device) {
+    constexpr int64_t kGroup = 256, kLargest = 64 << 10, kTables = 43 << 10;
+    int64_t rows = 1;
+    while (rows < m) rows *= 2;
+    const int64_t room = std::min(kLargest, device.shared_bytes - kTables);
+    const int64_t fits = std::max(room / (2 * rows) / kGroup * kGroup, kGroup);
+    const int64_t parts = divide_up(k, fits);
+    return divide_up(divide_up(k, parts), kGroup) * kGroup;
+}
+
+int64_t few_rows_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    if (!few_rows_in_tensor_cores(k, real, w)) return 0;
+    const int64_t parts = divide_up(k, few_rows_chunk(m, k, device));
+    return parts > 1 ? aligned_256(parts * m * n * 4) : 0;
+}
+
+// Tables of 33 KiB and three steps of x, whose rows are padded to 16, 32 or 64.
+int64_t some_rows_shared(int64_t m) {
+    constexpr int64_t kTables = 33 << 10, kStages = 3;
+    return kTables + kStages * (m <= 16 ? 16 : m <= 32 ? 32 : 64) * kSomeStep * 2;
+}
+
+bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& device) {
+    return m > kFewRows && m <= kSomeRows && few_rows_in_tensor_cores(k, real, w) &&
+           some_rows_shared(m) <= device.shared_bytes;
+}
+
+// Two blocks for each multiprocessor, or one where there are so many rows that sums of parts weigh as much as w; each
+// of four steps at least.
+int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device) {
+    const int64_t blocks = divide_up(n, kSomeCols), wanted = int64_t{device.n_sms} * (m <= 32 ? 2 : 1);
+    const int64_t steps = divide_up(k, kSomeStep), most = std::max<int64_t>(steps / 4, 1);
+    const int64_t parts = std::clamp<int64_t>(divide_up(wanted, blocks), 1, most);
+    return divide_up(steps, parts) * kSomeStep;
+}
+
+int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device) {
+    return aligned_256(divide_up(k, some_rows_chunk(m, n, k, device)) * m * n * 4);
+}
+
+int64_t blas_workspace(const Device& device) { return int64_t{device.capability >= 90 ? 32 : 4} << 20; }
+
+int64_t converted_bytes(int64_t n_elems, DType from, DType real) { return from == real ? 0 : bytes_of(n_elems, real); }
+
+int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DType w, const Device& device) {
+    return converted_bytes(m * k, x, real) + converted_bytes(n * k, w, real) + blas_workspace(device);
+}
+
+int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    if (m <= kFewRows) return few_rows_workspace(m, n, k, real, w, device);
+    if (takes_some_rows(m, k, real, w, device)) return bytes_of(m * k, real) + some_rows_workspace(m, n, k, device);
+    return tiled_workspace(m, n, k, real, real, w, device);
+}
+
+// Four blocks for each multiprocessor, each of 256 of k at least.
+int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device) {
+    const int64_t tiles = divide_up(m, 128) * divide_up(n, n <= 32 ? 32 : 64), wanted = int64_t{4} * device.n_sms;
+    return static_cast<int>(std::clamp<int64_t>(wanted / tiles, 1, std::clamp<int64_t>(k / 256, 1, 32)));
+}
+
+int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device) {
+    const int64_t splits = low_rank_splits(m, n, k, device);
+    return splits > 1 ? aligned_256(splits * m * n * 4) : 0;
+}
+
+int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    return tiled_workspace(m, k, n, real, real, w, device);
+}
+
+int64_t lora_linear_workspace(const LoraShape& s, const Device& device) {
+    const int64_t dropped = converted_bytes(s.rank * s.k, s.a, s.real) + low_rank_workspace(s.m, s.rank, s.k, device);
+    const int64_t plain = product_workspace(s.m, s.rank, s.k, s.real, s.a, device);
+    const int64_t y =
+        converted_bytes(s.n * s.rank, s.b, s.real) + product_workspace(s.m, s.n, s.k, s.real, s.w, device);
+    return std::max({dropped, plain, y});
+}
+
+int64_t gradient_stride(int64_t rank) { return divide_up(rank, 8) * 8; }
+
+int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device) {
+    const auto tiled = [&](int64_t m, int64_t n, int64_t k, DType w) {
+        return tiled_workspace(m, n, k, s.real, s.real, w, device);
+    };
+    int64_t products = std::max({tiled(s.m, s.rank, s.n, s.b), tiled(s.n, s.rank, s.m, s.real),
+                                 tiled(s.rank, s.k, s.m, s.real), low_rank_workspace(s.k, s.rank, s.m, device)});
+    if (input_gradient) products = std::max({products, tiled(s.m, s.k, s.n, s.w), tiled(s.m, s.k, s.rank, s.a)});
+    return bytes_of(s.m * gradient_stride(s.rank), s.real) + products;
+}
+
+HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,
+                         const LinearCrossEntropyParams& params) {
+    HeadBuffers at;
+    at.chunk = std::min<int64_t>(params.chunk, n_rows);
+    at.logits_stride = divide_up(vocabulary, 8) * 8;
+    const int64_t gathered_bytes = bytes_of(at.chunk * channels, real);
+    at.rows = at.n_labelled + aligned_256(4);
+    at.losses = at.rows + aligned_256(n_rows * 4);
+    at.w = at.losses + aligned_256(n_rows * 8);
+    at.gathered = at.w + converted_bytes(vocabulary * channels, w, real);
+    at.dx = at.gathered + gathered_bytes;
+    at.logits = at.dx + (params.gradient == HeadGradient::none ? 0 : gathered_bytes);
+    at.product = at.logits + aligned_256(at.chunk * at.logits_stride * 4);
+    return at;
+}
+
+int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,
+                                       const LinearCrossEntropyParams& params, const Device& device) {
+    return head_buffers(n_rows, channels, vocabulary, real, w, params).product + blas_workspace(device);
+}
+
+}  // namespace ggq::cuda

@@ -1,0 +1,83 @@
+// How products are cut up, and the workspace bytes that product kernels want: functions of shapes, dtypes and the card.
+// `real` is the computing type. Every part begins at a multiple of 256 bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device.h"
+#include "kernels/params.h"
+#include "kernels/view.h"
+
+namespace ggq::cuda {
+
+inline constexpr int64_t kFewRows = 8, kSomeRows = 64;
+
+// few_rows.cu: whether the 4-bit form with tensor cores takes a product, the k of each part into which it is cut so
+// that x stays in shared memory, and f32[parts,m,n] sums of these if there is more than one.
+bool few_rows_in_tensor_cores(int64_t k, DType real, DType w);
+int64_t few_rows_chunk(int64_t m, int64_t k, const Device& device);
+int64_t few_rows_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
+
+// some_rows.cu: whether it takes a product, the k of each part, a multiple of kSomeStep, and f32[parts,m,n] sums.
+inline constexpr int64_t kSomeStep = 128, kSomeCols = 128;
+int64_t some_rows_shared(int64_t m);  // bytes of shared memory
+bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& device);
+int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device);
+int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
+
+// cuBLAS: 32 MiB from Hopper on, as NVIDIA recommends, else 4 MiB.
+int64_t blas_workspace(const Device& device);
+
+// n elements of type `from` in the computing type; 0 if that is their own.
+int64_t converted_bytes(int64_t n_elems, DType from, DType real);
+
+// Many rows: x and w in the computing type if they have another, then the workspace of cuBLAS.
+int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DType w, const Device& device);
+
+// y[m,n] = x[m,k] w[n,k]^T by the engine for so many rows: that of few_rows; that of some_rows and before it a copy of
+// x (for which there is only a use where x is not aligned); or that of many.
+int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
+
+// gemm.cu: parts of k for a product with a low rank, and f32[parts,m,n] sums if there is more than one.
+int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device);
+int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
+
+// What the ops want. matmul and quant_matmul: product_workspace().
+
+// dx[m,k] = dy[m,n] w[n,k]
+int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
+
+// Shapes and types of a linear layer x[m,k], w[n,k], a[r,k], b[n,r].
+struct LoraShape {
+    int64_t m = 0, n = 0, k = 0, rank = 0;
+    DType real = DType::f32, w = DType::f32, a = DType::f32, b = DType::f32;
+};
+
+// forward    the larger of: a in the computing type, if it has another, and sums of parts of xa = drop(x) a^T, or what
+//            that product wants without dropout; b in the computing type, likewise, and what y = x w^T wants.
+// backward   g[m, gradient_stride()] real; then the largest of what the products want: g, db, da (tiled), da and dx
+// with
+//            dropout (sums of parts; a in the computing type), dx (tiled).
+int64_t lora_linear_workspace(const LoraShape& s, const Device& device);
+int64_t gradient_stride(int64_t rank);  // `rank` rounded up to 8
+int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device);
+
+// Byte offsets of what linear_cross_entropy keeps: x[T,C], w[V,C], at most `chunk` labelled rows at a time.
+struct HeadBuffers {
+    int64_t n_labelled = 0;     // i32[1]
+    int64_t rows = 0;           // i32[T] numbers of the labelled rows
+    int64_t losses = 0;         // f64[T]
+    int64_t w = 0;              // [V,C] real, if w has another type
+    int64_t gathered = 0;       // [chunk,C] real
+    int64_t dx = 0;             // [chunk,C] real, if there is a gradient
+    int64_t logits = 0;         // f32[chunk,logits_stride]; its gradient, real, takes its place
+    int64_t product = 0;        // workspace of the products
+    int64_t chunk = 0;          // rows: that of the parameters, or all
+    int64_t logits_stride = 0;  // V rounded up to 8
+};
+HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,
+                         const LinearCrossEntropyParams& params);
+int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,
+                                       const LinearCrossEntropyParams& params, const Device& device);
+
+}  // namespace ggq::cuda
