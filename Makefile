@@ -86,10 +86,10 @@ loc: ## lines of code in each folder
 	done | awk '{ print; sum += $$2 } END { printf "%-10s %6d\n", "all", sum }'
 
 sanitize: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) test-all BUILD=$(BUILD)-sanitize CMAKE_FLAGS="$(CMAKE_FLAGS) -DGGQ_SANITIZE=ON"
+	$(MAKE) test-all BUILD=$(BUILD)-sanitize CMAKE_FLAGS="$(CMAKE_FLAGS) -DGGQ_SANITIZE=ON -DGGQ_CUDA=OFF"
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize
+	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

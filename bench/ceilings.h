@@ -148,7 +148,7 @@ inline void report(benchmark::State& state, double bytes, double flops) {
     state.counters["%fma"] = rate(100 * flops / ceilings().flops);
     state.counters["read_GB/s"] = ceilings().read_bandwidth / 1e9;
     state.counters["fma_GFLOP/s"] = ceilings().flops / 1e9;
-    state.SetLabel(std::string(name(detect_cpu_isa())) + ", " + std::to_string(pool().size()) + " threads");
+    state.SetLabel(std::string(name(detect_cpu_isa())) + " on " + std::to_string(pool().size()) + " threads");
 }
 
 }  // namespace ggq::bench

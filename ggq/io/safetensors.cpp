@@ -251,13 +251,19 @@ void SafetensorsFile::drop(const FileTensor& tensor) const noexcept {
 }
 
 void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const FileMetadata& metadata) {
+    write_safetensors(
+        path, tensors, [&](std::string_view name) { return tensors.find(name)->second.data; }, metadata);
+}
+
+void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorSource& bytes_of,
+                       const FileMetadata& metadata) {
     const std::vector<NamedTensor> order = in_file_order(tensors);
     const std::string header = header_of(order, metadata);
     const uint64_t length = header.size();
     AtomicFile file(path);
     file.write(&length, sizeof length);
     file.write(header);
-    for (const auto& [tensor, t] : order) file.write(t->data, t->n_bytes());
+    for (const auto& [tensor, t] : order) file.write(bytes_of(tensor), t->n_bytes());
     file.commit();
 }
 

@@ -56,7 +56,8 @@ struct Backward {
         const Operand g = operand(scratch.take(m * stride * info(real).bytes), real, stride);
         Output to{const_cast<void*>(g.data), real, stride};
         to.alpha = scaling;
-        multiply_tiled(ctx, {m, rank, n, operand(dy), transposed(operand(b)), to, real}, scratch);
+        const Product p{m, rank, n, operand(dy), transposed(operand(b)), to, real};
+        m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
         return g;
     }
 

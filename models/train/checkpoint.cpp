@@ -24,48 +24,43 @@ constexpr const char* kStateFile = "trainer_state.json";
 constexpr const char* kGenerationFile = "generation_config.json";
 constexpr std::string_view kFolderPrefix = "checkpoint-";
 
-// Host copies of buffers, to be written to a file.
-class HostCopies {
-public:
-    FileTensor copy(const Store& store, const Buffer& b) {
-        copies_.emplace_back(static_cast<size_t>(b.bytes()));
-        store.read(b, copies_.back().data());
-        return {copies_.back().data(), b.type.dtype, b.type.shape};
-    }
+using NamedBuffers = std::map<std::string, Buffer*>;
 
-    // The values of a buffer as another float dtype.
-    FileTensor copy_as(const Store& store, const Buffer& b, DType dtype) {
-        copies_.emplace_back(static_cast<size_t>(b.type.shape.n_elems() * info(dtype).bytes));
-        read_converted(store, b, dtype, copies_.back().data());
-        return {copies_.back().data(), dtype, b.type.shape};
-    }
-
-private:
-    std::list<std::vector<std::byte>> copies_;
-};
+// Writes buffers one by one, as `dtype` if it is given: no more than one of them is copied at a time.
+void write_buffers(const fs::path& path, const Store& store, const NamedBuffers& buffers,
+                   std::optional<DType> dtype = std::nullopt) {
+    FileTensors tensors;
+    for (const auto& [name, b] : buffers) tensors[name] = {nullptr, dtype.value_or(b->type.dtype), b->type.shape};
+    std::vector<std::byte> bytes;
+    write_safetensors(path, tensors, [&](std::string_view name) {
+        const FileTensor& t = tensors.find(name)->second;
+        bytes.resize(static_cast<size_t>(t.n_bytes()));
+        read_converted(store, *buffers.at(std::string(name)), t.dtype, bytes.data());
+        return bytes.data();
+    });
+}
 
 void write_adapter_of(const fs::path& folder, TrainEngine& engine, const std::optional<BaseRecord>& record) {
-    HostCopies copies;
-    const Store& store = engine.store();
+    std::list<std::vector<std::byte>> copies;
+    const auto copy = [&](const Buffer& b) {
+        copies.emplace_back(static_cast<size_t>(b.bytes()));
+        engine.store().read(b, copies.back().data());
+        return FileTensor{copies.back().data(), b.type.dtype, b.type.shape};
+    };
     LoraModules modules;
-    for (const Linear* l : engine.llama().adapted)
-        modules[l->module] = {copies.copy(store, *l->a), copies.copy(store, *l->b)};
+    for (const Linear* l : engine.llama().adapted) modules[l->module] = {copy(*l->a), copy(*l->b)};
     write_adapter(folder, *engine.options().weights.lora, modules, record);
 }
 
 void write_model_of(const fs::path& folder, TrainEngine& engine, const BaseModel& base) {
-    HostCopies copies;
-    FileTensors tensors;
-    for (const auto& [name, buffer] : engine.llama().weights)
-        tensors[name] = copies.copy_as(engine.store(), *buffer, base.config.dtype);
-    write_safetensors(folder / "model.safetensors", tensors);
+    write_buffers(folder / "model.safetensors", engine.store(), engine.llama().weights, base.config.dtype);
     write_file(folder / "config.json", config_text(base.config));
     copy_tokenizer_files(base.folder, folder);
     copy_if_there(base.folder / kGenerationFile, folder / kGenerationFile);  // it may name more tokens that end a text
 }
 
-std::map<std::string, Buffer*> saved_state(const TrainEngine& engine) {
-    std::map<std::string, Buffer*> buffers = engine.parameters().state();
+NamedBuffers saved_state(const TrainEngine& engine) {
+    NamedBuffers buffers = engine.parameters().state();
     if (engine.options().weights.train_all)
         for (const ParameterRange& r : engine.parameters().ranges()) buffers[r.param->name] = r.param;
     return buffers;
@@ -127,10 +122,7 @@ void write_checkpoint(const fs::path& output, TrainEngine& engine, const BaseMod
     AtomicFolder folder(output / (std::string(kFolderPrefix) + std::to_string(state.counters.updates)),
                         IfFolderExists::replace);
     write_trained(folder.staging(), engine, base, record);
-    HostCopies copies;
-    FileTensors tensors;
-    for (const auto& [name, buffer] : saved_state(engine)) tensors[name] = copies.copy(engine.store(), *buffer);
-    write_safetensors(folder.staging() / kOptimizerFile, tensors);
+    write_buffers(folder.staging() / kOptimizerFile, engine.store(), saved_state(engine));
     write_file(folder.staging() / kStateFile, state_json(state, engine).dump(2) + "\n");
     folder.commit();
 }
