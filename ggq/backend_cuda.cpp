@@ -106,7 +106,9 @@ public:
             GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
             GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
         }
-        blas_ = cuda::Blas::open(blas_problem_);
+        std::string problem;
+        blas_ = cuda::Blas::open(problem);
+        if (blas_) blas_->start();
     }
 
     ~CudaBackend() override {
@@ -269,7 +271,7 @@ private:
     int64_t limit_;
     int64_t free_before_ = 0;  // on the device, before this process had a context there
     cuda::Device device_;
-    std::string device_name_, blas_problem_;
+    std::string device_name_;
     cudaStream_t stream_ = nullptr;
     Stage stages_[2];
     size_t turn_ = 0;
@@ -283,6 +285,9 @@ CudaInfo query_cuda() {
     info.built = true;
     info.architectures = GGQ_CUDA_ARCHS;
     info.runtime_version = CUDART_VERSION;
+    std::string missing;
+    const auto blas = cuda::Blas::open(missing);
+    info.blas = blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : missing;
     cudaDriverGetVersion(&info.driver_version);
     int n = 0;
     const cudaError_t status = cudaGetDeviceCount(&n);
@@ -290,9 +295,6 @@ CudaInfo query_cuda() {
     info.problem = driver_problem(status, info.driver_version);
     if (!info.problem.empty()) return info;
     for (int i = 0; i < n; ++i) info.gpus.push_back(gpu_info(i));
-    std::string problem;
-    const auto blas = cuda::Blas::open(problem);
-    info.blas = blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : problem;
     return info;
 }
 

@@ -37,11 +37,11 @@ struct Blas::Library {
     std::string file;
     void* module = nullptr;  // stays open: the driver may call into it until the program ends
     cublasHandle_t handle = nullptr;
-    int version = 0;
+    std::string version;
 
     decltype(&cublasCreate_v2) create = nullptr;
     decltype(&cublasDestroy_v2) destroy = nullptr;
-    decltype(&cublasGetVersion_v2) get_version = nullptr;
+    decltype(&cublasGetProperty) get_property = nullptr;
     decltype(&cublasGetStatusName) status_name = nullptr;
     decltype(&cublasSetMathMode) set_math_mode = nullptr;
     decltype(&cublasSetStream_v2) set_stream = nullptr;
@@ -60,7 +60,7 @@ struct Blas::Library {
 
     bool find_all() {
         return find(create, "cublasCreate_v2") && find(destroy, "cublasDestroy_v2") &&
-               find(get_version, "cublasGetVersion_v2") && find(status_name, "cublasGetStatusName") &&
+               find(get_property, "cublasGetProperty") && find(status_name, "cublasGetStatusName") &&
                find(set_math_mode, "cublasSetMathMode") && find(set_stream, "cublasSetStream_v2") &&
                find(set_workspace, "cublasSetWorkspace_v2") && find(gemm, "cublasGemmEx_64");
     }
@@ -71,12 +71,12 @@ struct Blas::Library {
         module = dlopen(from.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (!module) return dlerror();
         if (!find_all()) return from + " lacks a function: " + dlerror();
-        cublasStatus_t status = create(&handle);
-        if (status == CUBLAS_STATUS_SUCCESS) status = get_version(handle, &version);
-        // Parts of a sum over k are added in float, whatever the output's type.
-        const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-        if (status == CUBLAS_STATUS_SUCCESS) status = set_math_mode(handle, static_cast<cublasMath_t>(mode));
-        return status == CUBLAS_STATUS_SUCCESS ? "" : from + ": " + status_name(status);
+        for (libraryPropertyType part : {MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL}) {
+            int number = 0;
+            get_property(part, &number);
+            version += (version.empty() ? "" : ".") + std::to_string(number);
+        }
+        return "";
     }
 
     void check(cublasStatus_t status, const char* what) const {
@@ -101,7 +101,15 @@ std::unique_ptr<Blas> Blas::open(std::string& problem) {
 Blas::Blas(std::unique_ptr<Library> library) : library_(std::move(library)) {}
 Blas::~Blas() = default;
 
-int Blas::version() const { return library_->version; }
+void Blas::start() {
+    Library& lib = *library_;
+    lib.check(lib.create(&lib.handle), "cublasCreate");
+    // Parts of a sum over k are added in float, whatever the output's type.
+    const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    lib.check(lib.set_math_mode(lib.handle, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
+}
+
+std::string Blas::version() const { return library_->version; }
 const std::string& Blas::library() const { return library_->file; }
 
 // cuBLAS counts down columns: a row-major matrix is its transpose there. So it is asked for y^T = w x^T, where a matrix

@@ -34,13 +34,16 @@ struct BlasProduct {
 
 class Blas {
 public:
-    // Null without cuBLAS; `problem` then says which files were looked for and what was wrong.
+    // Finds the library and takes no memory on a device. Null without cuBLAS; `problem` then says which files were
+    // looked for and what was wrong.
     static std::unique_ptr<Blas> open(std::string& problem);
+    // On the current device, before the first product.
+    void start();
     ~Blas();
     Blas(const Blas&) = delete;
     Blas& operator=(const Blas&) = delete;
 
-    int version() const;                 // such as 130002
+    std::string version() const;         // such as "13.0.2"
     const std::string& library() const;  // the file, such as libcublas.so.13
 
     // The same workspace at every call with the same sizes gives the same bits.

@@ -53,11 +53,11 @@ struct LoraShape {
     DType real = DType::f32, w = DType::f32, a = DType::f32, b = DType::f32;
 };
 
-// forward    the larger of: a in the computing type, if it has another, and sums of parts of xa = drop(x) a^T, or what
-//            that product wants without dropout; b in the computing type, likewise, and what y = x w^T wants.
-// backward   g[m, gradient_stride()] real; then the largest of what the products want: g, db, da (tiled), da and dx
-// with
-//            dropout (sums of parts; a in the computing type), dx (tiled).
+// Forward: the larger of
+//   for xa   a in the computing type, if it has another, and sums of parts (dropout), or what a plain product wants;
+//   for y    b in the computing type, likewise, and what x w^T wants.
+// Backward: g[m, gradient_stride()] real, then the largest of what the products want: g, db and da; da with dropout
+// (sums of parts); dx and its update.
 int64_t lora_linear_workspace(const LoraShape& s, const Device& device);
 int64_t gradient_stride(int64_t rank);  // `rank` rounded up to 8
 int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device);
