@@ -1,5 +1,5 @@
-// bitsandbytes' two dynamic maps of 256 entries, ascending, as literals: the published formula gives them only to within
-// an ulp.
+// bitsandbytes' two dynamic maps of 256 entries, ascending, as literals: the published formula gives them only to
+// within an ulp.
 #pragma once
 
 #include <array>
