@@ -4,14 +4,9 @@
 //
 // Prints tokens/s, the share of the arithmetic ceiling measured in the same run (multiply-adds in float on the CPU,
 // cuBLAS in bf16 on a GPU), and memory beside the plan.
-#include <CLI/CLI.hpp>
-#include <algorithm>
-#include <iostream>
-#include <nlohmann/json.hpp>
-
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
-#include "bench/random_model.h"
+#include "bench/model_bench.h"
 #include "kernels/philox.h"
 #include "models/lora.h"
 #include "models/train/engine.h"
@@ -20,12 +15,10 @@ namespace ggq::bench {
 
 namespace {
 
-struct Options {
-    std::string shape = "llama-15m", tokens = "4x256", quant = "nf4", recompute = "full";
-    std::string device = "auto", compute_dtype = "auto";
+struct Options : ModelOptions {
+    std::string tokens = "4x256", recompute = "full";
     double dropout = 0.05;
-    int steps = 5, threads = 0;
-    bool profile = false, json = false;
+    int steps = 5;
 };
 
 struct Result {
@@ -68,9 +61,7 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, con
     e.config = config_of_shape(o.shape, length);
     e.weights.compute = compute_type(o.compute_dtype, backend);
     if (!backend.reads_host_memory()) e.dtypes = checkpoint_dtypes(e.config, e.weights.compute);
-    const auto quant = find_option(kQuantNames, o.quant);
-    require(quant.has_value(), "--quant: expected one of {}, got '{}'", option_list(kQuantNames), o.quant);
-    e.weights.quant = *quant;
+    e.weights.quant = o.quant_dtype();
     LoraConfig lora;
     lora.r = 16;
     lora.alpha = 32;
@@ -106,9 +97,9 @@ double flops_of_steps(const TrainEngine& engine, int steps) {
     return flops * steps;
 }
 
-int run(const Options& o) {
+void run(const Options& o) {
     const auto [rows, length] = parse_tokens(o.tokens);
-    const auto backend = make_backend({.device = o.device, .threads = o.threads});
+    const auto backend = o.backend();
     const bool on_gpu = !backend->reads_host_memory();
     const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
     TrainEngine engine(*backend, engine_options(o, rows, length, *backend));
@@ -119,7 +110,7 @@ int run(const Options& o) {
     Result r = measure(engine, random_update(rows, length, engine.options().config.vocab_size), o);
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
     const double flops = flops_of_steps(engine, o.steps), peak = on_gpu ? gpu.flops : measure_flops();
-    nlohmann::ordered_json json = {
+    nlohmann::ordered_json result = {
         {"device", backend->description()},
         {"shape", o.shape},
         {"tokens", o.tokens},
@@ -135,13 +126,9 @@ int run(const Options& o) {
         {"overhead_bytes", backend->overhead_bytes()},
         {"peak_gib", static_cast<double>(backend->memory().peak_bytes + backend->overhead_bytes()) / (1 << 30)},
         {"loss", r.loss}};
-    if (on_gpu) json["ceiling_copy_tb_s"] = gpu.copy * 1e-12;
-    if (o.profile) json["outside_kernels"] = 1 - r.profile.kernel_seconds / r.seconds;
-    if (o.profile && !o.json) std::cout << r.profile.table();
-    for (const auto& [key, value] : json.items())
-        if (!o.json) std::cout << key << ": " << value << '\n';
-    if (o.json) std::cout << json.dump() << '\n';
-    return 0;
+    if (on_gpu) result["ceiling_copy_tb_s"] = gpu.copy * 1e-12;
+    if (o.profile) result["outside_kernels"] = 1 - r.profile.kernel_seconds / r.seconds;
+    print(result, r.profile, o);
 }
 
 }  // namespace
@@ -150,24 +137,11 @@ int run(const Options& o) {
 
 int main(int argc, char** argv) {
     ggq::bench::Options o;
-    CLI::App app("Training steps of a Llama shape with random weights");
-    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")
-        ->capture_default_str();
+    CLI::App app("Training steps of a Llama shape with random weights", "train_step");
+    add_flags(app, o);
     app.add_option("--tokens", o.tokens, "documents x length")->capture_default_str();
-    app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
     app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();
     app.add_option("--lora-dropout", o.dropout)->capture_default_str();
     app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
-    app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
-    app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
-    app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
-    app.add_flag("--profile", o.profile, "time an op");
-    app.add_flag("--json", o.json, "one line of JSON");
-    CLI11_PARSE(app, argc, argv);
-    try {
-        return ggq::bench::run(o);
-    } catch (const std::exception& e) {
-        std::cerr << "train_step: " << e.what() << '\n';
-        return 1;
-    }
+    return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
 }

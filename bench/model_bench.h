@@ -1,0 +1,61 @@
+// What benches of whole models share: their flags, and how the result is printed.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "bench/random_model.h"
+#include "ggq/program.h"
+
+namespace ggq::bench {
+
+struct ModelOptions {
+    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto";
+    int threads = 0;
+    bool profile = false, json = false;
+
+    std::unique_ptr<Backend> backend() const { return make_backend({.device = device, .threads = threads}); }
+
+    std::optional<DType> quant_dtype() const {
+        const auto found = find_option(kQuantNames, quant);
+        require(found.has_value(), "--quant: expected one of {}, got '{}'", option_list(kQuantNames), quant);
+        return *found;
+    }
+};
+
+inline void add_flags(CLI::App& app, ModelOptions& o) {
+    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")
+        ->capture_default_str();
+    app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
+    app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
+    app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
+    app.add_flag("--profile", o.profile, "time an op");
+    app.add_flag("--json", o.json, "one line of JSON");
+}
+
+inline void print(const nlohmann::ordered_json& result, const Profile& profile, const ModelOptions& o) {
+    if (o.json) {
+        std::cout << result.dump() << '\n';
+        return;
+    }
+    if (o.profile) std::cout << profile.table();
+    for (const auto& [key, value] : result.items()) std::cout << key << ": " << value << '\n';
+}
+
+// Parses the flags and runs; the exit code.
+template <typename F>
+int run_bench(CLI::App& app, int argc, char** argv, const F& run) {
+    CLI11_PARSE(app, argc, argv);
+    try {
+        run();
+        return 0;
+    } catch (const std::exception& e) {
+        std::cerr << app.get_name() << ": " << e.what() << '\n';
+        return 1;
+    }
+}
+
+}  // namespace ggq::bench
