@@ -162,7 +162,8 @@ TEST_CASE("bad options: a plan that is larger than free memory is refused before
     const std::string reason =
         option_refusal([](TrainOptions& o) { o.batch_size = 4'000'000, o.max_length = 512, o.grad_accum = 1; });
     CHECK(reason.starts_with("memory: the plan needs "));
-    check_contains(reason, " MiB are free; lower --batch-size or --max-length");
+    check_contains(reason, " MiB are free; lower --batch-size or --max-length (--batch-size ");
+    check_contains(reason, " would fit, with ");
     check_contains(option_refusal([](TrainOptions& o) { o.batch_size = 5'000'000, o.max_length = 512; }),
                    "--batch-size 5000000 times --max-length 512: expected at most 2147483647 tokens in a micro-batch");
 }

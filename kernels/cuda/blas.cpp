@@ -74,7 +74,8 @@ struct Blas::Library {
         for (libraryPropertyType part : {MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL}) {
             int number = 0;
             get_property(part, &number);
-            version += (version.empty() ? "" : ".") + std::to_string(number);
+            if (!version.empty()) version += '.';
+            version += std::to_string(number);
         }
         return "";
     }

@@ -157,9 +157,26 @@ private:
     void check_memory() const {
         const int64_t needed = engine_->memory().total(), available = backend_->free_bytes();
         require(needed <= available,
-                "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; lower --batch-size or --max-length{}",
-                static_cast<double>(needed) / (1 << 20), static_cast<double>(available) / (1 << 20),
-                options_.recompute == Recompute::full ? "" : ", or use --recompute full");
+                "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; lower --batch-size or --max-length{}{}",
+                mebibytes(needed), mebibytes(available),
+                options_.recompute == Recompute::full ? "" : ", or use --recompute full",
+                needed <= available ? "" : what_would_fit(available));
+    }
+
+    static double mebibytes(int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); }
+
+    // Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.
+    std::string what_would_fit(int64_t available) const {
+        if (!options_.packing) return "";
+        for (int64_t rows = options_.batch_size / 2; rows > 0; rows /= 2) {
+            EngineOptions smaller = engine_->options();
+            smaller.train_lengths = {rows * options_.max_length};
+            if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.train_lengths;
+            const int64_t needed = TrainEngine(*backend_, std::move(smaller)).memory().total();
+            if (needed <= available)
+                return fmt::format(" (--batch-size {} would fit, with {:.1f} MiB)", rows, mebibytes(needed));
+        }
+        return " (not even --batch-size 1 would fit)";
     }
 
     void identify() {
