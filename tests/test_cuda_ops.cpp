@@ -2,6 +2,7 @@
 // the same inputs and outputs, in guarded and poisoned memory, and twice. Gradients ride along in each of them.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "ggq/device.h"
@@ -67,7 +68,11 @@ void check_16_bit(const OpCase& c, DType dtype, Backend& gpu) {
         // difference() allows single elements ten times its tolerance.
         if (!c.only_float && is_float(exact[i].dtype)) {
             const std::vector<double> truth = exact[i].values();
-            const double ours = relative_error(values, truth), theirs = relative_error(expected, truth);
+            // An f32 output stands on factors that were rounded for the tensor cores (softmax minus one-hot, s dy b),
+            // so that rounding counts as the output's own.
+            const CaseInput whole = rounded(real({static_cast<int64_t>(truth.size())}, truth), dtype);
+            const double ours = relative_error(values, truth);
+            const double theirs = std::max(relative_error(expected, truth), relative_error(whole.values, truth));
             INFO("error ", ours, ", that of rounding ", theirs);
             CHECK(ours <= 2 * theirs + 1e-5 + c.floor * 1e-2);
         } else {
