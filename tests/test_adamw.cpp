@@ -203,6 +203,21 @@ TEST_CASE("adamw_8bit of a block without gradient stays zero") {
     }
 }
 
+TEST_CASE("gradients that overflowed change nothing") {
+    constexpr int64_t kElems = 300;
+    const TestTensor p = random_tensor(DType::f32, {kElems}, 1), g = random_tensor(DType::f32, {kElems}, 2);
+    const TestTensor codes = tensor_of(DType::u8, {kElems}, Values(kElems, 200)),
+                     scales = random_tensor(DType::f32, {2}, 3);
+    for (const auto& state : {std::vector<TestTensor>{p, random_tensor(DType::f32, {kElems}, 4),
+                                                      random_tensor(DType::f32, {kElems}, 5, 0, 1)},
+                              std::vector<TestTensor>{p, codes, codes, scales, scales}})
+        for (double factor : {NAN, INFINITY}) {
+            const std::vector<TestTensor> after =
+                run_kernel(adamw_case(state, g, {}, 1e-2, 3, factor, DType::f32), detect_cpu_isa(), 1);
+            for (size_t i = 0; i < state.size(); ++i) CHECK(after[i].same_bytes(state[i]));
+        }
+}
+
 TEST_CASE("golden: adamw follows torch's trace") {
     for (const auto& path : golden_files("adamw32.safetensors")) {
         const SafetensorsFile file(path);

@@ -306,7 +306,8 @@ TEST_CASE("clip_factor") {
         check(0, 100, 1);
         check(1, 0.5, 1);
         check(1, 4, 1 / (4 + 1e-6));
-        check(1, NAN, 1);
+        check(1, NAN, NAN);  // which the optimizer takes as: no step
+        check(1, INFINITY, NAN);
     }
 }
 
