@@ -150,8 +150,13 @@ CaseInput state(CaseInput in) {
     return in;
 }
 
+CaseInput stat(CaseInput in) {
+    in.stat = true;
+    return in;
+}
+
 CaseInput rounded(CaseInput in, DType dtype) {
-    if (in.real && info(dtype).bytes < 4)
+    if (in.real && !in.stat && info(dtype).bytes < 4)
         in.values = to_doubles(dtype, converted(narrowed<float>(in.values), DType::f32, {dtype, in.type.shape, {}}));
     return in;
 }

@@ -13,8 +13,9 @@ struct CaseInput {
     TensorType type;
     std::vector<double> values;  // of a quantized or 16-bit tensor: before it is rounded
     Kind kind = Kind::input;
-    bool real = false;      // takes the run's computing type, f32 or f64
+    bool real = false;      // takes the run's computing type
     bool gradient = false;  // a gradient is wanted
+    bool stat = false;      // a real that is f32 where the computing type has 16 bits
 };
 
 CaseInput normal(const Shape& shape, double deviation = 1);  // real, with gradient
@@ -37,6 +38,7 @@ CaseInput mask_of(const CaseInput& spans, int64_t n_keys);
 CaseInput frozen(CaseInput in);                                  // the same without a gradient
 CaseInput kept_as(CaseInput in, DType dtype, QuantSpec q = {});  // frozen and stored in that dtype
 CaseInput state(CaseInput in);                                   // frozen and writable in place
+CaseInput stat(CaseInput in);                                    // the same, a stat
 
 // A real input with its values rounded to a float dtype; others as they are.
 CaseInput rounded(CaseInput in, DType dtype);

@@ -50,7 +50,7 @@ CaseRun::CaseRun(const OpCase& c, Backend& backend, const RunOptions& options)
 void CaseRun::declare_inputs(DType real) {
     for (const CaseInput& in : case_.in) {
         TensorType type = in.type;
-        if (in.real) type.dtype = real;
+        if (in.real) type.dtype = in.stat && info(real).bytes < 4 ? DType::f32 : real;
         buffers_.push_back(&store_.declare("input " + std::to_string(buffers_.size()), in.kind, type));
     }
 }

@@ -38,7 +38,7 @@ void add_arithmetic(std::vector<OpCase>& table, const Shape& s) {
         {named(scale_op, s), &scale_op, {normal(s)}, [](In in) { return std::vector{scale(in[0], -0.75)}; }});
     table.push_back({named(scale_by_op, s),
                      &scale_by_op,
-                     {normal(s), normal({1})},
+                     {normal(s), stat(normal({1}))},
                      [](In in) { return std::vector{scale_by(in[0], in[1])}; },
                      [s](In in) { return std::vector{mul(in[0], broadcast(in[1], s, 1))}; }});
     table.push_back({named(broadcast_op, s),
@@ -51,7 +51,7 @@ void add_arithmetic(std::vector<OpCase>& table, const Shape& s) {
                      }});
     table.push_back({named(full_op, s), &full_op, {normal({1})}, [s](In in) {
                          const Tensor y = full(*in[0].graph, {in[0].dtype(), s, {}}, -2.5);
-                         return std::vector{scale_by(y, in[0])};
+                         return std::vector{mul(y, broadcast(in[0], s, 1))};
                      }});
     table.push_back(
         {named(softmax_op, s), &softmax_op, {normal(s, 4)}, [](In in) { return std::vector{softmax(in[0])}; }});
@@ -83,6 +83,7 @@ void add_casts(std::vector<OpCase>& table, const Shape& s) {
                      return std::vector{cast(cast(in[0], via), in[0].dtype())};
                  }};
         c.step = 0.5;
+        c.with_double = via == DType::f64;
         table.push_back(c);
     }
 }

@@ -23,18 +23,18 @@ void add_adamw(std::vector<OpCase>& table, int64_t n, int64_t step) {
     const std::string name = case_name(adamw_op, "step " + std::to_string(step), n);
     const auto inputs = [&](const CaseInput& p) {
         return std::vector{p,
-                           state(normal({n})),
-                           state(positive({n})),
-                           frozen(normal({n})),
-                           real({1}, {0.125}),
+                           stat(state(normal({n}))),
+                           stat(state(positive({n}))),
+                           stat(frozen(normal({n}))),
+                           stat(real({1}, {0.125})),
                            ints(DType::i64, {1}, {step}),
-                           real({1}, {0.5})};
+                           stat(real({1}, {0.5}))};
     };
     const Build build = [](In in) {
         adamw(in[0], in[1], in[2], {in[3], in[4], in[5], in[6]}, kParams);
         return std::vector{cast(newest(in[0]), in[1].dtype()), newest(in[1]), newest(in[2])};
     };
-    table.push_back({name, &adamw_op, inputs(parameter(normal({n}))), build});
+    table.push_back({name, &adamw_op, inputs(stat(parameter(normal({n})))), build});
     CaseInput half = kept_as(normal({n}), DType::bf16);
     half.kind = Kind::parameter;
     table.push_back({name + " bf16", &adamw_op, inputs(half), build});
@@ -46,8 +46,9 @@ void add_adamw_8bit(std::vector<OpCase>& table, int64_t n, int64_t step) {
     const auto codes = [&] { return state(below(DType::u8, {n}, 256)); };
     OpCase c{case_name(adamw_8bit_op, "step " + std::to_string(step), n),
              &adamw_8bit_op,
-             {parameter(normal({n})), codes(), codes(), state(positive({n_blocks})), state(positive({n_blocks})),
-              frozen(normal({n})), real({1}, {0.125}), ints(DType::i64, {1}, {step}), real({1}, {0.5})},
+             {stat(parameter(normal({n}))), codes(), codes(), stat(state(positive({n_blocks}))),
+              stat(state(positive({n_blocks}))), stat(frozen(normal({n}))), stat(real({1}, {0.125})),
+              ints(DType::i64, {1}, {step}), stat(real({1}, {0.5}))},
              [](In in) {
                  adamw_8bit(in[0], {in[1], in[2], in[3], in[4]}, {in[5], in[6], in[7], in[8]}, kParams);
                  std::vector<Tensor> out;

@@ -21,7 +21,9 @@ void scale_gradient(Gradients& g) { g.set(0, scale(g.dy(), g.param<ScaleParams>(
 
 void scale_by_gradient(Gradients& g) {
     if (g.needs(0)) g.set(0, scale_by(g.dy(), g.in(1)));
-    if (g.needs(1)) g.set(1, sum(mul(g.dy(), g.in(0))));
+    if (!g.needs(1)) return;
+    const Tensor product = mul(g.dy(), g.in(0)), s = g.in(1);
+    g.set(1, sum(product.dtype() == s.dtype() ? product : cast(product, s.dtype())));
 }
 
 void broadcast_gradient(Gradients& g) { g.set(0, scale(sum(g.dy()), g.param<BroadcastParams>().factor)); }
