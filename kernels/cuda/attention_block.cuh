@@ -4,8 +4,8 @@
 
 #include <climits>
 
-#include "kernels/cuda/attention_ptx.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace ggq::cuda {

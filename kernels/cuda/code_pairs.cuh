@@ -10,7 +10,7 @@
 #pragma once
 
 #include "kernels/cuda/dequantize.cuh"
-#include "kernels/cuda/product_ptx.cuh"
+#include "kernels/cuda/ptx.cuh"
 
 namespace ggq::cuda {
 

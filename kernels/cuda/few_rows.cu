@@ -8,8 +8,8 @@
 #include "kernels/cuda/few_rows_4bit.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product_output.cuh"
-#include "kernels/cuda/product_ptx.cuh"
 #include "kernels/cuda/product_workspace.h"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace ggq::cuda {

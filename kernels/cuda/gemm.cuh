@@ -13,7 +13,7 @@
 #include "kernels/cuda/dropout_mask.cuh"
 #include "kernels/cuda/gemm_args.cuh"
 #include "kernels/cuda/product_output.cuh"
-#include "kernels/cuda/product_ptx.cuh"
+#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace ggq::cuda {
