@@ -70,8 +70,8 @@ format-check:
 	clang-format --dry-run -Werror $(SOURCES)
 
 tidy:
-	cmake -S . -B $(BUILD)-tidy -DGGQ_ISAS=portable -DGGQ_CUDA=OFF
-	find kernels ggq models examples -name '*.cpp' | sort | \
+	cmake -S . -B $(BUILD)-tidy -DGGQ_ISAS=portable
+	sed -n 's/.*"file": "\(.*\.cpp\)".*/\1/p' $(BUILD)-tidy/compile_commands.json | sort -u | \
 	    xargs -P $(JOBS) -n 1 clang-tidy -p $(BUILD)-tidy --quiet
 
 floors:
