@@ -20,7 +20,6 @@ struct Options : ModelOptions {
 void run(const Options& o) {
     const auto backend = o.backend();
     const bool on_gpu = !backend->reads_host_memory();
-    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
     const int64_t context = o.prompt + o.n_new + 1;
     const LlamaConfig config = config_of_shape(o.shape, context);
     WeightChoice choice;
@@ -58,17 +57,18 @@ void run(const Options& o) {
     const int64_t embedding = config.tie_word_embeddings ? 0 : llama->embedding->bytes();
     const double per_token = static_cast<double>(store.bytes(Kind::constant) - embedding);
     const double rate = static_cast<double>(o.n_new - 1) / seconds;
-    const nlohmann::ordered_json result = {
-        {"device", backend->description()},
-        {"shape", o.shape},
-        {"quant", o.quant},
-        {"compute_dtype", name(choice.compute)},
-        {"tokens_per_second", rate},
-        {"prompt_tokens_per_second", static_cast<double>(o.prompt) / prompt_seconds},
-        {"weight_gb_per_token", per_token * 1e-9},
-        {"weight_gb_s", rate * per_token * 1e-9},
-        {"ceiling_gb_s", (on_gpu ? gpu.copy : measure_read_bandwidth()) * 1e-9},
-        {"peak_gib", static_cast<double>(backend->memory().peak_bytes + backend->overhead_bytes()) / (1 << 30)}};
+    const double gib = peak_gib(*backend);
+    const double ceiling = on_gpu ? measure_gpu(*backend).copy : measure_read_bandwidth();
+    const nlohmann::ordered_json result = {{"device", backend->description()},
+                                           {"shape", o.shape},
+                                           {"quant", o.quant},
+                                           {"compute_dtype", name(choice.compute)},
+                                           {"tokens_per_second", rate},
+                                           {"prompt_tokens_per_second", static_cast<double>(o.prompt) / prompt_seconds},
+                                           {"weight_gb_per_token", per_token * 1e-9},
+                                           {"weight_gb_s", rate * per_token * 1e-9},
+                                           {"ceiling_gb_s", ceiling * 1e-9},
+                                           {"peak_gib", gib}};
     print(result, profile, o);
 }
 

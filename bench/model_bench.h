@@ -36,6 +36,11 @@ inline void add_flags(CLI::App& app, ModelOptions& o) {
     app.add_flag("--json", o.json, "one line of JSON");
 }
 
+// As the driver counts. To be read before the ceilings take memory of their own.
+inline double peak_gib(const Backend& backend) {
+    return static_cast<double>(backend.memory().peak_bytes + backend.overhead_bytes()) / (1 << 30);
+}
+
 inline void print(const nlohmann::ordered_json& result, const Profile& profile, const ModelOptions& o) {
     if (o.json) {
         std::cout << result.dump() << '\n';

@@ -1,24 +1,22 @@
 #!/bin/sh
-# table.sh [BUILD]: measures the figures of README's table and prints it. For every row the best of five runs is taken:
-# other loads of a machine only ever make it slower.
+# table.sh [BUILD]: measures the figures of README's table and prints it: the median of nine runs a row.
 set -eu
 bin=${1:-build}/bin
 
 echo "| | figure | share of the ceiling measured in the same run |"
 echo "|---|---|---|"
-"$bin/bench_quant_matmul" --benchmark_filter='n:(4096|11008)/k:4096/m:(1|512)/' --benchmark_repetitions=5 \
+"$bin/bench_quant_matmul" --benchmark_filter='n:(4096|11008)/k:4096/m:(1|512)/' --benchmark_repetitions=9 \
     --benchmark_format=csv 2>/dev/null |
     awk -F, '
     /^name,/ { for (i = 1; i <= NF; i++) { gsub(/"/, "", $i); column[$i] = i } next }
-    /real_time"?,/ && !/_(mean|median|stddev|cv)"/ {
+    /_median"/ {
         split($1, part, /[:\/]/)
         name = part[3] " x " part[5]
-        if (part[7] == 1) { what = "matrix-vector, " name; rate = $column["GB/s"]; unit = "GB/s"; share = $column["%read"]; of = "read bandwidth" }
-        else { what = "product, 512 rows, " name; rate = $column["GFLOP/s"]; unit = "GFLOP/s"; share = $column["%fma"]; of = "multiply-add peak" }
-        if (!(what in best)) order[++n] = what
-        if (rate > best[what]) { best[what] = rate; text[what] = sprintf("%.1f %s | %.0f %% of the %s", rate, unit, share, of) }
-    }
-    END { for (i = 1; i <= n; i++) print "| NF4 " order[i] " | " text[order[i]] " |" }'
+        if (part[7] == 1)
+            printf "| NF4 matrix-vector, %s | %.1f GB/s | %.0f %% of the read bandwidth |\n", name, $column["GB/s"], $column["%read"]
+        else
+            printf "| NF4 product, 512 rows, %s | %.0f GFLOP/s | %.0f %% of the multiply-add peak |\n", name, $column["GFLOP/s"], $column["%fma"]
+    }'
 "$bin/train_step" --device cpu --tokens 4x256 --steps 5 --profile --json |
     awk '
     function value(key) { match($0, "\"" key "\":[^,}]*"); return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) }

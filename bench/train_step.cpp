@@ -62,6 +62,7 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, con
     e.weights.compute = compute_type(o.compute_dtype, backend);
     if (!backend.reads_host_memory()) e.dtypes = checkpoint_dtypes(e.config, e.weights.compute);
     e.weights.quant = o.quant_dtype();
+    e.logits_bytes = logits_bytes_for(backend);
     LoraConfig lora;
     lora.r = 16;
     lora.alpha = 32;
@@ -101,7 +102,6 @@ void run(const Options& o) {
     const auto [rows, length] = parse_tokens(o.tokens);
     const auto backend = o.backend();
     const bool on_gpu = !backend->reads_host_memory();
-    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
     TrainEngine engine(*backend, engine_options(o, rows, length, *backend));
     engine.allocate([&] {
         fill_random(engine.store(), engine.llama());
@@ -109,23 +109,24 @@ void run(const Options& o) {
     });
     Result r = measure(engine, random_update(rows, length, engine.options().config.vocab_size), o);
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
+    const double gib = peak_gib(*backend);
+    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
     const double flops = flops_of_steps(engine, o.steps), peak = on_gpu ? gpu.flops : measure_flops();
-    nlohmann::ordered_json result = {
-        {"device", backend->description()},
-        {"shape", o.shape},
-        {"tokens", o.tokens},
-        {"quant", o.quant},
-        {"recompute", o.recompute},
-        {"compute_dtype", name(engine.options().weights.compute)},
-        {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
-        {"tflops", flops / r.seconds * 1e-12},
-        {"ceiling_tflops", peak * 1e-12},
-        {"share_of_ceiling", peak > 0 ? flops / r.seconds / peak : 0},
-        {"plan_bytes", engine.memory().total()},
-        {"allocated_bytes", backend->memory().bytes},
-        {"overhead_bytes", backend->overhead_bytes()},
-        {"peak_gib", static_cast<double>(backend->memory().peak_bytes + backend->overhead_bytes()) / (1 << 30)},
-        {"loss", r.loss}};
+    nlohmann::ordered_json result = {{"device", backend->description()},
+                                     {"shape", o.shape},
+                                     {"tokens", o.tokens},
+                                     {"quant", o.quant},
+                                     {"recompute", o.recompute},
+                                     {"compute_dtype", name(engine.options().weights.compute)},
+                                     {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
+                                     {"tflops", flops / r.seconds * 1e-12},
+                                     {"ceiling_tflops", peak * 1e-12},
+                                     {"share_of_ceiling", peak > 0 ? flops / r.seconds / peak : 0},
+                                     {"plan_bytes", engine.memory().total()},
+                                     {"allocated_bytes", backend->memory().bytes},
+                                     {"overhead_bytes", backend->overhead_bytes()},
+                                     {"peak_gib", gib},
+                                     {"loss", r.loss}};
     if (on_gpu) result["ceiling_copy_tb_s"] = gpu.copy * 1e-12;
     if (o.profile) result["outside_kernels"] = 1 - r.profile.kernel_seconds / r.seconds;
     print(result, r.profile, o);

@@ -89,7 +89,7 @@ private:
         const auto wanted = static_cast<size_t>(bytes);
         const size_t alignment = wanted < kHugePage ? kAlignment : kHugePage;
         void* data = std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
-        // Streaming weights through pages of 4 KiB spends a sixth of its time on translating addresses.
+        // Fewer addresses to translate while weights stream through.
         if (data && alignment == kHugePage) madvise(data, wanted, MADV_HUGEPAGE);
         return data;
     }

@@ -11,10 +11,10 @@
 namespace ggq::test {
 
 // Empty if `actual` is close to `expected`: a relative L2 distance of at most `tolerance`, and no element farther off
-// than 10 tolerance (|expected| + rms(expected)). `floor` is the least rms that errors are taken relative to, for
-// results in which larger terms cancel.
+// than `elementwise` (|expected| + rms(expected)), by default 10 tolerance. `floor` is the least rms that errors are
+// taken relative to, for results in which larger terms cancel.
 inline std::string difference(std::span<const double> actual, std::span<const double> expected, double tolerance,
-                              double floor = 0) {
+                              double floor = 0, double elementwise = 0) {
     if (actual.size() != expected.size())
         return fmt::format("{} elements, expected {}", actual.size(), expected.size());
     double error = 0, norm = 0;
@@ -28,7 +28,7 @@ inline std::string difference(std::span<const double> actual, std::span<const do
     size_t worst = 0;
     double worst_ratio = -1;
     for (size_t i = 0; i < actual.size(); ++i) {
-        const double allowed = 10 * tolerance * (std::abs(expected[i]) + rms);
+        const double allowed = (elementwise > 0 ? elementwise : 10 * tolerance) * (std::abs(expected[i]) + rms);
         const double off = std::abs(actual[i] - expected[i]);
         const double ratio = off == 0 ? 0 : std::isfinite(off) && allowed > 0 ? off / allowed : INFINITY;
         if (ratio > worst_ratio) worst_ratio = ratio, worst = i;

@@ -124,10 +124,11 @@ void check_greedy(const fs::path& folder, Backend& backend) {
 }  // namespace
 
 TEST_CASE("logits of a Llama equal transformers'") {
+    const std::vector<Backend*> backends = devices();
     for (const fs::path& folder : golden_folders({"model/config.json", "forward.safetensors", "grads.safetensors"})) {
         CAPTURE(folder);
         const Opened model(folder / "model");
-        for (Backend* device : devices()) {
+        for (Backend* device : backends) {
             INFO("on ", std::string(device->name()));
             CHECK(relative_l2(logits_of(model, forward_batch(folder), *device), expected_logits(folder)) < 1e-5);
         }
@@ -135,8 +136,9 @@ TEST_CASE("logits of a Llama equal transformers'") {
 }
 
 TEST_CASE("loss and every gradient of a Llama equal transformers'") {
+    const std::vector<Backend*> backends = devices();
     for (const fs::path& folder : golden_folders({"model/config.json", "forward.safetensors", "grads.safetensors"}))
-        for (Backend* device : devices())
+        for (Backend* device : backends)
             for (const Recompute recompute : {Recompute::none, Recompute::full}) {
                 CAPTURE(folder);
                 INFO("on ", std::string(device->name()));
@@ -145,8 +147,9 @@ TEST_CASE("loss and every gradient of a Llama equal transformers'") {
 }
 
 TEST_CASE("greedy continuations of a trained model equal transformers', token for token") {
+    const std::vector<Backend*> backends = devices();
     for (const fs::path& folder : golden_folders({"model/config.json", "greedy.json"}))
-        for (Backend* device : devices()) {
+        for (Backend* device : backends) {
             CAPTURE(folder);
             INFO("on ", std::string(device->name()));
             check_greedy(folder, *device);

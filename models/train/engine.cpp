@@ -128,6 +128,7 @@ void TrainEngine::allocate(const std::function<void()>& load) {
 // Runs every program once on a batch without labels at a rate of zero, which changes no parameter, and clears the state
 // that it touched.
 void TrainEngine::prepare() {
+    if (!backend_.records()) return;
     MicroBatch batch;
     const auto fill_up = [&](int64_t length) {
         for (auto t = static_cast<int32_t>(batch.ids.size()); t < length; ++t) {
@@ -181,7 +182,7 @@ double TrainEngine::add_gradients(const Update& update) {
     const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
     require(std::isfinite(loss), "update {}: the loss is {}; lower --lr, or look at the data with --show-samples",
             counters_.updates + 1, loss);
-    if (counters_.updates == 0 && !scales_loss()) check_first_gradients();
+    if (counters_.updates == 0) check_first_gradients();
     return loss;
 }
 
@@ -195,7 +196,7 @@ UpdateResult TrainEngine::apply(double rate) {
     require(!overflow || scales_loss(), "update {}: the gradient norm is {}; lower --lr", counters_.updates + 1, norm);
     if (scales_loss()) note_overflow(overflow);
     counters_.updates += !overflow;
-    if (first && rate > 0 && !scales_loss()) check_first_change();
+    if (first && !overflow && rate > 0) check_first_change();
     return {0, norm, overflow};
 }
 
@@ -217,12 +218,6 @@ double TrainEngine::evaluate(const MicroBatch& batch) {
     return static_cast<double>(read_scalar<float>(store_, *eval_sum_));
 }
 
-std::vector<std::byte> TrainEngine::bytes_of(const Buffer& buffer) const {
-    std::vector<std::byte> bytes(static_cast<size_t>(buffer.bytes()));
-    store_.read(buffer, bytes.data());
-    return bytes;
-}
-
 // An adapter that gets no gradient trains nothing and looks as if it did. Every B starts at zero, where A's gradient
 // vanishes but B's must not.
 void TrainEngine::check_first_gradients() {
@@ -230,19 +225,21 @@ void TrainEngine::check_first_gradients() {
     for (const Linear* l : llama_->adapted) {
         const Buffer& gradient = parameters_->gradient_of(*l->b);
         const std::vector<float> values = read_f32(store_, gradient);
-        require(all_finite(DType::f32, values.data(), gradient.type.shape.n_elems()),
-                "{}: its gradient after the first backward is not finite; lower --lr or look at the data", l->b->name);
+        const bool finite = all_finite(DType::f32, values.data(), gradient.type.shape.n_elems());
+        if (!finite && scales_loss()) return;  // an overflow, after which the update is tried again
+        require(finite, "{}: its gradient after the first backward is not finite; lower --lr or look at the data",
+                l->b->name);
         require(std::ranges::any_of(values, [](float g) { return g != 0; }),
                 "{}: its gradient after the first backward is zero, so it would not be trained", l->b->name);
-        first_b_.push_back(bytes_of(*l->b));
+        first_b_.push_back(read_f32(store_, *l->b));
     }
 }
 
 void TrainEngine::check_first_change() {
     for (size_t i = 0; i < first_b_.size(); ++i) {
         const Buffer& b = *llama_->adapted[i]->b;
-        require(bytes_of(b) != first_b_[i], "{}: the first update did not change it; is --lr too small for {}?", b.name,
-                name(b.type.dtype));
+        require(read_f32(store_, b) != first_b_[i],  // as numbers: a zero that lost its sign has not changed
+                "{}: the first update did not change it; is --lr too small for {}?", b.name, name(b.type.dtype));
     }
     first_b_.clear();
 }

@@ -106,7 +106,6 @@ private:
         Buffer *ids, *labels, *positions, *spans;
     };
 
-    std::vector<std::byte> bytes_of(const Buffer& buffer) const;
     // At the first update: throws Error naming the first B whose gradient is not finite or all zero, or that the update
     // left as it was.
     void check_first_gradients();
@@ -138,7 +137,7 @@ private:
     int64_t arena_bytes_ = 0;
     std::unique_ptr<Arena> arena_;
     EngineCounters counters_;
-    std::vector<std::vector<std::byte>> first_b_;  // every B before the first update
+    std::vector<std::vector<float>> first_b_;  // every B before the first update
     Profile* profile_ = nullptr;
 };
 
