@@ -8,15 +8,18 @@
 
 #include "bench/random_model.h"
 #include "ggq/program.h"
+#include "models/base_options.h"
 
 namespace ggq::bench {
 
 struct ModelOptions {
-    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto";
+    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory;
     int threads = 0;
     bool profile = false, json = false;
 
-    std::unique_ptr<Backend> backend() const { return make_backend({.device = device, .threads = threads}); }
+    std::unique_ptr<Backend> backend() const {
+        return make_backend({device, threads, gpu_memory.empty() ? 0 : memory_size("--gpu-memory", gpu_memory)});
+    }
 
     std::optional<DType> quant_dtype() const {
         const auto found = find_option(kQuantNames, quant);
@@ -26,10 +29,10 @@ struct ModelOptions {
 };
 
 inline void add_flags(CLI::App& app, ModelOptions& o) {
-    app.add_option("--shape", o.shape, "llama-15m, llama3.2-1b, llama2-7b, llama3-8b, llama3-70b")
-        ->capture_default_str();
+    app.add_option("--shape", o.shape, shape_list())->capture_default_str();
     app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
     app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    app.add_option("--gpu-memory", o.gpu_memory, "the most to hold on the GPU, as 24GiB");
     app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
     app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
     app.add_flag("--profile", o.profile, "time an op");

@@ -1,6 +1,9 @@
-// The model shapes that benchmarks run with random weights, by the name that --shape takes.
+// The model shapes that benchmarks run with random weights, as --shape takes them.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <string>
 
 #include "ggq/error.h"
@@ -22,25 +25,43 @@ inline constexpr NamedShape kShapes[] = {
     {"llama3-70b", 8192, 28672, 80, 64, 8, 128, 128256, false},
 };
 
-inline LlamaConfig config_of_shape(const std::string& name, int64_t n_positions) {
-    std::string known;
-    for (const NamedShape& s : kShapes) {
-        known += std::string(known.empty() ? "" : ", ") + s.name;
-        if (name != s.name) continue;
-        LlamaConfig c;
-        c.vocab_size = s.vocabulary;
-        c.hidden_size = s.hidden;
-        c.intermediate_size = s.intermediate;
-        c.num_hidden_layers = s.layers;
-        c.num_attention_heads = s.heads;
-        c.num_key_value_heads = s.kv_heads;
-        c.head_dim = s.head_dim;
-        c.max_position_embeddings = n_positions;
-        c.rms_norm_eps = 1e-5;
-        c.tie_word_embeddings = s.tied;
-        return c;
+inline std::string shape_list() {
+    std::string list;
+    for (const NamedShape& s : kShapes) list += std::string(s.name) + ", ";
+    return list + "or hidden:intermediate:layers:heads:kv-heads:head-size:vocabulary";
+}
+
+inline NamedShape find_shape(const std::string& text) {
+    for (const NamedShape& s : kShapes)
+        if (text == s.name) return s;
+    NamedShape s{"", 0, 0, 0, 0, 0, 0, 0, false};
+    int64_t* const sizes[] = {&s.hidden, &s.intermediate, &s.layers, &s.heads, &s.kv_heads, &s.head_dim, &s.vocabulary};
+    size_t n = 0, at = 0;
+    for (; n < std::size(sizes) && at < text.size(); ++n) {
+        const size_t end = std::min(text.find(':', at), text.size());
+        const auto [stop, error] = std::from_chars(text.data() + at, text.data() + end, *sizes[n]);
+        if (error != std::errc() || stop != text.data() + end || *sizes[n] <= 0) break;
+        at = end + 1;
     }
-    fail("--shape: expected one of {}, got '{}'", known, name);
+    require(n == std::size(sizes) && at == text.size() + 1 && s.heads % s.kv_heads == 0,
+            "--shape: expected {}, got '{}'", shape_list(), text);
+    return s;
+}
+
+inline LlamaConfig config_of_shape(const std::string& text, int64_t n_positions) {
+    const NamedShape s = find_shape(text);
+    LlamaConfig c;
+    c.vocab_size = s.vocabulary;
+    c.hidden_size = s.hidden;
+    c.intermediate_size = s.intermediate;
+    c.num_hidden_layers = s.layers;
+    c.num_attention_heads = s.heads;
+    c.num_key_value_heads = s.kv_heads;
+    c.head_dim = s.head_dim;
+    c.max_position_embeddings = n_positions;
+    c.rms_norm_eps = 1e-5;
+    c.tie_word_embeddings = s.tied;
+    return c;
 }
 
 }  // namespace ggq::bench

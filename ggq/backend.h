@@ -47,11 +47,12 @@ public:
     // Copies between host and device. The host's bytes can be changed or read as soon as the call returns.
     virtual void copy_in(void* device, const void* host, int64_t bytes) = 0;
     virtual void copy_out(void* host, const void* device, int64_t bytes) = 0;
-    virtual void zero(void* device, int64_t bytes) = 0;
+    virtual void set_bytes(void* device, std::byte value, int64_t bytes) = 0;
     virtual bool reads_host_memory() const = 0;  // whether kernels take pointers to it
     virtual int64_t free_bytes() const = 0;      // what can still be allocated
     virtual int64_t overhead_bytes() const;      // what the device holds beside what was allocated here
 
+    void zero(void* device, int64_t bytes) { set_bytes(device, std::byte{0}, bytes); }
     // 256-byte aligned; throws Error when there is not enough memory.
     void* allocate(int64_t bytes);
     void release(void* data, int64_t bytes) noexcept;

@@ -193,8 +193,9 @@ public:
         synchronize();
     }
 
-    void zero(void* device, int64_t bytes) override {
-        if (bytes > 0) GGQ_CUDA_CHECK(cudaMemsetAsync(device, 0, static_cast<size_t>(bytes), stream_));
+    void set_bytes(void* device, std::byte value, int64_t bytes) override {
+        if (bytes > 0)
+            GGQ_CUDA_CHECK(cudaMemsetAsync(device, std::to_integer<int>(value), static_cast<size_t>(bytes), stream_));
     }
 
     bool reads_host_memory() const override { return false; }

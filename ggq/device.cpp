@@ -54,8 +54,13 @@ static std::unique_ptr<Backend> make_cuda_backend(int, int64_t) { return nullptr
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
     const std::optional<int> gpu = gpu_of(options.device);
-    if (!gpu) return make_cpu_backend(options.threads);
+    if (options.device == "cpu") return make_cpu_backend(options.threads);
     const CudaInfo info = cuda_info();
+    if (!gpu) {
+        for (const GpuInfo& g : info.gpus)
+            if (g.problem.empty()) return make_cuda_backend(g.index, options.gpu_memory);
+        return make_cpu_backend(options.threads);
+    }
     require(info.problem.empty(), "--device {}: {}; use --device cpu", options.device, info.problem);
     require(*gpu < static_cast<int>(info.gpus.size()), "--device {}: this machine has {} CUDA devices", options.device,
             info.gpus.size());

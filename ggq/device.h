@@ -47,8 +47,8 @@ struct DeviceOptions {
     int64_t gpu_memory = 0;       // most bytes to hold on a GPU, overhead included; 0: all of it
 };
 
-// auto is the CPU: a GPU is used where it is asked for, until its tests have passed on cards. Throws Error when the
-// device is not there or cannot be used.
+// auto is the first GPU that this build can use, else the CPU. Throws Error when the device is not there or cannot be
+// used.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
 
 }  // namespace ggq

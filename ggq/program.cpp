@@ -98,7 +98,8 @@ void Program::run(Profile* profile) {
             backend_->synchronize();
         }
     } catch (const Error& e) {
-        fail("{}: {}", name_, e.what());
+        const bool apart = profile || wants_steps_apart() || !backend_->records();
+        fail("{}: {}{}", name_, e.what(), apart ? "" : "; run with GGQ_SYNC=1 to learn at which step");
     }
     if (profile) profile->wall_seconds += seconds_since(run_start);
 }

@@ -76,9 +76,12 @@ void validate(const BaseOptions& options) {
 }
 
 int64_t gpu_memory_bytes(const BaseOptions& options) {
-    if (options.gpu_memory.empty()) return 0;
-    const auto bytes = bytes_of(options.gpu_memory);
-    require(bytes.has_value(), "--gpu-memory: expected a size such as 24GiB, got '{}'", options.gpu_memory);
+    return options.gpu_memory.empty() ? 0 : memory_size("--gpu-memory", options.gpu_memory);
+}
+
+int64_t memory_size(const char* flag, const std::string& text) {
+    const auto bytes = bytes_of(text);
+    require(bytes.has_value(), "{}: expected a size such as 24GiB, got '{}'", flag, text);
     return *bytes;
 }
 

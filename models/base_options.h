@@ -30,6 +30,9 @@ void validate(const BaseOptions& options);
 
 int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 
+// Bytes of "24GiB", "500 MB", "1e9". Throws Error that names the flag.
+int64_t memory_size(const char* flag, const std::string& text);
+
 // Replaces the wish by what the device will do; returns a sentence if that is something else.
 std::vector<std::string> settle_compute_dtype(BaseOptions& options, const Backend& backend);
 

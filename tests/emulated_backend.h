@@ -45,7 +45,7 @@ public:
     void synchronize() override {}
     void copy_in(void* device, const void* host, int64_t bytes) override { cpu_->copy_in(device, host, bytes); }
     void copy_out(void* host, const void* device, int64_t bytes) override { cpu_->copy_out(host, device, bytes); }
-    void zero(void* device, int64_t bytes) override { cpu_->zero(device, bytes); }
+    void set_bytes(void* device, std::byte value, int64_t bytes) override { cpu_->set_bytes(device, value, bytes); }
     bool reads_host_memory() const override { return true; }
     int64_t free_bytes() const override { return cpu_->free_bytes(); }
 

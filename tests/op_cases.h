@@ -19,13 +19,13 @@ struct OpCase {
     const OpDef* op = nullptr;  // the row that this is a case of
     std::vector<CaseInput> in;
     Build build;
-    Build twin = nullptr;        // the same composed of plain ops
-    double tolerance = 2e-6;     // relative, of float against double
-    double floor = 0;            // magnitude of terms that cancel in a result or gradient
-    double step = 1e-5;          // of central differences
-    bool rounds_within = false;  // in 16 bits it rounds an operand of a product that it computes itself
-    bool only_float = false;     // there is no double form
-    bool with_double = false;    // f64 is in it whatever the run's computing type: not for a GPU
+    Build twin = nullptr;         // the same composed of plain ops
+    double tolerance = 2e-6;      // relative, of float against double
+    double floor = 0;             // magnitude of terms that cancel in a result or gradient
+    double step = 1e-5;           // of central differences
+    bool rounds_operand = false;  // in 16 bits: one of a product, that it computes itself, as its composed form does
+    bool only_float = false;      // there is no double form
+    bool with_double = false;     // f64 is in it whatever the run's computing type: not for a GPU
 };
 
 // All cases, or those whose name contains the environment variable GGQ_CASES.

@@ -134,7 +134,7 @@ void add_linear_cross_entropy(std::vector<OpCase>& table, const Shape& s, int ch
     add("dx", HeadGradient::input, x, frozen(w));
     add("dx bf16", HeadGradient::input, x, kept_as(w, DType::bf16));
     add("dx dw", HeadGradient::input_and_weight, x, w);
-    table.back().rounds_within = true;
+    table.back().rounds_operand = true;
 }
 
 }  // namespace

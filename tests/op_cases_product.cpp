@@ -86,7 +86,7 @@ void add_quantized(std::vector<OpCase>& table, const Sizes& s, const Format& f) 
                          const Tensor w = dequantize(in[1], in[0].dtype());
                          return std::vector{matmul(in[0], transpose(w, 0, 1))};
                      }});
-    for (size_t i = table.size() - 2; i < table.size(); ++i) table[i].rounds_within = true;
+    for (size_t i = table.size() - 2; i < table.size(); ++i) table[i].rounds_operand = true;
 }
 
 std::vector<Tensor> composed_lora(In in, const LoraParams& params) {

@@ -1,12 +1,16 @@
 // Training on a GPU: the same bits from run to run, after a resume and without recordings, the CPU's losses in float,
-// memory as planned.
+// memory as planned, and what is left when the process or the device dies.
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 
+#include "ggq/ops.h"
+#include "ggq/program.h"
 #include "tests/file_checks.h"
 #include "tests/gpu.h"
+#include "tests/program_run.h"
 #include "tests/training.h"
 
 namespace ggq::test {
@@ -19,10 +23,30 @@ TrainOptions gpu_options(const Workplace& place, int64_t n_steps) {
     return o;
 }
 
+std::string adapter_in(const std::filesystem::path& folder) { return content_of(folder / "adapter_model.safetensors"); }
+
 std::string trained(TrainOptions options) {
     train(options);
-    return content_of(std::filesystem::path(options.output) / "adapter_model.safetensors");
+    return adapter_in(options.output);
 }
+
+// Looks up a row far outside of a table. After that no call of this process succeeds on the device.
+void break_device(Backend& gpu) {
+    Store store(gpu);
+    const Buffer& table = store.declare("table", Kind::constant, {DType::f32, {4, 1024}, {}});
+    const Buffer& ids = store.declare("ids", Kind::input, {DType::i32, {1}, {}});
+    const auto graph = std::make_shared<Graph>();
+    graph->mark_output(embedding(graph->bind(table), graph->bind(ids)));
+    Program program(graph, plan(*graph, gpu), "lookup");
+    store.allocate();
+    const Arena arena(gpu, program.plan().arena_bytes);
+    program.bind(gpu, arena);
+    const int32_t far = INT32_MAX;
+    store.write(ids, &far);
+    check_contains(error_of([&] { program.run(); }), "lookup: CUDA: ");
+}
+
+constexpr const char* kPlaceOfDeath = "GGQ_TEST_PLACE";
 
 }  // namespace
 
@@ -44,6 +68,63 @@ TEST_CASE("gpu: a run that stops after 25 updates and goes on gives the bits of 
         options.resume = "";
         CHECK(trained(options) == expected);
     }
+}
+
+TEST_CASE("gpu: a process that is killed goes on from its last checkpoint to the bits of an unbroken run") {
+    if (!require_gpu()) return;
+    const Workplace place;
+    const auto args = [&](const char* folder) {
+        return std::vector<std::string>{
+            "--model",     place.model, "--data",      place.data, "--output",     place / folder,
+            "--device",    "cuda",      "--max-steps", "400",      "--save-every", "25",
+            "--log-every", "1",         "--lora-r",    "4",        "--max-length", "64"};
+    };
+    Child child("train", args("broken"));
+    REQUIRE(child.wait_for("step 30/"));
+    child.signal(SIGKILL);
+    CHECK(child.finish().code == 128 + SIGKILL);
+    CHECK_FALSE(std::filesystem::exists(place / "broken" / "adapter_model.safetensors"));
+    std::vector<std::string> again = args("broken");
+    again.emplace_back("--resume");
+    CHECK(run_binary("train", again).code == 0);
+    CHECK(run_binary("train", args("whole")).code == 0);
+    CHECK(adapter_in(place / "broken") == adapter_in(place / "whole"));
+}
+
+// Not for itself: the case after it runs this one in a process that may die.
+TEST_CASE("gpu: the device fails during the 8th update" * doctest::skip()) {
+    Backend* gpu = require_gpu();
+    const char* out = std::getenv(kPlaceOfDeath);
+    REQUIRE((gpu && out));
+    const Workplace place;
+    TrainOptions options = gpu_options(place, 20);
+    options.output = out;
+    options.save_every = 5;
+    TrainEvents events;
+    events.step = [&](const StepReport& report) {
+        if (report.step == 7) break_device(*gpu);
+    };
+    const std::string error = error_of([&] { run_training(options, events); });
+    check_contains(error, "CUDA: ");
+    check_contains(error, "GGQ_SYNC=1");
+}
+
+TEST_CASE("gpu: when the device fails, the error names the program and the last checkpoint is whole") {
+    if (!require_gpu()) return;
+    const Workplace place, whole;
+    setenv(kPlaceOfDeath, place.out.c_str(), 1);
+    const ProgramRun run =
+        run_binary("ggq-tests", {"--no-skip", "--test-case=gpu: the device fails during the 8th update"});
+    unsetenv(kPlaceOfDeath);
+    INFO(run.out, run.err);
+    CHECK(run.code == 0);
+    CHECK_FALSE(std::filesystem::exists(place.out / "adapter_model.safetensors"));
+    TrainOptions options = gpu_options(place, 20);
+    options.save_every = 5;
+    options.resume = "";
+    const Observed rest = train(options);
+    check_contains(rest.notes, "checkpoint-5");
+    CHECK(adapter_in(place.out) == trained(gpu_options(whole, 20)));
 }
 
 TEST_CASE("gpu: recorded programs and their steps one by one give the same bits") {

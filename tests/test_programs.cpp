@@ -24,12 +24,12 @@ Strings operator+(Strings a, const Strings& b) {
 }
 
 Strings train_args(const Workplace& place) {
-    return {"--model",  place.model, "--data",       place.data, "--output",    place.out,
-            "--lora-r", "4",         "--max-length", "64",       "--log-every", "1"};
+    return {"--model", place.model,    "--data", place.data,    "--output", place.out,  "--lora-r",
+            "4",       "--max-length", "64",     "--log-every", "1",        "--device", "cpu"};
 }
 
 Strings generate_args(const Workplace& place) {
-    return {"--model", place.model, "--prompt", "Once upon a time", "--temp", "0", "-n", "16"};
+    return {"--model", place.model, "--prompt", "Once upon a time", "--temp", "0", "-n", "16", "--device", "cpu"};
 }
 
 void check_one_line(const ProgramRun& run, int code, const std::string& line) {

@@ -39,7 +39,7 @@ void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallbac
 
 void machine_flags(FlagTable& t, BaseOptions& o) {
     t.group("machine");
-    t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run; auto is the CPU");
+    t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run; auto is a GPU if there is one");
     t.add("--threads", "N", o.threads, "threads of the CPU").fallback = "one a core";
     t.add("--gpu-memory", "SIZE", o.gpu_memory, "the most to hold on the GPU, as 24GiB").fallback = "all of it";
 }

@@ -1,6 +1,6 @@
 // Own tiled products: where cuBLAS is not, or does not take the strides, and where dropout masks a factor or the
-// result. The tile is 128 by 128, or 128 by the (small) rank of an update that is masked. Sums of parts of k are added
-// in order. Floor: 2 m n k FLOP.
+// result. The tile is 128 by 128, or 128 by 32 or 64 where there are few columns or x is masked. Sums of parts of k are
+// added in order. Floor: 2 m n k FLOP.
 #include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/launch.cuh"
 
@@ -28,20 +28,21 @@ void run_form(const CudaContext& ctx, const GemmArgs& p, int parts) {
 template <typename T, Layout x, Layout w>
 using Wide = GemmForm<T, 128, 128, 2, 4, x, w, false>;
 template <typename T, int cols, Layout x, Layout w>
-using MaskedNarrow = GemmForm<T, 128, cols, 4, 1, x, w, true>;
+using Narrow = GemmForm<T, 128, cols, 4, 1, x, w, true>;
 
 template <typename T, Layout x, Layout w>
-void run_masked(const CudaContext& ctx, const GemmArgs& p, int parts) {
-    if (p.n <= 32) run_form<MaskedNarrow<T, 32, x, w>>(ctx, p, parts);
-    else run_form<MaskedNarrow<T, 64, x, w>>(ctx, p, parts);
+void run_narrow(const CudaContext& ctx, const GemmArgs& p, int parts) {
+    if (p.n <= 32) run_form<Narrow<T, 32, x, w>>(ctx, p, parts);
+    else run_form<Narrow<T, 64, x, w>>(ctx, p, parts);
 }
 
 template <typename T>
 void run(const CudaContext& ctx, const GemmArgs& p, int parts) {
     constexpr Layout along_k = Layout::along_k, along_rows = Layout::along_rows, any = Layout::any;
     const Layout x = layout_of(p.x), w = layout_of(p.w);
-    if (p.mask_x && x == along_k && w == along_k) run_masked<T, along_k, along_k>(ctx, p, parts);
-    else if (p.mask_x && x == along_rows && w == along_rows) run_masked<T, along_rows, along_rows>(ctx, p, parts);
+    const bool narrow = p.mask_x || (p.n <= 64 && !p.mask_y);
+    if (narrow && x == along_k && w == along_k) run_narrow<T, along_k, along_k>(ctx, p, parts);
+    else if (narrow && x == along_rows && w == along_rows) run_narrow<T, along_rows, along_rows>(ctx, p, parts);
     else if (p.mask_x || x == any || w == any) run_form<Wide<T, any, any>>(ctx, p, parts);
     else if (p.mask_y && w == along_k) run_form<Wide<T, any, any>>(ctx, p, parts);
     else if (x == along_k && w == along_k) run_form<Wide<T, along_k, along_k>>(ctx, p, parts);
@@ -52,15 +53,27 @@ void run(const CudaContext& ctx, const GemmArgs& p, int parts) {
 
 constexpr int kSumThreads = 256;
 
-__global__ void __launch_bounds__(kSumThreads) sum_partials_kernel(const float* partial, int splits, int64_t n_elems,
-                                                                   int64_t n, const __grid_constant__ Output y) {
+__global__ void __launch_bounds__(kSumThreads)
+    sum_partials_kernel(const float* partial, int splits, int64_t m, int64_t n, bool halves, int64_t y_cols,
+                        const __grid_constant__ Output y) {
     const int64_t step = int64_t{gridDim.x} * kSumThreads;
-    for (int64_t at = blockIdx.x * int64_t{kSumThreads} + threadIdx.x; at < n_elems; at += step) {
+    for (int64_t at = blockIdx.x * int64_t{kSumThreads} + threadIdx.x; at < m * y_cols; at += step) {
+        const int64_t row = at / y_cols, col = at % y_cols;
         float sum = 0;
 #pragma unroll 4
-        for (int s = 0; s < splits; ++s) sum += partial[s * n_elems + at];
-        finish(y, at / n, at % n, sum);
+        for (int s = 0; s < splits; ++s) {
+            const float* part = partial + (s * m + row) * n + col;
+            sum += part[0];
+            if (halves) sum += part[n / 2];
+        }
+        finish(y, row, col, sum);
     }
+}
+
+void sum_parts(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, bool halves,
+               int64_t y_cols, const Output& y) {
+    launch(ctx, sum_partials_kernel, dim3(blocks_for(ctx, m * y_cols, kSumThreads)), kSumThreads, 0, partial, splits, m,
+           n, halves, y_cols, y);
 }
 
 }  // namespace
@@ -70,6 +83,7 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
     const Mask& mask = g.x_mask.p > 0 ? g.x_mask : g.y_mask;
     const int64_t depth = 32, chunk = ceil_div(ceil_div(g.k, g.splits), depth) * depth;
     const auto parts = static_cast<int>(ceil_div(g.k, chunk));
+    const bool summed = parts > 1 || g.halves;
     const bool pairs = g.y.col_stride == 1 && g.y.row_stride % 2 == 0 && g.n % 2 == 0 &&
                        reinterpret_cast<uintptr_t>(g.y.data) % 4 == 0;
     const GemmArgs args{g.x,
@@ -79,7 +93,7 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
                         g.k,
                         chunk,
                         g.y,
-                        parts > 1 ? g.partial : nullptr,
+                        summed ? g.partial : nullptr,
                         pairs,
                         g.x_mask.p > 0,
                         g.y_mask.p > 0,
@@ -90,12 +104,11 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
         case DType::f16: run<f16>(ctx, args, parts); break;
         default: run<bf16>(ctx, args, parts); break;
     }
-    if (parts > 1) sum_partials(ctx, g.partial, parts, g.m, g.n, g.y);
+    if (summed) sum_parts(ctx, g.partial, parts, g.m, g.n, g.halves, g.halves ? g.y_cols : g.n, g.y);
 }
 
 void sum_partials(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, const Output& y) {
-    launch(ctx, sum_partials_kernel, dim3(blocks_for(ctx, m * n, kSumThreads)), kSumThreads, 0, partial, splits, m * n,
-           n, y);
+    sum_parts(ctx, partial, splits, m, n, false, n, y);
 }
 
 }  // namespace ggq::cuda

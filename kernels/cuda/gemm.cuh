@@ -23,13 +23,13 @@ inline constexpr int kGemmStages = 3;
 
 enum class Layout { along_k, along_rows, any };
 
-template <typename T_, int rows_, int cols_, int warps_down_, int warps_across_, Layout x_, Layout w_, bool masked_>
+template <typename T_, int rows_, int cols_, int warps_down_, int warps_across_, Layout x_, Layout w_, bool narrow_>
 struct GemmForm {
     using T = T_;
     static constexpr int rows = rows_, cols = cols_;  // of the tile of y
     static constexpr int warps_down = warps_down_, warps_across = warps_across_;
     static constexpr Layout x = x_, w = w_;
-    static constexpr bool masked = masked_;
+    static constexpr bool narrow = narrow_;  // may mask x, not y
     static constexpr int threads = warps_down * warps_across * kWarp;
     static constexpr int warp_rows = rows / warps_down, warp_cols = cols / warps_across;
     static constexpr int fragments_down = warp_rows / 16, fragments_across = warp_cols / 8;
@@ -245,7 +245,8 @@ __global__ void __launch_bounds__(Form::threads) gemm_kernel(const __grid_consta
     int stage = 0;
     for (int64_t k = k_begin; k < k_end; k += kDepth) {
         wait_copies<kGemmStages - 2>();
-        if constexpr (Form::masked) x.apply(mask, stages + stage * Form::stage_pieces, k, k_end);
+        if constexpr (Form::narrow)
+            if (p.mask_x) x.apply(mask, stages + stage * Form::stage_pieces, k, k_end);
         __syncthreads();  // the stage is there for all, and all are done with the one before, whose place is taken now
         const int free_stage = stage == 0 ? kGemmStages - 1 : stage - 1;
         copy_stage<Form>(p, mask, x, w, stages + free_stage * Form::stage_pieces, k + (kGemmStages - 1) * kDepth,
@@ -264,7 +265,7 @@ __global__ void __launch_bounds__(Form::threads) gemm_kernel(const __grid_consta
             const int64_t row = first_row + warp_row + i * 16 + lane / 4;
             const int64_t col = first_col + warp_col + j * 8 + lane % 4 * 2;
             float(&c)[4] = sums[i][j];
-            if constexpr (!Form::masked && (Form::x == Layout::any || Form::w == Layout::along_rows))
+            if constexpr (!Form::narrow && (Form::x == Layout::any || Form::w == Layout::along_rows))
                 if (p.mask_y) mask_fragment(p, mask, row, col, c);
             put_pair(p, row, col, c[0], c[1]);
             put_pair(p, row + 8, col, c[2], c[3]);

@@ -3,7 +3,10 @@
 //   backward   g[m,r] = s dy b;  db[n,r] = s dy^T xa;  da[r,k] = g^T drop(x);  dx[m,k] = dy w + mask(g a)
 // The mask lies over the offsets of x and is made again wherever it is needed; products with a masked factor or result
 // are our own (gemm.cu), the others cuBLAS's. What stays is scaled by 1 / (1 - p) after summing, in float.
+// da is kept in float and would show it if g were rounded to 16 bits: there it is a sum of two halves, g = high + low,
+// side by side in a matrix [m,2r] whose product with x costs no more, as a tile is 32 columns wide.
 // Floor: 2 m n k FLOP each way, and 2 m r (n + k) forward, twice that backward; reading x and dx once more for masks.
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_workspace.h"
 
@@ -13,13 +16,31 @@ namespace {
 
 Mask mask_of(const View& rng, const DropoutParams& params) { return {rng.as<const int64_t>(), params.site, params.p}; }
 
-// y = mask(x) w^T times the scale of what stays; y has few columns.
-void multiply_masked(const CudaContext& ctx, const Product& p, const Mask& mask, Scratch scratch) {
+// y = mask(x) w^T times the scale of what stays; y has few columns. With y_cols w is in halves.
+void multiply_masked(const CudaContext& ctx, const Product& p, const Mask& mask, Scratch scratch, int64_t y_cols = 0) {
     Gemm g{p.m, p.n, p.k, p.x, p.w, p.y, mask};
     g.y.alpha *= mask.kept();
     g.splits = low_rank_splits(p.m, p.n, p.k, *ctx.device);
-    if (g.splits > 1) g.partial = static_cast<float*>(scratch.take(g.splits * p.m * p.n * 4));
+    g.halves = y_cols > 0;
+    g.y_cols = y_cols;
+    if (g.splits > 1 || g.halves) g.partial = static_cast<float*>(scratch.take(g.splits * p.m * p.n * 4));
     gemm(ctx, g);
+}
+
+constexpr int kSplitThreads = 256;
+
+// g[m,rank] as high + low, to[m,2 stride]: high in the first columns, low in those from `stride` on, zeros between.
+template <typename T>
+__global__ void __launch_bounds__(kSplitThreads)
+    split_kernel(T* to, const float* g, int64_t m, int rank, int64_t stride) {
+    const int64_t step = int64_t{gridDim.x} * kSplitThreads;
+    for (int64_t at = blockIdx.x * int64_t{kSplitThreads} + threadIdx.x; at < m * stride; at += step) {
+        const int64_t row = at / stride, col = at % stride;
+        const float value = col < rank ? g[row * rank + col] : 0.0f;
+        const T high = from_float<T>(value);
+        to[2 * row * stride + col] = high;
+        to[(2 * row + 1) * stride + col] = from_float<T>(value - to_float(high));
+    }
 }
 
 struct Backward {
@@ -51,14 +72,32 @@ struct Backward {
 
     Output out(int i, int64_t stride) const { return {args.out[i].data, args.out[i].dtype, stride}; }
 
+    bool in_halves() const { return real != DType::f32; }
+
+    // g in float, or its halves side by side.
     Operand low_rank_gradient(Scratch& scratch) const {
         const int64_t stride = gradient_stride(rank);
-        const Operand g = operand(scratch.take(m * stride * info(real).bytes), real, stride);
-        Output to{const_cast<void*>(g.data), real, stride};
+        if (!in_halves()) {
+            void* g = scratch.take(m * stride * 4);
+            gradient_in_float(g, stride, scratch);
+            return operand(g, real, stride);
+        }
+        void* halves = scratch.take(m * 2 * stride * info(real).bytes);
+        Scratch rest = scratch;
+        auto* g = static_cast<float*>(rest.take(m * rank * 4));
+        gradient_in_float(g, rank, rest);
+        with_real(real, [&](auto tag) {
+            launch(ctx, split_kernel<decltype(tag)>, blocks_for(ctx, m * stride, kSplitThreads), kSplitThreads, 0,
+                   halves, g, m, rank, stride);
+        });
+        return operand(halves, real, 2 * stride);
+    }
+
+    void gradient_in_float(void* g, int64_t stride, Scratch scratch) const {
+        Output to{g, DType::f32, stride};
         to.alpha = scaling;
         const Product p{m, rank, n, operand(dy), transposed(operand(b)), to, real};
         m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
-        return g;
     }
 
     void gradient_of_b(Scratch scratch) const {
@@ -67,13 +106,12 @@ struct Backward {
         multiply_tiled(ctx, {n, rank, m, transposed(operand(dy)), transposed(operand(xa)), to, real}, scratch);
     }
 
-    // With a mask da^T = mask(x)^T g, so that x is the left factor.
+    // da^T = mask(x)^T g, so that x is the left factor.
     void gradient_of_a(const Operand& g, Scratch scratch) const {
-        const Operand x_across = transposed(operand(x)), g_across = transposed(g);
-        if (mask.p == 0) return multiply_tiled(ctx, {rank, k, m, g_across, x_across, out(0, k), real}, scratch);
         Output to = out(0, 1);
         to.col_stride = k;
-        multiply_masked(ctx, {k, rank, m, x_across, g_across, to, real}, mask, scratch);
+        const Product p{k, in_halves() ? g.row_stride : rank, m, transposed(operand(x)), transposed(g), to, real};
+        multiply_masked(ctx, p, mask, scratch, in_halves() ? rank : 0);
     }
 
     void gradient_of_x(const Operand& g, Scratch scratch) const {

@@ -106,7 +106,8 @@ struct Mask {
 };
 
 // Own tiled product: dense x and w of one dtype, any strides. `splits` > 1 cuts k into so many parts, whose sums go to
-// `partial` f32[splits,m,n] and are then added in order.
+// `partial` f32[splits,m,n] and are then added in order. With `halves`, w holds numbers as sums of two, the second ones
+// n / 2 rows further: column j < y_cols of y is column j and column j + n / 2 of the product; needs `partial` too.
 struct Gemm {
     int64_t m = 0, n = 0, k = 0;
     Operand x = {}, w = {};
@@ -115,10 +116,12 @@ struct Gemm {
     Mask y_mask = {};  // y += mask(alpha x w^T) over offsets in y; beta is 1
     int splits = 1;
     float* partial = nullptr;
+    bool halves = false;
+    int64_t y_cols = 0;  // with halves
 };
 void gemm(const CudaContext& ctx, const Gemm& g);
 
-// y from partial f32[splits,m,n].
+// y[m,n] from partial f32[splits,m,n].
 void sum_partials(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, const Output& y);
 
 }  // namespace ggq::cuda

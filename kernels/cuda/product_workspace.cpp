@@ -83,8 +83,7 @@ int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device) {
 }
 
 int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device) {
-    const int64_t splits = low_rank_splits(m, n, k, device);
-    return splits > 1 ? aligned_256(splits * m * n * 4) : 0;
+    return aligned_256(low_rank_splits(m, n, k, device) * m * n * 4);
 }
 
 int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
@@ -105,10 +104,12 @@ int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, 
     const auto tiled = [&](int64_t m, int64_t n, int64_t k, DType w) {
         return tiled_workspace(m, n, k, s.real, s.real, w, device);
     };
-    int64_t products = std::max({tiled(s.m, s.rank, s.n, s.b), tiled(s.n, s.rank, s.m, s.real),
-                                 tiled(s.rank, s.k, s.m, s.real), low_rank_workspace(s.k, s.rank, s.m, device)});
+    const int64_t stride = gradient_stride(s.rank), halves = is_half(s.real) ? 2 : 1;
+    const int64_t g = tiled(s.m, s.rank, s.n, s.b) + (halves > 1 ? bytes_of(s.m * s.rank, DType::f32) : 0);
+    int64_t products = std::max({g, tiled(s.n, s.rank, s.m, s.real), tiled(s.rank, s.k, s.m, s.real),
+                                 low_rank_workspace(s.k, halves * stride, s.m, device)});
     if (input_gradient) products = std::max({products, tiled(s.m, s.k, s.n, s.w), tiled(s.m, s.k, s.rank, s.a)});
-    return bytes_of(s.m * gradient_stride(s.rank), s.real) + products;
+    return bytes_of(s.m * halves * stride, s.real) + products;
 }
 
 HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,

@@ -38,7 +38,7 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
 // x (for which there is only a use where x is not aligned); or that of many.
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
-// gemm.cu: parts of k for a product with a low rank, and f32[parts,m,n] sums if there is more than one.
+// gemm.cu: parts of k for a product with few columns, and f32[parts,m,n] sums.
 int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device);
 int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
 
@@ -56,10 +56,10 @@ struct LoraShape {
 // Forward: the larger of
 //   for xa   a in the computing type, if it has another, and sums of parts (dropout), or what a plain product wants;
 //   for y    b in the computing type, likewise, and what x w^T wants.
-// Backward: g[m, gradient_stride()] real, then the largest of what the products want: g, db and da; da with dropout
-// (sums of parts); dx and its update.
+// Backward: g[m, gradient_stride()], in 16 bits twice as wide, then the largest of what the products want: g (in
+// 16 bits f32[m,r] first), db, da (sums of parts), dx and its update.
 int64_t lora_linear_workspace(const LoraShape& s, const Device& device);
-int64_t gradient_stride(int64_t rank);  // `rank` rounded up to 8
+int64_t gradient_stride(int64_t rank);  // of one half: `rank` rounded up to 8
 int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device);
 
 // Byte offsets of what linear_cross_entropy keeps: x[T,C], w[V,C], at most `chunk` labelled rows at a time.
