@@ -20,7 +20,7 @@ void print_cuda(const CudaInfo& info) {
     std::cout << fmt::format("CUDA: code for {}, runtime {}\n", info.architectures, version_text(info.runtime_version));
     std::cout << "driver: " << (info.driver_version > 0 ? "supports CUDA " + version_text(info.driver_version) : "none")
               << '\n';
-    std::cout << "cuBLAS: " << info.blas << '\n';
+    std::cout << "cuBLAS: " << cublas_info() << '\n';
     if (!info.problem.empty()) std::cout << "no GPU can be used: " << info.problem << '\n';
     for (const GpuInfo& gpu : info.gpus) {
         std::cout << fmt::format("cuda:{}: {}, compute capability {}.{}, {} multiprocessors, {:.1f} GiB, bf16 {}\n",

@@ -227,7 +227,8 @@ private:
     void check_dtype(const OpArg& arg, const TensorType& type, const char* op, const std::string& place) const {
         require(type.dtype != DType::f64, "[{}]{} {}: expected f32, f16 or bf16 on CUDA, got {}; cast it first", op,
                 place, arg.name, to_string(type));
-        require(type.dtype != DType::bf16 || device_.has_bf16(),
+        // Kernels convert operands that are stored in bf16 on every card.
+        require(arg.type != "real" || type.dtype != DType::bf16 || device_.has_bf16(),
                 "[{}]{} {}: this GPU has no bf16; use --compute-dtype f16 or f32", op, place, arg.name);
     }
 
@@ -286,9 +287,6 @@ CudaInfo query_cuda() {
     info.built = true;
     info.architectures = GGQ_CUDA_ARCHS;
     info.runtime_version = CUDART_VERSION;
-    std::string missing;
-    const auto blas = cuda::Blas::open(missing);
-    info.blas = blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : missing;
     cudaDriverGetVersion(&info.driver_version);
     int n = 0;
     const cudaError_t status = cudaGetDeviceCount(&n);
@@ -297,6 +295,12 @@ CudaInfo query_cuda() {
     if (!info.problem.empty()) return info;
     for (int i = 0; i < n; ++i) info.gpus.push_back(gpu_info(i));
     return info;
+}
+
+std::string query_cublas() {
+    std::string missing;
+    const auto blas = cuda::Blas::open(missing);
+    return blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : missing;
 }
 
 std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit) {

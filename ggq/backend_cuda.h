@@ -10,6 +10,7 @@ namespace ggq {
 
 // What this machine offers, found without taking memory on a device.
 CudaInfo query_cuda();
+std::string query_cublas();
 
 // A device by number. `memory_limit` is the most bytes that the process may hold on it, the device's own overhead
 // included (0: all of it). Throws Error when the device cannot be used, and why.

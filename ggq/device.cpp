@@ -1,5 +1,6 @@
 #include "ggq/device.h"
 
+#include <algorithm>
 #include <charconv>
 #include <sstream>
 
@@ -39,6 +40,7 @@ bool cuda_code_runs_on(const std::string& architectures, int capability) {
 #if defined(GGQ_CUDA)
 
 CudaInfo cuda_info() { return query_cuda(); }
+std::string cublas_info() { return query_cublas(); }
 
 #else
 
@@ -48,18 +50,30 @@ CudaInfo cuda_info() {
     return info;
 }
 
+std::string cublas_info() { return "not looked for"; }
+
 static std::unique_ptr<Backend> make_cuda_backend(int, int64_t) { return nullptr; }
 
 #endif
+
+static const GpuInfo* first_usable(const CudaInfo& info) {
+    const auto usable = std::ranges::find_if(info.gpus, [](const GpuInfo& g) { return g.problem.empty(); });
+    return usable == info.gpus.end() ? nullptr : &*usable;
+}
+
+std::string why_auto_is_cpu() {
+    const CudaInfo info = cuda_info();
+    if (info.driver_version == 0 || first_usable(info)) return "";
+    return !info.problem.empty() ? info.problem : info.gpus.empty() ? "there is no GPU" : info.gpus.front().problem;
+}
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
     const std::optional<int> gpu = gpu_of(options.device);
     if (options.device == "cpu") return make_cpu_backend(options.threads);
     const CudaInfo info = cuda_info();
     if (!gpu) {
-        for (const GpuInfo& g : info.gpus)
-            if (g.problem.empty()) return make_cuda_backend(g.index, options.gpu_memory);
-        return make_cpu_backend(options.threads);
+        const GpuInfo* first = first_usable(info);
+        return first ? make_cuda_backend(first->index, options.gpu_memory) : make_cpu_backend(options.threads);
     }
     require(info.problem.empty(), "--device {}: {}; use --device cpu", options.device, info.problem);
     require(*gpu < static_cast<int>(info.gpus.size()), "--device {}: this machine has {} CUDA devices", options.device,

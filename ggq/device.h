@@ -26,12 +26,14 @@ struct CudaInfo {
     std::string architectures;  // that it holds code for: "80 90a", the last one as PTX too
     int runtime_version = 0;    // 1000 * major + 10 * minor, as CUDA counts
     int driver_version = 0;     // 0 without a driver
-    std::string blas;           // cuBLAS: file and version, or what was looked for
     std::string problem;        // one sentence if no device can be used, else empty
     std::vector<GpuInfo> gpus;
 };
 
 CudaInfo cuda_info();
+
+// cuBLAS: file and version, or what was looked for. Loads the library, which is large.
+std::string cublas_info();
 
 // Whether code for `architectures` ("75 80 90a", ascending, the last one as PTX too) runs on a device: machine code on
 // later devices of its generation ("90a" on that very one), PTX on all later ones.
@@ -50,5 +52,8 @@ struct DeviceOptions {
 // auto is the first GPU that this build can use, else the CPU. Throws Error when the device is not there or cannot be
 // used.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options);
+
+// Why `auto` is the CPU on a machine with an NVIDIA driver; empty where it is not, or there is none.
+std::string why_auto_is_cpu();
 
 }  // namespace ggq

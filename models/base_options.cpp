@@ -85,12 +85,18 @@ int64_t memory_size(const char* flag, const std::string& text) {
     return *bytes;
 }
 
-std::vector<std::string> settle_compute_dtype(BaseOptions& options, const Backend& backend) {
+std::vector<std::string> settle_device(BaseOptions& options, const Backend& backend) {
     const std::optional<DType> wish = options.compute_dtype;
     const bool on_cpu = backend.reads_host_memory();
     options.compute_dtype = on_cpu ? DType::f32 : wish.value_or(backend.compute_dtype());
-    if (!wish || *wish == *options.compute_dtype) return {};
-    return {"--compute-dtype " + option_text(kComputeDTypes, wish) + " runs as f32: the CPU computes in nothing else"};
+    std::vector<std::string> notes;
+    if (wish && *wish != *options.compute_dtype)
+        notes.push_back("--compute-dtype " + option_text(kComputeDTypes, wish) +
+                        " runs as f32: the CPU computes in nothing else");
+    if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("--gpu-memory says nothing to the CPU");
+    if (!on_cpu || options.device != "auto") return notes;
+    if (const std::string why = why_auto_is_cpu(); !why.empty()) notes.push_back("no GPU is used: " + why);
+    return notes;
 }
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {

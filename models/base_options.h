@@ -33,8 +33,8 @@ int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 // Bytes of "24GiB", "500 MB", "1e9". Throws Error that names the flag.
 int64_t memory_size(const char* flag, const std::string& text);
 
-// Replaces the wish by what the device will do; returns a sentence if that is something else.
-std::vector<std::string> settle_compute_dtype(BaseOptions& options, const Backend& backend);
+// Sets the computing type that the device will take; returns a sentence for each wish that it does not fulfil.
+std::vector<std::string> settle_device(BaseOptions& options, const Backend& backend);
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to);
 

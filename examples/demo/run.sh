@@ -1,6 +1,7 @@
 #!/bin/sh
 # The demo: fine-tunes the small Llama in examples/demo/base with LoRA on its weights in NF4, and shows what it answers
-# before and after. `make demo` builds first and calls this; everything that is made lies in build/demo.
+# before and after. `make demo` builds first and calls this; everything that is made lies in build/demo. DEVICE=cuda runs it
+# on a GPU; the model is so small that starting a program there takes longer than an answer.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -8,6 +9,7 @@ demo=examples/demo
 base=$demo/base
 bin=${BUILD:-build}/bin
 out=${BUILD:-build}/demo
+device=${DEVICE:-cpu}
 n_shown=3
 
 # Alpaca's form, a sample in a line: the words of a field, quoted in JSON.
@@ -19,7 +21,7 @@ answer() {
     shift
     while IFS= read -r prompt; do
         text=$("$bin/generate" --model $base "$@" --template alpaca --prompt "$prompt" --temp 0 --max-new-tokens 40 \
-            --threads 1 --quiet </dev/null)
+            --device "$device" --threads 1 --quiet </dev/null)
         printf '%s' "$text" | tr '\n' ' '
         echo
     done <"$prompts"
@@ -66,7 +68,8 @@ show before
 
 echo "== Fine-tuning: LoRA on the base in NF4 with double quantization, $(wc -l <"$out/train.jsonl") samples"
 rm -rf "$out/adapter"
-"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --max-length 128 --grad-accum 1 --lr 1e-3
+"$bin/train" --model $base --data "$out/train.jsonl" --output "$out/adapter" --max-length 128 --grad-accum 1 --lr 1e-3 \
+    --device "$device"
 t2=$(seconds)
 
 echo

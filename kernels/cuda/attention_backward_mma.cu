@@ -183,7 +183,8 @@ __global__ void __launch_bounds__(kThreads, 2) find_key_gradient(const Call<T> c
         return;
     }
     const float dk_factor[2] = {call.scale, call.scale}, dv_factor[2] = {1, 1};
-    result_to_tile<T, kHead>(k_tile, warp_row, dk[0], dk_factor);  // only this warp has read these rows
+    __syncwarp();  // only this warp has read these rows
+    result_to_tile<T, kHead>(k_tile, warp_row, dk[0], dk_factor);
     result_to_tile<T, kHead>(v_tile, warp_row, dv[0], dv_factor);
     store_rows<16, kHead>(call.dk, key_head, first, call.n_keys, call.n_pieces, k_tile, warp_row);
     store_rows<16, kHead>(call.dv, key_head, first, call.n_keys, call.n_pieces, v_tile, warp_row);

@@ -63,7 +63,7 @@ public:
     GenerateResult run() {
         validate(options_);
         backend_ = make_backend(options_.base);
-        for (const std::string& line : settle_compute_dtype(options_.base, *backend_)) note(line);
+        for (const std::string& line : settle_device(options_.base, *backend_)) note(line);
         base_.emplace(open_base(options_.base.model));
         if (!options_.adapters.empty()) open_adapter();
         encode_prompt();

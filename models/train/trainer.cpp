@@ -37,7 +37,7 @@ public:
         validate(options_);
         std::vector<std::string> notes = settle(options_);
         backend_ = make_backend(options_.base);
-        for (std::string& n : settle_compute_dtype(options_.base, *backend_)) notes.push_back(std::move(n));
+        for (std::string& n : settle_device(options_.base, *backend_)) notes.push_back(std::move(n));
         notes.push_back("device: " + backend_->description());
         base_.emplace(open_base(options_.base.model, !options_.from_scratch));
         weights_ = weight_choice(options_, base_->config);
@@ -219,8 +219,17 @@ private:
         start_step_ = step();
         evaluate_if_due();  // an interrupt may have come before it
         result_.stopped_early = out_of_patience();
-        while (step() < total_steps_ && !result_.interrupted && !result_.stopped_early) one_update();
+        try {
+            while (step() < total_steps_ && !result_.interrupted && !result_.stopped_early) one_update();
+        } catch (const Error& e) {
+            fail("{}{}", e.what(), where_to_go_on());
+        }
         finish();
+    }
+
+    std::string where_to_go_on() const {
+        const std::vector<fs::path> all = checkpoints(options_.output);
+        return all.empty() ? "" : fmt::format("; {} is whole, and --resume goes on from it", all.back().string());
     }
 
     void one_update() {
