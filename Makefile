@@ -17,7 +17,7 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build test test-all test-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
+.PHONY: help build test test-all test-gpu sanitize-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
@@ -41,7 +41,14 @@ test-gpu: ## the tests that run on a GPU; without one they say so and count what
 	$(COMPILE)
 	@$(CTEST) -L gpu
 
-check-archs: ## compile the CUDA code for every architecture
+sanitize-gpu: ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck
+	.ci/packages test
+	$(CONFIGURE) -DGGQ_TESTS=ON
+	$(COMPILE)
+	set -e; for tool in memcheck racecheck synccheck; do \
+	    compute-sanitizer --tool $$tool --error-exitcode 9 $(BUILD)/bin/ggq-tests --test-case='gpu: every op*'; done
+
+check-archs: ## compile the CUDA code for every architecture (CUDA 12.8 or later)
 	cmake -S . -B $(BUILD)-archs -DGGQ_CUDA=ON -DGGQ_CUDA_ARCH=all $(CMAKE_FLAGS)
 	cmake --build $(BUILD)-archs -j $(JOBS) --target ggq_kernels_cuda
 

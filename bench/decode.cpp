@@ -17,59 +17,76 @@ struct Options : ModelOptions {
     int64_t prompt = 128, n_new = 256;
 };
 
-void run(const Options& o) {
-    const auto backend = o.backend();
-    const bool on_gpu = !backend->reads_host_memory();
+struct Result {
+    double rate = 0, prompt_rate = 0;  // tokens per second
+    double bytes_per_token = 0;        // of weights
+    int64_t plan_bytes = 0;
+    double peak_gib = 0;
+    Profile profile;
+};
+
+Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
     const int64_t context = o.prompt + o.n_new + 1;
     const LlamaConfig config = config_of_shape(o.shape, context);
-    WeightChoice choice;
-    choice.quant = o.quant_dtype();
-    choice.compute = compute_type(o.compute_dtype, *backend);
-    Store store(*backend);
+    Store store(backend);
     const auto llama = declare_llama(
-        store, config, choice, on_gpu ? checkpoint_dtypes(config, choice.compute) : std::map<std::string, DType>{}, {});
-    Generator generator(*backend, store, *llama, {context, choice.compute});
+        store, config, choice,
+        backend.reads_host_memory() ? std::map<std::string, DType>{} : checkpoint_dtypes(config, choice.compute), {});
+    Generator generator(backend, store, *llama, {context, choice.compute});
+    Result r;
+    r.plan_bytes = store.bytes() + generator.arena_bytes();
+    check_memory(backend, r.plan_bytes);
     store.allocate();
-    const Arena arena(*backend, generator.arena_bytes());
-    generator.bind(arena);
     fill_random(store, *llama);
+    const Arena arena(backend, generator.arena_bytes());
+    generator.bind(arena);
     generator.prepare();
 
-    Profile profile;
     const std::vector<int32_t> prompt(static_cast<size_t>(o.prompt), 1);
     GenerationOptions g;
     g.sampler.temperature = 0;
     g.max_new_tokens = o.n_new;
-    std::chrono::steady_clock::time_point start, first;
-    double prompt_seconds = 0, seconds = 1e30;
     for (int repeat = 0; repeat < 2; ++repeat) {  // the second one is warm
-        first = {};
-        start = std::chrono::steady_clock::now();
-        generator.set_profile(o.profile && repeat == 1 ? &profile : nullptr);
+        std::chrono::steady_clock::time_point first{};
+        const auto start = std::chrono::steady_clock::now();
+        generator.set_profile(o.profile && repeat == 1 ? &r.profile : nullptr);
         generator.generate(prompt, g, [&](int32_t) {
             if (first == std::chrono::steady_clock::time_point{}) first = std::chrono::steady_clock::now();
             return true;
         });
-        prompt_seconds = std::chrono::duration<double>(first - start).count();
-        seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - first).count();
+        const auto seconds = [](auto time) { return std::chrono::duration<double>(time).count(); };
+        r.prompt_rate = static_cast<double>(o.prompt) / seconds(first - start);
+        r.rate = static_cast<double>(o.n_new - 1) / seconds(std::chrono::steady_clock::now() - first);
     }
     // The embedding is read by the row; with tied weights the table is the head.
     const int64_t embedding = config.tie_word_embeddings ? 0 : llama->embedding->bytes();
-    const double per_token = static_cast<double>(store.bytes(Kind::constant) - embedding);
-    const double rate = static_cast<double>(o.n_new - 1) / seconds;
-    const double gib = peak_gib(*backend);
-    const double ceiling = on_gpu ? measure_gpu(*backend).copy : measure_read_bandwidth();
+    r.bytes_per_token = static_cast<double>(store.bytes(Kind::constant) - embedding);
+    r.peak_gib = peak_gib(backend);
+    return r;
+}
+
+void run(const Options& o) {
+    require(o.prompt > 0 && o.n_new > 1, "--prompt, --new: expected 1 and 2 tokens at least, got {} and {}", o.prompt,
+            o.n_new);
+    const auto backend = o.backend();
+    WeightChoice choice;
+    choice.quant = o.quant_dtype();
+    choice.compute = compute_type(o.compute_dtype, *backend);
+    const Result r = measure(*backend, choice, o);
+    const double ceiling = backend->reads_host_memory() ? measure_read_bandwidth() : measure_gpu(*backend).copy;
     const nlohmann::ordered_json result = {{"device", backend->description()},
                                            {"shape", o.shape},
                                            {"quant", o.quant},
                                            {"compute_dtype", name(choice.compute)},
-                                           {"tokens_per_second", rate},
-                                           {"prompt_tokens_per_second", static_cast<double>(o.prompt) / prompt_seconds},
-                                           {"weight_gb_per_token", per_token * 1e-9},
-                                           {"weight_gb_s", rate * per_token * 1e-9},
+                                           {"tokens_per_second", r.rate},
+                                           {"prompt_tokens_per_second", r.prompt_rate},
+                                           {"weight_gb_per_token", r.bytes_per_token * 1e-9},
+                                           {"weight_gb_s", r.rate * r.bytes_per_token * 1e-9},
                                            {"ceiling_gb_s", ceiling * 1e-9},
-                                           {"peak_gib", gib}};
-    print(result, profile, o);
+                                           {"share_of_ceiling", r.rate * r.bytes_per_token / ceiling},
+                                           {"plan_bytes", r.plan_bytes},
+                                           {"peak_gib", r.peak_gib}};
+    print(result, r.profile, o);
 }
 
 }  // namespace

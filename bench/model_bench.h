@@ -39,9 +39,15 @@ inline void add_flags(CLI::App& app, ModelOptions& o) {
     app.add_flag("--json", o.json, "one line of JSON");
 }
 
-// As the driver counts. To be read before the ceilings take memory of their own.
+// As the driver counts.
 inline double peak_gib(const Backend& backend) {
     return static_cast<double>(backend.memory().peak_bytes + backend.overhead_bytes()) / (1 << 30);
+}
+
+inline void check_memory(const Backend& backend, int64_t needed) {
+    const int64_t available = backend.free_bytes();
+    require(needed <= available, "memory: the plan needs {:.2f} GiB and {:.2f} GiB are free",
+            static_cast<double>(needed) / (1 << 30), static_cast<double>(available) / (1 << 30));
 }
 
 inline void print(const nlohmann::ordered_json& result, const Profile& profile, const ModelOptions& o) {

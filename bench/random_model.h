@@ -49,7 +49,9 @@ inline void fill_random(Store& store, const Llama& llama) {
 inline DType compute_type(const std::string& name, const Backend& backend) {
     const auto dtype = find_option(kComputeDTypes, name);
     require(dtype.has_value(), "--compute-dtype: expected one of {}, got '{}'", option_list(kComputeDTypes), name);
-    return dtype->value_or(backend.compute_dtype());
+    const DType wanted = dtype->value_or(backend.compute_dtype());
+    require(wanted == DType::f32 || !backend.reads_host_memory(), "--compute-dtype {}: the CPU computes in f32", name);
+    return wanted;
 }
 
 }  // namespace ggq::bench

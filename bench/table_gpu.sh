@@ -9,6 +9,7 @@ value() { printf '%s\n' "$runs" | sed "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/"; 
 measure() {
     runs=$(for _ in 1 2 3; do "$bin/$@" --device cuda --json; done |
         sed 's/.*"tokens_per_second":\([0-9.]*\).*/\1 &/' | sort -n | sed -n '2s/^[^ ]* //p')
+    [ -n "$runs" ] # else the program has said why
 }
 
 train_row() {

@@ -24,14 +24,18 @@ struct Options : ModelOptions {
 struct Result {
     double seconds = 0;  // of all timed steps
     int64_t n_tokens = 0;
+    double flops = 0;
     double loss = 0;
+    int64_t plan_bytes = 0, allocated_bytes = 0;
+    double peak_gib = 0;
     Profile profile;
 };
 
 // "BxL": B documents of L tokens.
 std::pair<int64_t, int64_t> parse_tokens(const std::string& text) {
     int64_t rows = 0, length = 0;
-    require(std::sscanf(text.c_str(), "%ldx%ld", &rows, &length) == 2 && rows > 0 && length > 1,
+    char rest = 0;
+    require(std::sscanf(text.c_str(), "%ldx%ld%c", &rows, &length, &rest) == 2 && rows > 0 && length > 1,
             "--tokens: expected BxL such as 4x256, got '{}'", text);
     return {rows, length};
 }
@@ -76,18 +80,6 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, con
     return e;
 }
 
-Result measure(TrainEngine& engine, const Update& update, const Options& o) {
-    constexpr double kRate = 1e-4;
-    Result r;
-    engine.train(update, kRate);  // warm-up
-    if (o.profile) engine.set_profile(&r.profile);
-    const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < o.steps; ++i) r.loss = engine.train(update, kRate).loss;
-    r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    r.n_tokens = o.steps * update.n_tokens;
-    return r;
-}
-
 double flops_of_steps(const TrainEngine& engine, int steps) {
     std::vector<TensorType> types;
     double flops = 0;
@@ -98,34 +90,52 @@ double flops_of_steps(const TrainEngine& engine, int steps) {
     return flops * steps;
 }
 
-void run(const Options& o) {
-    const auto [rows, length] = parse_tokens(o.tokens);
-    const auto backend = o.backend();
-    const bool on_gpu = !backend->reads_host_memory();
-    TrainEngine engine(*backend, engine_options(o, rows, length, *backend));
+Result measure(Backend& backend, const EngineOptions& options, const Update& update, const Options& o) {
+    constexpr double kRate = 1e-4;
+    TrainEngine engine(backend, options);
+    Result r;
+    r.plan_bytes = engine.memory().total();
+    check_memory(backend, r.plan_bytes);
     engine.allocate([&] {
         fill_random(engine.store(), engine.llama());
         fill_new_adapter(engine.store(), engine.llama(), 1);
     });
-    Result r = measure(engine, random_update(rows, length, engine.options().config.vocab_size), o);
+    engine.train(update, kRate);  // warm-up
+    if (o.profile) engine.set_profile(&r.profile);
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < o.steps; ++i) r.loss = engine.train(update, kRate).loss;
+    r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
-    const double gib = peak_gib(*backend);
-    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};
-    const double flops = flops_of_steps(engine, o.steps), peak = on_gpu ? gpu.flops : measure_flops();
+    r.n_tokens = o.steps * update.n_tokens;
+    r.flops = flops_of_steps(engine, o.steps);
+    r.allocated_bytes = backend.memory().bytes;
+    r.peak_gib = peak_gib(backend);
+    return r;
+}
+
+void run(const Options& o) {
+    require(o.steps > 0, "--steps: expected 1 or more, got {}", o.steps);
+    const auto [rows, length] = parse_tokens(o.tokens);
+    const auto backend = o.backend();
+    const bool on_gpu = !backend->reads_host_memory();
+    const EngineOptions options = engine_options(o, rows, length, *backend);
+    const Result r = measure(*backend, options, random_update(rows, length, options.config.vocab_size), o);
+    const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};  // now that the model is gone
+    const double peak = on_gpu ? gpu.flops : measure_flops();
     nlohmann::ordered_json result = {{"device", backend->description()},
                                      {"shape", o.shape},
                                      {"tokens", o.tokens},
                                      {"quant", o.quant},
                                      {"recompute", o.recompute},
-                                     {"compute_dtype", name(engine.options().weights.compute)},
+                                     {"compute_dtype", name(options.weights.compute)},
                                      {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
-                                     {"tflops", flops / r.seconds * 1e-12},
+                                     {"tflops", r.flops / r.seconds * 1e-12},
                                      {"ceiling_tflops", peak * 1e-12},
-                                     {"share_of_ceiling", peak > 0 ? flops / r.seconds / peak : 0},
-                                     {"plan_bytes", engine.memory().total()},
-                                     {"allocated_bytes", backend->memory().bytes},
+                                     {"share_of_ceiling", peak > 0 ? r.flops / r.seconds / peak : 0},
+                                     {"plan_bytes", r.plan_bytes},
+                                     {"allocated_bytes", r.allocated_bytes},
                                      {"overhead_bytes", backend->overhead_bytes()},
-                                     {"peak_gib", gib},
+                                     {"peak_gib", r.peak_gib},
                                      {"loss", r.loss}};
     if (on_gpu) result["ceiling_copy_tb_s"] = gpu.copy * 1e-12;
     if (o.profile) result["outside_kernels"] = 1 - r.profile.kernel_seconds / r.seconds;

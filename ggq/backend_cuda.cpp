@@ -48,26 +48,32 @@ GpuInfo gpu_info(int index) {
 }
 
 std::string driver_problem(cudaError_t status, int driver_version) {
-    if (driver_version == 0) return "no NVIDIA driver was found (libcuda.so.1)";
+    if (driver_version == 0)
+        return fmt::format("no NVIDIA driver was found (libcuda.so.1, for CUDA {} or later)",
+                           version_text(CUDART_VERSION));
     if (driver_version < kLeastDriver)
         return fmt::format("the NVIDIA driver supports CUDA {}, this program needs 12.0 or later; update the driver",
                            version_text(driver_version));
     if (status == cudaErrorInsufficientDriver)
         return fmt::format("the NVIDIA driver supports CUDA {}, this program was built with CUDA {}; update the driver",
                            version_text(driver_version), version_text(CUDART_VERSION));
-    if (status == cudaErrorNoDevice) return "the NVIDIA driver finds no GPU";
+    if (status == cudaErrorNoDevice) return "the NVIDIA driver finds no GPU (CUDA_VISIBLE_DEVICES may hide it)";
     if (status != cudaSuccess) return fmt::format("CUDA: {}", cudaGetErrorString(status));
     return "";
 }
 
-// Free bytes of a device before this process has a context on it, or -1 where the management library is missing. Its
+struct MemoryInfo {
+    int64_t free = -1, total = 0;
+};
+
+// Memory of a device before this process has a context on it; free is -1 where the management library is missing. Its
 // header is not part of every toolkit: these are its published signatures, 0 being success.
-int64_t free_before_context(int index) {
+MemoryInfo before_context(int index) {
     struct Memory {
         unsigned long long total, free, used;
     } memory{};
     void* library = dlopen("libnvidia-ml.so.1", RTLD_LAZY | RTLD_LOCAL);
-    if (!library) return -1;
+    if (!library) return {};
     const auto init = reinterpret_cast<int (*)()>(dlsym(library, "nvmlInit_v2"));
     const auto find =
         reinterpret_cast<int (*)(const char*, void**)>(dlsym(library, "nvmlDeviceGetHandleByPciBusId_v2"));
@@ -76,7 +82,8 @@ int64_t free_before_context(int index) {
     void* device = nullptr;
     const bool known = init && find && ask && cudaDeviceGetPCIBusId(bus, sizeof bus, index) == cudaSuccess &&
                        init() == 0 && find(bus, &device) == 0 && ask(device, &memory) == 0;
-    return known ? static_cast<int64_t>(memory.free) : -1;
+    if (!known) return {};
+    return {static_cast<int64_t>(memory.free), static_cast<int64_t>(memory.total)};
 }
 
 class CudaRecording final : public Recording {
@@ -94,21 +101,25 @@ private:
 
 class CudaBackend final : public Backend {
 public:
-    CudaBackend(int index, int64_t memory_limit) : limit_(memory_limit) {
+    CudaBackend(int index, const DeviceOptions& options) : limit_(options.gpu_memory) {
         device_.index = index;
-        free_before_ = free_before_context(index);
+        const MemoryInfo before = before_context(index);
         GGQ_CUDA_CHECK(cudaSetDevice(index));
         open_device();
-        // Without the library, what other processes hold is counted as ours, which keeps to the limit all the same.
-        if (free_before_ < 0) free_before_ = memory_info().total;
+        // The library speaks of the whole card, of which a slice may be ours (MIG). Without it, what other processes
+        // hold is counted as ours, which keeps to the limit all the same.
+        const int64_t total = memory_info().total;
+        const bool whole_card = before.total - total < total / 16;
+        free_before_ = before.free >= 0 && whole_card ? before.free : total;
         GGQ_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
         for (Stage& s : stages_) {
             GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
             GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
         }
         std::string problem;
-        blas_ = cuda::Blas::open(problem);
+        if (options.cublas) blas_ = cuda::Blas::open(problem);
         if (blas_) blas_->start();
+        count_overhead();
     }
 
     ~CudaBackend() override {
@@ -120,6 +131,7 @@ public:
             cudaFreeHost(s.data);
         }
         cudaStreamDestroy(stream_);
+        cudaGetLastError();  // a later launch is not to be blamed
     }
 
     CudaBackend(const CudaBackend&) = delete;
@@ -153,6 +165,7 @@ public:
 
     bool records() const override { return true; }
     std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         cudaGraph_t graph = nullptr;
         GGQ_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
         try {
@@ -160,6 +173,7 @@ public:
         } catch (...) {
             cudaStreamEndCapture(stream_, &graph);
             if (graph) cudaGraphDestroy(graph);
+            cudaGetLastError();
             throw;
         }
         GGQ_CUDA_CHECK(cudaStreamEndCapture(stream_, &graph));
@@ -170,7 +184,7 @@ public:
         auto recording = std::make_unique<CudaRecording>(executable, stream_);
         GGQ_CUDA_CHECK(cudaGraphUpload(executable, stream_));
         synchronize();
-        check_limit();
+        count_overhead();
         return recording;
     }
 
@@ -205,8 +219,8 @@ public:
         return std::max<int64_t>(0, limit_ > 0 ? std::min(left, limit_ - kReserve - held_bytes()) : left);
     }
 
-    // The context, cuBLAS and whatever else the driver took.
-    int64_t overhead_bytes() const override { return held_bytes() - memory().bytes; }
+    // The context, cuBLAS, kernels and recordings.
+    int64_t overhead_bytes() const override { return overhead_; }
 
 private:
     struct Stage {
@@ -232,23 +246,24 @@ private:
                 "[{}]{} {}: this GPU has no bf16; use --compute-dtype f16 or f32", op, place, arg.name);
     }
 
-    struct MemoryInfo {
-        int64_t free, total;
-    };
-
     MemoryInfo memory_info() const {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         size_t free = 0, total = 0;
         GGQ_CUDA_CHECK(cudaMemGetInfo(&free, &total));
         return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
     }
 
-    // On the device by this process, as the driver counts.
-    int64_t held_bytes() const { return free_before_ - memory_info().free; }
+    // On the device by this process.
+    int64_t held_bytes() const { return memory().bytes + overhead_; }
 
-    void check_limit() const {
+    // Where the driver is known to take memory, and at no other time: what changes between is other processes'.
+    void count_overhead() {
+        overhead_ = std::max(overhead_, free_before_ - memory_info().free - memory().bytes);
         require(limit_ == 0 || held_bytes() <= limit_,
-                "--gpu-memory: the process holds {:.2f} GiB, more than the limit of {:.2f} GiB; lower --batch-size",
-                static_cast<double>(held_bytes()) / (1 << 30), static_cast<double>(limit_) / (1 << 30));
+                "--gpu-memory: the process holds {:.2f} GiB on the device, {:.2f} GiB of them the driver's; the limit "
+                "is {:.2f} GiB",
+                static_cast<double>(held_bytes()) / (1 << 30), static_cast<double>(overhead_) / (1 << 30),
+                static_cast<double>(limit_) / (1 << 30));
     }
 
     void* do_allocate(int64_t bytes) override {
@@ -268,10 +283,12 @@ private:
         cudaSetDevice(device_.index);
         cudaStreamSynchronize(stream_);
         cudaFree(data);
+        cudaGetLastError();
     }
 
     int64_t limit_;
     int64_t free_before_ = 0;  // on the device, before this process had a context there
+    int64_t overhead_ = 0;     // the most counted so far
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t stream_ = nullptr;
@@ -303,8 +320,12 @@ std::string query_cublas() {
     return blas ? fmt::format("{}, version {}", blas->library(), blas->version()) : missing;
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit) {
-    return std::make_unique<CudaBackend>(index, memory_limit);
+std::unique_ptr<Backend> make_cuda_backend(int index, const DeviceOptions& options) {
+    try {
+        return std::make_unique<CudaBackend>(index, options);
+    } catch (const Error& e) {
+        fail("cuda:{} cannot be opened: {}; use another --device, such as cpu", index, e.what());
+    }
 }
 
 }  // namespace ggq

@@ -12,8 +12,7 @@ namespace ggq {
 CudaInfo query_cuda();
 std::string query_cublas();
 
-// A device by number. `memory_limit` is the most bytes that the process may hold on it, the device's own overhead
-// included (0: all of it). Throws Error when the device cannot be used, and why.
-std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit);
+// A device by number, one whose GpuInfo names no problem. Throws Error when it cannot be opened, and why.
+std::unique_ptr<Backend> make_cuda_backend(int index, const DeviceOptions& options);
 
 }  // namespace ggq

@@ -52,7 +52,7 @@ CudaInfo cuda_info() {
 
 std::string cublas_info() { return "not looked for"; }
 
-static std::unique_ptr<Backend> make_cuda_backend(int, int64_t) { return nullptr; }
+static std::unique_ptr<Backend> make_cuda_backend(int, const DeviceOptions&) { return nullptr; }
 
 #endif
 
@@ -73,14 +73,14 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
     const CudaInfo info = cuda_info();
     if (!gpu) {
         const GpuInfo* first = first_usable(info);
-        return first ? make_cuda_backend(first->index, options.gpu_memory) : make_cpu_backend(options.threads);
+        return first ? make_cuda_backend(first->index, options) : make_cpu_backend(options.threads);
     }
     require(info.problem.empty(), "--device {}: {}; use --device cpu", options.device, info.problem);
     require(*gpu < static_cast<int>(info.gpus.size()), "--device {}: this machine has {} CUDA devices", options.device,
             info.gpus.size());
     const std::string& problem = info.gpus[static_cast<size_t>(*gpu)].problem;
     require(problem.empty(), "--device {}: {}", options.device, problem);
-    return make_cuda_backend(*gpu, options.gpu_memory);
+    return make_cuda_backend(*gpu, options);
 }
 
 }  // namespace ggq

@@ -47,6 +47,7 @@ struct DeviceOptions {
     std::string device = "auto";  // auto, cpu, cuda, cuda:N
     int threads = 0;              // of the CPU; 0: every core
     int64_t gpu_memory = 0;       // most bytes to hold on a GPU, overhead included; 0: all of it
+    bool cublas = true;           // false: products are our own even where cuBLAS is there
 };
 
 // auto is the first GPU that this build can use, else the CPU. Throws Error when the device is not there or cannot be

@@ -62,7 +62,11 @@ void Program::start(const BoundStep& s) { backend_->run(*s.step->op, {s.out, s.i
 void Program::prepare() {
     if (!backend_->records() || wants_steps_apart()) return;
     run();
-    recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
+    try {
+        recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
+    } catch (const Error& e) {
+        fail("{}: {}", name_, e.what());
+    }
 }
 
 // Waits for every step, so that a failure and the time have an owner.

@@ -79,6 +79,10 @@ int64_t gpu_memory_bytes(const BaseOptions& options) {
     return options.gpu_memory.empty() ? 0 : memory_size("--gpu-memory", options.gpu_memory);
 }
 
+std::string memory_cap(const BaseOptions& options) {
+    return options.gpu_memory.empty() ? "" : " (--gpu-memory " + options.gpu_memory + ")";
+}
+
 int64_t memory_size(const char* flag, const std::string& text) {
     const auto bytes = bytes_of(text);
     require(bytes.has_value(), "{}: expected a size such as 24GiB, got '{}'", flag, text);
@@ -94,8 +98,10 @@ std::vector<std::string> settle_device(BaseOptions& options, const Backend& back
         notes.push_back("--compute-dtype " + option_text(kComputeDTypes, wish) +
                         " runs as f32: the CPU computes in nothing else");
     if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("--gpu-memory says nothing to the CPU");
-    if (!on_cpu || options.device != "auto") return notes;
-    if (const std::string why = why_auto_is_cpu(); !why.empty()) notes.push_back("no GPU is used: " + why);
+    if (options.device != "auto") return notes;
+    options.device = backend.name();
+    if (const std::string why = on_cpu ? why_auto_is_cpu() : ""; !why.empty())
+        notes.push_back("no GPU is used: " + why);
     return notes;
 }
 

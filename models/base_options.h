@@ -30,10 +30,14 @@ void validate(const BaseOptions& options);
 
 int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 
+// " (--gpu-memory 24GiB)" if there is a limit, for messages.
+std::string memory_cap(const BaseOptions& options);
+
 // Bytes of "24GiB", "500 MB", "1e9". Throws Error that names the flag.
 int64_t memory_size(const char* flag, const std::string& text);
 
-// Sets the computing type that the device will take; returns a sentence for each wish that it does not fulfil.
+// Puts the device and computing type that are taken in the place of auto; returns a sentence for each wish that they do
+// not fulfil.
 std::vector<std::string> settle_device(BaseOptions& options, const Backend& backend);
 
 void save_options(const BaseOptions& options, nlohmann::ordered_json& to);

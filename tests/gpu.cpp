@@ -7,8 +7,9 @@ namespace ggq::test {
 
 Backend* require_gpu() {
     static const CudaInfo info = cuda_info();
-    if (!info.problem.empty()) {
-        skipped("no GPU: " + info.problem);
+    const std::string problem = !info.problem.empty() ? info.problem : info.gpus.front().problem;
+    if (!problem.empty()) {
+        skipped("no GPU: " + problem);
         return nullptr;
     }
     static const std::unique_ptr<Backend> backend = make_backend({.device = "cuda"});

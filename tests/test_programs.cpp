@@ -172,6 +172,26 @@ TEST_CASE("programs: the help mentions every flag, and the version is told") {
     }
 }
 
+#ifdef GGQ_OLD_DRIVER
+TEST_CASE("programs: a driver that is too old is named, and auto is the CPU") {
+    const char* before = std::getenv("LD_LIBRARY_PATH");
+    const std::string restored = before ? before : "";
+    setenv("LD_LIBRARY_PATH", (GGQ_OLD_DRIVER ":" + restored).c_str(), 1);
+    const Workplace place;
+    const std::string problem =
+        "the NVIDIA driver supports CUDA 11.4, this program needs 12.0 or later; update the driver";
+    check_contains(run_binary("info", {}).out, "driver: supports CUDA 11.4\n");
+    check_contains(run_binary("info", {}).out, "no GPU can be used: " + problem + "\n");
+    const Strings args{"--model", place.model, "--prompt", "Once upon a time", "--temp", "0", "-n", "4"};
+    check_one_line(run_binary("generate", args + Strings{"--device", "cuda"}), 1,
+                   "generate: --device cuda: " + problem + "; use --device cpu");
+    const ProgramRun automatic = run_binary("generate", args);
+    CHECK(automatic.code == 0);
+    check_contains(automatic.err, "no GPU is used: " + problem + "\ndevice: cpu, ");
+    setenv("LD_LIBRARY_PATH", restored.c_str(), 1);
+}
+#endif
+
 TEST_CASE("programs: an interrupt saves and ends, and the run goes on later") {
     check_interrupt(SIGINT);
     check_interrupt(SIGTERM);

@@ -24,6 +24,11 @@ double attention_flops(const OpCall& call) {
     return 2.0 * static_cast<double>(q.n_elems()) * static_cast<double>(k[0]);
 }
 
+void check_cuda_head_size(const OpCall& c, int64_t size) {
+    require(size <= cuda::kMostHeadSize, "[{}]{}{}: heads of {} are more than the {} that CUDA takes; use --device cpu",
+            c.op.name, c.where.empty() ? "" : " ", c.where, size, cuda::kMostHeadSize);
+}
+
 }  // namespace
 
 const OpDef attention_op = {
@@ -38,6 +43,7 @@ const OpDef attention_op = {
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device&) {
             const Shape& q = c.in[0].shape;
+            check_cuda_head_size(c, q[2]);
             return cuda::attention_workspace(q[0], q[1], q[2], c.in[1].shape[0]);
         },
     .flops = attention_flops,
@@ -58,6 +64,7 @@ const OpDef attention_backward_op = {
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
             const Shape &q = c.in[1].shape, &k = c.in[2].shape;
+            check_cuda_head_size(c, q[2]);
             return cuda::attention_backward_workspace(q[0], q[1], q[2], k[0], k[1], c.in[1].dtype, device);
         },
     .flops =

@@ -63,10 +63,12 @@ public:
     GenerateResult run() {
         validate(options_);
         backend_ = make_backend(options_.base);
-        for (const std::string& line : settle_device(options_.base, *backend_)) note(line);
+        const std::vector<std::string> of_device = settle_device(options_.base, *backend_);
         base_.emplace(open_base(options_.base.model));
         if (!options_.adapters.empty()) open_adapter();
         encode_prompt();
+        for (const std::string& line : of_device) note(line);
+        note("device: " + backend_->description());
         build();
         load();
         return generate();
@@ -140,19 +142,21 @@ private:
         generator_.emplace(*backend_, *store_, *llama_, GeneratorOptions{context_, kv_dtype});
         generator_->set_profile(profile_);
         const int64_t needed = store_->bytes() + generator_->arena_bytes(), available = backend_->free_bytes();
-        require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; use a shorter context",
-                static_cast<double>(needed) / (1 << 20), static_cast<double>(available) / (1 << 20));
+        require(needed <= available,
+                "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; use a shorter context",
+                static_cast<double>(needed) / (1 << 20), static_cast<double>(available) / (1 << 20),
+                memory_cap(options_.base));
         note(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe_base(options_.base),
                          prompt_.size(), context_, static_cast<double>(needed) / (1 << 20)));
     }
 
     void load() {
         store_->allocate();
-        arena_.emplace(*backend_, generator_->arena_bytes());
-        generator_->bind(*arena_);
         write_frequencies(*store_, *llama_);
         fill_weights(*store_, *llama_, *base_, 0);
         if (adapter_) load_adapter(*store_, *llama_, *adapter_);
+        arena_.emplace(*backend_, generator_->arena_bytes());  // after the weights, whose staging is gone by now
+        generator_->bind(*arena_);
         generator_->prepare();
     }
 

@@ -157,8 +157,8 @@ private:
     void check_memory() const {
         const int64_t needed = engine_->memory().total(), available = backend_->free_bytes();
         require(needed <= available,
-                "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free; lower --batch-size or --max-length{}{}",
-                mebibytes(needed), mebibytes(available),
+                "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; lower --batch-size or --max-length{}{}",
+                mebibytes(needed), mebibytes(available), memory_cap(options_.base),
                 options_.recompute == Recompute::full ? "" : ", or use --recompute full",
                 needed <= available ? "" : what_would_fit(available));
     }
@@ -168,11 +168,13 @@ private:
     // Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.
     std::string what_would_fit(int64_t available) const {
         if (!options_.packing) return "";
+        // The generator's cache and arena stay as they are.
+        const int64_t beside = engine_->memory().total() - TrainEngine(*backend_, engine_->options()).memory().total();
         for (int64_t rows = options_.batch_size / 2; rows > 0; rows /= 2) {
             EngineOptions smaller = engine_->options();
             smaller.train_lengths = {rows * options_.max_length};
             if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.train_lengths;
-            const int64_t needed = TrainEngine(*backend_, std::move(smaller)).memory().total();
+            const int64_t needed = beside + TrainEngine(*backend_, std::move(smaller)).memory().total();
             if (needed <= available)
                 return fmt::format(" (--batch-size {} would fit, with {:.1f} MiB)", rows, mebibytes(needed));
         }
@@ -186,9 +188,16 @@ private:
         if (options_.resume)
             for (const std::string& change : check_identity(state_.identity, identity_, options_.accept_changes))
                 warn("changed since the checkpoint: " + change);
+        if (options_.resume) heed_device(state_.identity.options.value("device", ""), options_.base.device);
         else overwritten_ = checkpoints(options_.output);
         state_.identity = identity_;
         state_.total_steps = total_steps_;
+    }
+
+    void heed_device(const std::string& before, const std::string& now) const {
+        const auto kind = [](const std::string& device) { return device.substr(0, device.find(':')); };
+        if (kind(before) != kind(now) && before != "auto")
+            warn(fmt::format("the run began on {} and goes on on {}, where sums round differently", before, now));
     }
 
     void load() {
@@ -228,8 +237,9 @@ private:
     }
 
     std::string where_to_go_on() const {
-        const std::vector<fs::path> all = checkpoints(options_.output);
-        return all.empty() ? "" : fmt::format("; {} is whole, and --resume goes on from it", all.back().string());
+        std::vector<fs::path> ours = checkpoints(options_.output);
+        std::erase_if(ours, [&](const fs::path& p) { return std::ranges::count(overwritten_, p) > 0; });
+        return ours.empty() ? "" : fmt::format("; {} is whole, and --resume goes on from it", ours.back().string());
     }
 
     void one_update() {
