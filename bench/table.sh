@@ -1,5 +1,6 @@
 #!/bin/sh
-# table.sh [BUILD]: measures the figures of README's table and prints it: the median of nine runs a row.
+# table.sh [BUILD]: measures the figures of README's table and prints it: the median of nine runs
+# of a product, five training steps in one run.
 set -eu
 bin=${1:-build}/bin
 
