@@ -61,7 +61,7 @@ inline GpuCeilings measure_gpu(Backend& backend) {
     GpuCeilings result;
     std::string problem;
     if (const auto blas = cuda::Blas::open(problem)) {
-        blas->start();
+        blas->start(false);
         cuda::BlasProduct p;
         p.m = p.n = p.k = p.y_stride = kSide;
         p.x = {data, DType::bf16, kSide, false};

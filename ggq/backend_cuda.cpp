@@ -118,7 +118,7 @@ public:
         }
         std::string problem;
         if (options.cublas) blas_ = cuda::Blas::open(problem);
-        if (blas_) blas_->start();
+        if (blas_) blas_->start(options.tf32);
         count_overhead();
     }
 

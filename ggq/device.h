@@ -47,6 +47,7 @@ struct DeviceOptions {
     std::string device = "auto";  // auto, cpu, cuda, cuda:N
     int threads = 0;              // of the CPU; 0: every core
     int64_t gpu_memory = 0;       // most bytes to hold on a GPU, overhead included; 0: all of it
+    bool tf32 = false;            // products in f32 on a GPU may round their factors to TF32
     bool cublas = true;           // false: products are our own even where cuBLAS is there
 };
 

@@ -62,7 +62,10 @@ BaseModel open_base(const std::filesystem::path& folder, bool with_weights) {
 }
 
 std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
-    return make_backend({options.device, options.threads, gpu_memory_bytes(options)});
+    return make_backend({.device = options.device,
+                         .threads = options.threads,
+                         .gpu_memory = gpu_memory_bytes(options),
+                         .tf32 = options.tf32});
 }
 
 void fill_weights(Store& store, const Llama& llama, const BaseModel& base, uint64_t seed) {

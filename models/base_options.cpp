@@ -98,6 +98,7 @@ std::vector<std::string> settle_device(BaseOptions& options, const Backend& back
         notes.push_back("--compute-dtype " + option_text(kComputeDTypes, wish) +
                         " runs as f32: the CPU computes in nothing else");
     if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("--gpu-memory says nothing to the CPU");
+    if (on_cpu && options.tf32) notes.emplace_back("--tf32 says nothing to the CPU");
     if (options.device != "auto") return notes;
     options.device = backend.name();
     if (const std::string why = on_cpu ? why_auto_is_cpu() : ""; !why.empty())
@@ -112,6 +113,7 @@ void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
     to["double_quant"] = options.quant_spec.double_quant;
     to["quant_only_adapted"] = options.quant_only_adapted;
     to["compute_dtype"] = option_text(kComputeDTypes, options.compute_dtype);
+    to["tf32"] = options.tf32;
     to["lift_f32"] = options.lift_f32;
     to["device"] = options.device;
     to["threads"] = options.threads;

@@ -20,6 +20,7 @@ struct BaseOptions {
     bool quant_given = false;  // some option of the quantization was named, so that it is a wish and not a default
     bool quant_only_adapted = false;
     std::optional<DType> compute_dtype;  // nothing: what the device does best
+    bool tf32 = false;                   // f32 products on a GPU may round their factors to TF32
     bool lift_f32 = false;               // norms, embedding and head in f32, whatever the checkpoint says
     std::string device = "auto";
     int threads = 0;         // 0: every core

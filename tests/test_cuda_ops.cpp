@@ -97,6 +97,27 @@ void check_16_bit(const OpCase& c, DType dtype, Backend& gpu) {
     }
 }
 
+// x w^T of normal numbers in float, of a size that cuBLAS takes in any mode.
+std::vector<double> product_of(Backend& backend) {
+    constexpr int64_t kSide = 256;
+    Store store(backend);
+    const Buffer &x = store.declare("x", Kind::input, {DType::f32, {kSide, kSide}, {}}),
+                 &w = store.declare("w", Kind::constant, {DType::f32, {kSide, kSide}, {}});
+    const auto graph = std::make_shared<Graph>();
+    const Tensor y = matmul(graph->bind(x), graph->bind(w));
+    graph->mark_output(y);
+    Program program(graph, plan(*graph, backend), "product");
+    store.allocate();
+    const Arena arena(backend, program.plan().arena_bytes);
+    program.bind(backend, arena);
+    store.write(x, normal_values(kSide * kSide, 1, 1, "x").data());
+    store.write(w, normal_values(kSide * kSide, 1, 2, "w").data());
+    program.run();
+    std::vector<float> values(kSide * kSide);
+    program.read(y, values.data());
+    return {values.begin(), values.end()};
+}
+
 // All parts of a quantized tensor of normal numbers, a block of zeros and midpoints between levels among them.
 std::vector<std::byte> quantized_bytes(Backend& backend, const Shape& shape, DType dtype, QuantSpec spec, double size) {
     Store store(backend);
@@ -156,6 +177,18 @@ TEST_CASE("gpu: products are right without cuBLAS") {
         check_against_cpu(c, results(c, *own, DType::f32), results(c, *cpu, DType::f32));
         for (DType dtype : half_types(*gpu)) check_16_bit(c, dtype, *own);
     }
+}
+
+TEST_CASE("gpu: products in float round their factors to TF32 on request, and only then") {
+    Backend* gpu = require_gpu();
+    if (!gpu) return;
+    const auto rounding = make_backend({.device = "cuda", .tf32 = true});
+    if (rounding->description().find("no cuBLAS") != std::string::npos) return skipped("no cuBLAS");
+    const std::vector<double> exact = product_of(*make_cpu_backend(1));
+    CHECK(relative_error(product_of(*gpu), exact) < 1e-6);
+    const double error = relative_error(product_of(*rounding), exact);
+    CHECK(error > 1e-5);
+    CHECK(error < 1e-3);
 }
 
 TEST_CASE("gpu: quantizing gives the CPU's codes, scales, nested scales and offset to the bit") {

@@ -28,8 +28,10 @@ void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallbac
         .given = &o.quant_given;
     t.add("--quant-only-adapted", o.quant_only_adapted, "leave linears without an adapter as they are").given =
         &o.quant_given;
-    t.choice("--compute-dtype", kComputeDTypes, o.compute_dtype, "type of activations",
+    t.choice("--compute-dtype", kComputeDTypes, o.compute_dtype,
+             "type of activations; auto is bf16 on a GPU (f16 where it has none), f32 on the CPU",
              {"--dtype", "--torch_dtype", "--bnb_4bit_compute_dtype"});
+    t.add("--tf32", o.tf32, "f32 products on a GPU may round their factors to TF32");
     t.add("--lift-f32", o.lift_f32, "norms, embedding and head in f32, whatever the checkpoint says");
     switch_for(t, "--load_in_4bit", "--quant", {"nf4"});
     switch_for(t, "--load_in_8bit", "--quant", {"int8"});
@@ -41,7 +43,8 @@ void machine_flags(FlagTable& t, BaseOptions& o) {
     t.group("machine");
     t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run; auto is a GPU if there is one");
     t.add("--threads", "N", o.threads, "threads of the CPU").fallback = "one a core";
-    t.add("--gpu-memory", "SIZE", o.gpu_memory, "the most to hold on the GPU, as 24GiB").fallback = "all of it";
+    t.add("--gpu-memory", "SIZE", o.gpu_memory, "the most to hold on the GPU, the driver's part included, as 24GiB")
+        .fallback = "all of it";
 }
 
 void model_and_data_flags(FlagTable& t, TrainOptions& o) {

@@ -102,11 +102,11 @@ std::unique_ptr<Blas> Blas::open(std::string& problem) {
 Blas::Blas(std::unique_ptr<Library> library) : library_(std::move(library)) {}
 Blas::~Blas() = default;
 
-void Blas::start() {
+void Blas::start(bool tf32) {
     Library& lib = *library_;
     lib.check(lib.create(&lib.handle), "cublasCreate");
     // Parts of a sum over k are added in float, whatever the output's type.
-    const int mode = CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    const int mode = (tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH) | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
     lib.check(lib.set_math_mode(lib.handle, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
 }
 
@@ -119,7 +119,7 @@ void Blas::multiply(cudaStream_t stream, const BlasProduct& p, void* workspace, 
     const Library& lib = *library_;
     lib.check(lib.set_stream(lib.handle, stream), "cublasSetStream");
     lib.check(lib.set_workspace(lib.handle, workspace, static_cast<size_t>(workspace_bytes)), "cublasSetWorkspace");
-    // CUBLAS_COMPUTE_32F uses TF32 only under a math mode that is not set here.
+    // CUBLAS_COMPUTE_32F uses TF32 only under the math mode for it.
     lib.check(
         lib.gemm(lib.handle, p.w.transposed ? CUBLAS_OP_N : CUBLAS_OP_T, p.x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
                  p.n, p.m, p.k, &p.alpha, p.w.data, data_type(p.w.dtype), p.w.stride, p.x.data, data_type(p.x.dtype),

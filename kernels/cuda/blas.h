@@ -37,8 +37,8 @@ public:
     // Finds the library and takes no memory on a device. Null without cuBLAS; `problem` then says which files were
     // looked for and what was wrong.
     static std::unique_ptr<Blas> open(std::string& problem);
-    // On the current device, before the first product.
-    void start();
+    // On the current device, before the first product. With `tf32` factors in f32 may be rounded to TF32.
+    void start(bool tf32);
     ~Blas();
     Blas(const Blas&) = delete;
     Blas& operator=(const Blas&) = delete;
