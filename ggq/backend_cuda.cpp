@@ -30,6 +30,7 @@ GpuInfo gpu_info(int index) {
     gpu.index = index;
     if (const cudaError_t status = cudaGetDeviceProperties(&p, index); status != cudaSuccess) {
         gpu.problem = cudaGetErrorString(status);
+        cudaGetLastError();  // of this device, not of the next launch
         return gpu;
     }
     gpu.name = p.name;

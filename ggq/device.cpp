@@ -34,7 +34,8 @@ bool cuda_code_runs_on(const std::string& architectures, int capability) {
         const bool exact = arch.back() < '0' || arch.back() > '9';
         runs |= exact ? capability == newest : capability / 10 == newest / 10 && capability >= newest;
     }
-    return runs || (newest > 0 && capability >= newest);
+    // PTX of 7.5 has no bf16, which cards from 8.0 on compute in.
+    return runs || (newest > 0 && capability >= newest && (newest >= 80 || capability < 80));
 }
 
 #if defined(GGQ_CUDA)

@@ -1,22 +1,27 @@
 #include "tests/op_cases.h"
 
 #include <cstdlib>
+#include <initializer_list>
 
 namespace ggq::test {
 
+static std::vector<OpCase> wanted_of(std::initializer_list<void (*)(std::vector<OpCase>&)> parts) {
+    std::vector<OpCase> all;
+    for (const auto add : parts) add(all);
+    if (const char* wanted = std::getenv("GGQ_CASES"))
+        std::erase_if(all, [&](const OpCase& c) { return c.name.find(wanted) == std::string::npos; });
+    return all;
+}
+
 const std::vector<OpCase>& op_cases() {
-    static const std::vector<OpCase> table = [] {
-        std::vector<OpCase> all;
-        add_elementwise_cases(all);
-        add_view_cases(all);
-        add_product_cases(all);
-        add_attention_cases(all);
-        add_model_cases(all);
-        add_update_cases(all);
-        if (const char* wanted = std::getenv("GGQ_CASES"))
-            std::erase_if(all, [&](const OpCase& c) { return c.name.find(wanted) == std::string::npos; });
-        return all;
-    }();
+    static const std::vector<OpCase> table = wanted_of({add_elementwise_cases, add_view_cases, add_product_cases,
+                                                        add_attention_cases, add_model_cases, add_update_cases});
+    return table;
+}
+
+const std::vector<OpCase>& large_op_cases() {
+    static const std::vector<OpCase> table =
+        wanted_of({add_large_product_cases, add_large_attention_cases, add_large_model_cases});
     return table;
 }
 

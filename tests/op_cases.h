@@ -31,6 +31,9 @@ struct OpCase {
 // All cases, or those whose name contains the environment variable GGQ_CASES.
 const std::vector<OpCase>& op_cases();
 
+// Cases of sizes at which kernels for a GPU cut their work differently: too large for differences in double.
+const std::vector<OpCase>& large_op_cases();
+
 // The parts of the table, by op_cases_<part>.cpp.
 void add_elementwise_cases(std::vector<OpCase>& table);
 void add_view_cases(std::vector<OpCase>& table);
@@ -38,6 +41,9 @@ void add_product_cases(std::vector<OpCase>& table);
 void add_attention_cases(std::vector<OpCase>& table);
 void add_model_cases(std::vector<OpCase>& table);
 void add_update_cases(std::vector<OpCase>& table);
+void add_large_product_cases(std::vector<OpCase>& table);
+void add_large_attention_cases(std::vector<OpCase>& table);
+void add_large_model_cases(std::vector<OpCase>& table);
 
 // "rms_norm [3,5]"
 template <typename... Sizes>

@@ -122,4 +122,17 @@ void add_attention_cases(std::vector<OpCase>& table) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) add_caches(table, dtype);
 }
 
+// Long caches, heads of 128 and 256, so many queries and heads that tiles become larger or heads are shared out.
+void add_large_attention_cases(std::vector<OpCase>& table) {
+    const std::vector<int64_t> hundreds{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 60};
+    std::vector<int64_t> first_keys;
+    for (int64_t query = 0; query < 8; ++query) first_keys.insert(first_keys.end(), {0, 993 + query});
+    add_attention(table, "long cache", {1, 300, 8, 2, 128}, ints(DType::i32, {1, 2}, {0, 300}));
+    add_attention(table, "long cache", {8, 1000, 8, 1, 64}, ints(DType::i32, {8, 2}, first_keys));
+    add_attention(table, "documents", {150, 150, 4, 2, 128}, documents({67, 1, 82}));
+    add_attention(table, "documents", {100, 100, 2, 1, 256}, documents({50, 50}));
+    add_attention(table, "documents", {1060, 1060, 32, 8, 128}, documents(hundreds));
+    add_attention(table, "documents", {1060, 1060, 96, 24, 8}, documents(hundreds));
+}
+
 }  // namespace ggq::test

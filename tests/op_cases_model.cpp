@@ -160,4 +160,11 @@ void add_model_cases(std::vector<OpCase>& table) {
     }
 }
 
+void add_large_model_cases(std::vector<OpCase>& table) {
+    add_rms_norm(table, 3, 9000);
+    add_rope(table, 3, 2, 512);
+    add_cross_entropy(table, 3, 2201, 3);
+    add_linear_cross_entropy(table, {70, 64, 2201}, 32, 3);
+}
+
 }  // namespace ggq::test

@@ -135,4 +135,19 @@ void add_product_cases(std::vector<OpCase>& table) {
     }
 }
 
+// Some rows and few rows of 4-bit weights, more than one tile each way, k in parts.
+void add_large_product_cases(std::vector<OpCase>& table) {
+    for (const Sizes& s : {Sizes{20, 140, 448}, Sizes{5, 70, 320}, Sizes{40, 300, 1088}, Sizes{300, 136, 264}}) {
+        add_matmul(table, s);
+        for (const Format& f : kQuantFormats) add_quantized(table, s, f);
+    }
+    for (const Format& f : kQuantFormats) add_quantized(table, {8, 33, 11008}, f);
+    for (const Sizes& s : {Sizes{600, 72, 136}, Sizes{40, 300, 1088}})
+        for (float p : {0.0f, 0.3f}) {
+            const std::string dropped = p > 0 ? " dropout" : "";
+            add_lora(table, s, 16, "dense" + dropped, frozen(normal({s.n, s.k})), p);
+            add_lora(table, s, 16, "nf4" + dropped, kept_as(normal({s.n, s.k}), DType::nf4, {64, true}), p);
+        }
+}
+
 }  // namespace ggq::test

@@ -428,6 +428,7 @@ TEST_CASE("cli: where code for an architecture runs") {
     CHECK(cuda_code_runs_on("75 90a", 90));
     CHECK(cuda_code_runs_on("75 90a", 75));
     CHECK_FALSE(cuda_code_runs_on("75 90a", 86));  // PTX of 90 is too new, code of 75 too old a generation
+    CHECK_FALSE(cuda_code_runs_on("75", 86));      // PTX of 75 has no bf16
     CHECK_FALSE(cuda_code_runs_on("", 90));
 }
 

@@ -30,6 +30,7 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
 
 std::vector<OpCase> gpu_cases() {
     std::vector<OpCase> cases = op_cases();
+    cases.insert(cases.end(), large_op_cases().begin(), large_op_cases().end());
     std::erase_if(cases, [](const OpCase& c) { return c.with_double; });
     return cases;
 }

@@ -86,6 +86,14 @@ TEST_CASE("float agrees with double, values and gradients") {
     }
 }
 
+TEST_CASE("slow: float agrees with double at the sizes of large cases") {
+    for (const OpCase& c : large_op_cases()) {
+        CAPTURE(c.name);
+        check_close(results(c, cpu(), {.real = DType::f32, .gradients = true}),
+                    results(c, cpu(), {.real = DType::f64, .gradients = true}), 1e-5, c.floor);
+    }
+}
+
 TEST_CASE("an op agrees with its form composed of plain ops, values and gradients") {
     for (const OpCase& c : op_cases()) {
         if (!c.twin) continue;

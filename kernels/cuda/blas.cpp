@@ -106,7 +106,8 @@ void Blas::start(bool tf32) {
     Library& lib = *library_;
     lib.check(lib.create(&lib.handle), "cublasCreate");
     // Parts of a sum over k are added in float, whatever the output's type.
-    const int mode = (tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH) | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    const int mode =
+        (tf32 ? CUBLAS_TF32_TENSOR_OP_MATH : CUBLAS_DEFAULT_MATH) | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
     lib.check(lib.set_math_mode(lib.handle, static_cast<cublasMath_t>(mode)), "cublasSetMathMode");
 }
 

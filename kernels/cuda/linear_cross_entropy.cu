@@ -230,6 +230,9 @@ void linear_cross_entropy(const CudaContext& ctx, const KernelArgs& args) {
     Head head(ctx, args);
     head.find_labelled();
     head.convert_weight();
+    if (head.n_rows == 0 && head.has_dw())
+        GGQ_CUDA_CHECK(cudaMemsetAsync(
+            args.out[2].data, 0, static_cast<size_t>(head.V * head.C * info(args.out[2].dtype).bytes), ctx.stream));
     for (int64_t first = 0; first < head.n_rows; first += head.at.chunk)
         head.run_chunk(first, head.n_rows - first < head.at.chunk ? head.n_rows - first : head.at.chunk);
     launch(ctx, add_labelled, 1, kScanThreads, 0, args.out[0].as<float>(), head.buffer<double>(head.at.losses),

@@ -104,6 +104,7 @@ Operand converted(const CudaContext& ctx, const Operand& o, int64_t rows, int64_
 }
 
 void multiply_tiled(const CudaContext& ctx, const Product& p, Scratch scratch) {
+    if (p.m == 0 || p.n == 0) return;
     Product dense = p;
     dense.x = converted(ctx, p.x, p.m, p.k, p.real, scratch);
     dense.w = converted(ctx, p.w, p.n, p.k, p.real, scratch);
@@ -123,6 +124,7 @@ void multiply_tiled(const CudaContext& ctx, const Product& p, Scratch scratch) {
 }
 
 void multiply(const CudaContext& ctx, const Product& p, Scratch scratch) {
+    if (p.m == 0 || p.n == 0) return;
     if (p.m <= kFewRows) return few_rows(ctx, p, scratch);
     if (!takes_some_rows(p.m, p.k, p.real, p.w.dtype, *ctx.device)) return multiply_tiled(ctx, p, scratch);
     Product aligned = p;

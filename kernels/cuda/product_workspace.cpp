@@ -52,7 +52,8 @@ bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& de
 // Two blocks for each multiprocessor, or one where there are so many rows that sums of parts weigh as much as w; each
 // of four steps at least.
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device) {
-    const int64_t blocks = divide_up(n, kSomeCols), wanted = int64_t{device.n_sms} * (m <= 32 ? 2 : 1);
+    const int64_t blocks = std::max<int64_t>(divide_up(n, kSomeCols), 1),
+                  wanted = int64_t{device.n_sms} * (m <= 32 ? 2 : 1);
     const int64_t steps = divide_up(k, kSomeStep), most = std::max<int64_t>(steps / 4, 1);
     const int64_t parts = std::clamp<int64_t>(divide_up(wanted, blocks), 1, most);
     return divide_up(steps, parts) * kSomeStep;
@@ -78,7 +79,8 @@ int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, 
 
 // Four blocks for each multiprocessor, each of 256 of k at least.
 int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device) {
-    const int64_t tiles = divide_up(m, 128) * divide_up(n, n <= 32 ? 32 : 64), wanted = int64_t{4} * device.n_sms;
+    const int64_t tiles = std::max<int64_t>(divide_up(m, 128) * divide_up(n, n <= 32 ? 32 : 64), 1);
+    const int64_t wanted = int64_t{4} * device.n_sms;
     return static_cast<int>(std::clamp<int64_t>(wanted / tiles, 1, std::clamp<int64_t>(k / 256, 1, 32)));
 }
 

@@ -104,6 +104,8 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[
         asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
             : "r"(a[2]), "r"(a[3]), "r"(b1));
+    } else {
+        __trap();  // the backend takes no bf16 here
     }
 #endif
 }
