@@ -24,6 +24,7 @@ struct OpCase {
     double floor = 0;             // magnitude of terms that cancel in a result or gradient
     double step = 1e-5;           // of central differences
     bool rounds_operand = false;  // in 16 bits: one of a product, that it computes itself, as its composed form does
+    double outliers = 0;          // in 16 bits: the share of elements that may be farther off than the others
     bool only_float = false;      // there is no double form
     bool with_double = false;     // f64 is in it whatever the run's computing type: not for a GPU
 };
