@@ -96,4 +96,28 @@ double CaseRun::loss_at(size_t input, size_t element, double value) {
     return program_->read_scalar<double>(loss_);
 }
 
+std::vector<std::byte> run_once(Backend& backend, const std::string& name, const std::vector<HostInput>& inputs,
+                                const std::function<Tensor(const std::vector<Tensor>& in)>& build) {
+    Store store(backend);
+    const auto graph = std::make_shared<Graph>();
+    std::vector<const Buffer*> buffers;
+    std::vector<Tensor> in;
+    for (const HostInput& input : inputs) {
+        buffers.push_back(&store.declare("input " + std::to_string(buffers.size()), Kind::input, input.type));
+        in.push_back(graph->bind(*buffers.back()));
+    }
+    const Tensor result = build(in);
+    graph->mark_output(result);
+    Program program(graph, plan(*graph, backend), name);
+    store.allocate();
+    const Arena arena(backend, program.plan().arena_bytes);
+    backend.zero(arena.data(), arena.bytes());  // padding between the parts of a quantized tensor
+    program.bind(backend, arena);
+    for (size_t i = 0; i < inputs.size(); ++i) store.write(*buffers[i], inputs[i].values);
+    program.run();
+    std::vector<std::byte> bytes(static_cast<size_t>(result.type().bytes()));
+    program.read(result, bytes.data());
+    return bytes;
+}
+
 }  // namespace ggq::test

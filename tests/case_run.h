@@ -58,4 +58,12 @@ private:
     std::unique_ptr<Arena> arena_;
 };
 
+// The bytes of what `build` makes of inputs, each a type and its values as they are stored.
+struct HostInput {
+    TensorType type;
+    const void* values;
+};
+std::vector<std::byte> run_once(Backend& backend, const std::string& name, const std::vector<HostInput>& inputs,
+                                const std::function<Tensor(const std::vector<Tensor>& in)>& build);
+
 }  // namespace ggq::test

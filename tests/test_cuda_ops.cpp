@@ -19,6 +19,8 @@ namespace ggq::test {
 
 namespace {
 
+using In = const std::vector<Tensor>&;
+
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
     double error = 0, norm = 0;
     for (size_t i = 0; i < actual.size(); ++i) {
@@ -101,45 +103,20 @@ void check_16_bit(const OpCase& c, DType dtype, Backend& gpu) {
 // x w^T of normal numbers in float, of a size that cuBLAS takes in any mode.
 std::vector<double> product_of(Backend& backend) {
     constexpr int64_t kSide = 256;
-    Store store(backend);
-    const Buffer &x = store.declare("x", Kind::input, {DType::f32, {kSide, kSide}, {}}),
-                 &w = store.declare("w", Kind::constant, {DType::f32, {kSide, kSide}, {}});
-    const auto graph = std::make_shared<Graph>();
-    const Tensor y = matmul(graph->bind(x), graph->bind(w));
-    graph->mark_output(y);
-    Program program(graph, plan(*graph, backend), "product");
-    store.allocate();
-    const Arena arena(backend, program.plan().arena_bytes);
-    program.bind(backend, arena);
-    store.write(x, normal_values(kSide * kSide, 1, 1, "x").data());
-    store.write(w, normal_values(kSide * kSide, 1, 2, "w").data());
-    program.run();
-    std::vector<float> values(kSide * kSide);
-    program.read(y, values.data());
-    return {values.begin(), values.end()};
+    const std::vector<float> x = normal_values(kSide * kSide, 1, 1, "x"), w = normal_values(kSide * kSide, 1, 2, "w");
+    const TensorType type{DType::f32, {kSide, kSide}, {}};
+    return to_doubles(DType::f32, run_once(backend, "product", {{type, x.data()}, {type, w.data()}},
+                                           [](In in) { return matmul(in[0], in[1]); }));
 }
 
 // All parts of a quantized tensor of normal numbers, a block of zeros and midpoints between levels among them.
 std::vector<std::byte> quantized_bytes(Backend& backend, const Shape& shape, DType dtype, QuantSpec spec, double size) {
-    Store store(backend);
-    const Buffer& x = store.declare("x", Kind::input, {DType::f32, shape, {}});
-    const auto graph = std::make_shared<Graph>();
-    const Tensor y = quantize(graph->bind(x), dtype, spec);
-    graph->mark_output(y);
-    Program program(graph, plan(*graph, backend), "quantize");
-    store.allocate();
-    const Arena arena(backend, program.plan().arena_bytes);
-    backend.zero(arena.data(), arena.bytes());  // padding between the parts
-    program.bind(backend, arena);
-    std::vector<float> values = normal_values(static_cast<size_t>(shape.n_elems()), size, 3, "quantize");
+    std::vector<float> values = normal_values(shape.n_elems(), size, 3, "quantize");
     for (size_t i = 256; i < std::min<size_t>(values.size(), 512); ++i) values[i] = 0;
     for (size_t i = 512; i < std::min<size_t>(values.size(), 1024); ++i)
         values[i] = static_cast<float>(static_cast<double>(static_cast<int>(i % 64) - 32) / 32 * size);
-    store.write(x, values.data());
-    program.run();
-    std::vector<std::byte> bytes(static_cast<size_t>(y.type().bytes()));
-    program.read(y, bytes.data());
-    return bytes;
+    return run_once(backend, "quantize", {{{DType::f32, shape, {}}, values.data()}},
+                    [&](In in) { return quantize(in[0], dtype, spec); });
 }
 
 }  // namespace
