@@ -81,8 +81,9 @@ void sum_parts(const CudaContext& ctx, const float* partial, int splits, int64_t
 void gemm(const CudaContext& ctx, const Gemm& g) {
     GGQ_ASSERT(g.x.dtype == g.w.dtype && g.y.low_rank.rank == 0);
     const Mask& mask = g.x_mask.p > 0 ? g.x_mask : g.y_mask;
-    const int64_t depth = 32, chunk = ceil_div(ceil_div(g.k, g.splits), depth) * depth;
-    const auto parts = static_cast<int>(ceil_div(g.k, chunk));
+    // A sum over no k is zeros, and one block of each tile writes them.
+    const int64_t k = g.k > 0 ? g.k : 1, chunk = ceil_div(ceil_div(k, g.splits), kDepth) * kDepth;
+    const auto parts = static_cast<int>(ceil_div(k, chunk));
     const bool summed = parts > 1 || g.halves;
     const bool pairs = g.y.col_stride == 1 && g.y.row_stride % 2 == 0 && g.n % 2 == 0 &&
                        reinterpret_cast<uintptr_t>(g.y.data) % 4 == 0;
