@@ -81,7 +81,7 @@ public:
         if (bytes > 0) std::memcpy(host, device, static_cast<size_t>(bytes));
     }
     void set_bytes(void* device, std::byte value, int64_t bytes) override {
-        std::memset(device, std::to_integer<int>(value), static_cast<size_t>(bytes));
+        if (bytes > 0) std::memset(device, std::to_integer<int>(value), static_cast<size_t>(bytes));
     }
     bool reads_host_memory() const override { return true; }
     int64_t free_bytes() const override { return std::min(available_memory_bytes(), cgroup_memory_bytes()); }
