@@ -12,9 +12,10 @@ namespace ggq::cpu::GGQ_ISA {
 
 inline constexpr int kGroup = 8 * kLanes<float>;
 
-// How far ahead codes are asked for, past the end of a row into the next ones: the lookups leave the core too few loads
-// in flight to cover the latency of memory. Scales come from a stream of their own, asked for as many rows ahead.
-inline constexpr int64_t kPrefetchBytes = 4096;
+// How far ahead codes are asked for, past the end of a row into the next ones, first into L2 and shortly before their
+// use into L1: the lookups leave the core too few loads in flight to cover the latency of memory. Scales come from a
+// stream of their own, asked for as many rows ahead.
+inline constexpr int64_t kPrefetchBytes = 4096, kNearBytes = 512;
 
 GGQ_INLINE void prefetch_scales(const QuantParts& q, int64_t first, int64_t n) {
     if (q.scales)
@@ -56,7 +57,8 @@ void dot_groups(const uint8_t* codes, const LevelTable& levels, const float* sca
                 int64_t x_stride, int64_t n, Vec<float>* sums, int64_t sums_stride) {
     Vec<float> sum[Rows] = {};
     for (int64_t group = 0; group < n; group += kGroup) {
-        __builtin_prefetch(codes + group / 2 + kPrefetchBytes);
+        __builtin_prefetch(codes + group / 2 + kPrefetchBytes, 0, 2);
+        __builtin_prefetch(codes + group / 2 + kNearBytes);
         CodeVec bytes;
         std::memcpy(&bytes, codes + group / 2, sizeof bytes);
         Vec<float> part[Rows] = {};
