@@ -123,9 +123,9 @@ void add_attention_cases(std::vector<OpCase>& table) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) add_caches(table, dtype);
 }
 
-// Long caches, heads of 128 and 256, so many queries and heads that tiles become larger or heads are shared out. Of
-// millions of elements of dq some are far off: delta = dy y comes from a y in 16 bits, and a query that sees few keys
-// has little to average that over.
+// Long caches, heads of 128 and 256, so many queries and heads that tiles become larger or heads are shared out. Of dq's
+// many elements a few are far off: delta = dy y comes from a y in 16 bits, and a query that sees few keys has little to
+// average that over.
 void add_large_attention_cases(std::vector<OpCase>& table) {
     const std::vector<int64_t> hundreds{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 60};
     std::vector<int64_t> first_keys;
@@ -137,10 +137,9 @@ void add_large_attention_cases(std::vector<OpCase>& table) {
     add("long cache", {8, 1000, 8, 1, 64}, ints(DType::i32, {8, 2}, first_keys));
     add("documents", {150, 150, 4, 2, 128}, documents({67, 1, 82}));
     add("documents", {100, 100, 2, 1, 256}, documents({50, 50}));
-    const size_t first = table.size();
     add("documents", {1060, 1060, 32, 8, 128}, documents(hundreds));
     add("documents", {1060, 1060, 96, 24, 8}, documents(hundreds));
-    for (size_t i = first; i < table.size(); ++i) table[i].outliers = 1e-4;
+    table.back().outliers = 1e-5;  // 3 of 814,080 in bf16
 }
 
 }  // namespace ggq::test
