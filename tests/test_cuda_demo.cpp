@@ -54,7 +54,7 @@ int n_right(const TempDir& task, const fs::path& adapter) {
         GenerateOptions o = greedy(demo_base(), sample["instruction"], adapter);
         o.template_name = "alpaca";
         o.max_new_tokens = 40;
-        n += generate(o).text == sample["output"];
+        n += generate(o).text == sample["output"].get<std::string>();
     }
     return n;
 }
