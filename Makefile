@@ -41,7 +41,7 @@ test-gpu: ## the tests that run on a GPU; without one they say so and count what
 	$(COMPILE)
 	@$(CTEST) -L gpu
 
-sanitize-gpu: ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck: half an hour or so
+sanitize-gpu: ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck; racecheck takes long
 	.ci/packages test
 	$(CONFIGURE) -DGGQ_TESTS=ON
 	$(COMPILE)
