@@ -123,9 +123,9 @@ void add_attention_cases(std::vector<OpCase>& table) {
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) add_caches(table, dtype);
 }
 
-// Long caches, heads of 128 and 256, so many queries and heads that tiles become larger or heads are shared out. Of dq's
-// many elements a few are far off: delta = dy y comes from a y in 16 bits, and a query that sees few keys has little to
-// average that over.
+// Long caches, heads of 128 and 256, so many queries and heads that tiles become larger or heads are shared out. Of
+// dq's many elements a few are far off: delta = dy y comes from a y in 16 bits, and a query that sees few keys has
+// little to average that over.
 void add_large_attention_cases(std::vector<OpCase>& table) {
     const std::vector<int64_t> hundreds{100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 60};
     std::vector<int64_t> first_keys;
