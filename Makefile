@@ -17,34 +17,32 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build test test-all test-gpu sanitize-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
+.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
 	$(COMPILE)
 
-test: ## install what is missing, build, run the quick tests
+built-tests:
 	.ci/packages test
 	$(CONFIGURE) -DGGQ_TESTS=ON
 	$(COMPILE)
+
+built-programs:
+	.ci/packages demo
+	$(CONFIGURE)
+	$(COMPILE) --target programs
+
+test: built-tests ## install what is missing, build, run the quick tests
 	@$(CTEST) -L quick
 
-test-all: ## the quick and the slow tests
-	.ci/packages test
-	$(CONFIGURE) -DGGQ_TESTS=ON
-	$(COMPILE)
+test-all: built-tests ## the quick and the slow tests
 	@$(CTEST)
 
-test-gpu: ## the tests that run on a GPU; without one they say so and count what they skipped
-	.ci/packages test
-	$(CONFIGURE) -DGGQ_TESTS=ON
-	$(COMPILE)
+test-gpu: built-tests ## the tests that run on a GPU; without one they say so and count what they skipped
 	@$(CTEST) -L gpu
 
-sanitize-gpu: ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck; racecheck takes long
-	.ci/packages test
-	$(CONFIGURE) -DGGQ_TESTS=ON
-	$(COMPILE)
+sanitize-gpu: built-tests ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck; racecheck takes long
 	set -e; for tool in memcheck racecheck synccheck; do \
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(BUILD)/bin/ggq-tests --test-case='gpu: every op*'; done
 
@@ -52,16 +50,10 @@ check-archs: ## compile the CUDA code for every architecture (CUDA 12.8 or later
 	cmake -S . -B $(BUILD)-archs -DGGQ_CUDA=ON -DGGQ_CUDA_ARCH=all $(CMAKE_FLAGS)
 	cmake --build $(BUILD)-archs -j $(JOBS) --target ggq_kernels_cuda
 
-demo: ## install what is missing, build, fine-tune a small Llama and show what it learned
-	.ci/packages demo
-	$(CONFIGURE)
-	$(COMPILE) --target programs
+demo: built-programs ## install what is missing, build, fine-tune a small Llama and show what it learned
 	sh examples/demo/run.sh
 
-base: ## make the base model of the demo again
-	.ci/packages demo
-	$(CONFIGURE)
-	$(COMPILE) --target programs
+base: built-programs ## make the base model of the demo again
 	sh examples/demo/make_base.sh
 
 bench: ## build and run the benchmarks of the kernels
@@ -99,4 +91,4 @@ clean:
 	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile

@@ -4,7 +4,7 @@ set -eu
 bin=${1:-build}/bin
 
 # The value of a key, from the line of three whose rate is in the middle.
-value() { printf '%s\n' "$runs" | sed "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/"; }
+value() { printf '%s\n' "$runs" | sed "s/.*\"$1\":\([^,}]*\).*/\1/"; }
 
 # row WHAT CEILING KEY SCALE UNIT PROGRAM FLAG...: CEILING is what the value of KEY, times SCALE, counts in UNIT.
 row() {
