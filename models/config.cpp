@@ -212,7 +212,7 @@ void check_config(const LlamaConfig& config, const std::string& where) {
 
 std::string config_text(const LlamaConfig& config) {
     const bool fresh = config.source.empty();
-    json text = fresh ? json_of_new_config(config) : json::parse(config.source);
+    json text = fresh ? json_of_new_config(config) : parse_json(config.source, "config.json");
     const LlamaConfig before = fresh ? LlamaConfig{} : parse_config(config.source, "config.json");
     const auto set = [&](const char* key, const auto& old_value, const auto& value) {
         if (fresh || old_value != value) text[key] = value;

@@ -214,7 +214,7 @@ LoraConfig parse_lora_config(std::string_view json_text, const std::string& wher
     config.use_rslora = fields.flag_or("use_rslora", false);
     config.base_model = fields.text_or("base_model_name_or_path", "");
     read_targets(fields, config);
-    const ordered_json in_order = ordered_json::parse(json_text);
+    const ordered_json in_order = parse_ordered_json(json_text, where);
     config.rank_pattern = read_pattern<int64_t>(fields, in_order, "rank_pattern", &JsonFields::count);
     config.alpha_pattern = read_pattern<double>(fields, in_order, "alpha_pattern", &JsonFields::positive);
     config.source = json_text;
@@ -239,7 +239,7 @@ void check_lora_config(const LoraConfig& config, const std::string& where) {
 
 std::string lora_config_text(const LoraConfig& config, const std::vector<std::string>& modules) {
     const bool fresh = config.source.empty();
-    ordered_json text = fresh ? new_config_json() : ordered_json::parse(config.source);
+    ordered_json text = fresh ? new_config_json() : parse_ordered_json(config.source, "adapter_config.json");
     const LoraConfig before = fresh ? LoraConfig{} : parse_lora_config(config.source, "adapter_config.json");
     const auto set = [&](const char* key, const auto& old_value, const auto& value, const ordered_json& written) {
         if (fresh || old_value != value) text[key] = written;

@@ -99,7 +99,7 @@ TEST_CASE("log: a line cut short by a crash is left out, any other broken line r
         log.add(train_entry(2));
     }
     CHECK(read_log(path).history.size() == 2);
-    write_file(path, "{\"run\":{}}\n{\"loss\":\n{\"loss\":0.9,\"step\":2}\n");
+    write_file(path, "{\"run\":{}}\n[1]\n{\"loss\":0.9,\"step\":2}\n");
     CHECK_THROWS_WITH_AS(read_log(path),
                          (path.string() + ": line 2 is no JSON object; mend or remove the line").c_str(), Error);
 }

@@ -3,24 +3,11 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
-
-namespace {
-
-// nlohmann's text is "[json.exception...] parse error at line 1, column 2: reason"; the reason alone is worth showing.
-std::string reason_of(const nlohmann::json::parse_error& error) {
-    const std::string text = error.what();
-    const size_t column = text.find("column ");
-    const size_t colon = column == std::string::npos ? column : text.find(": ", column);
-    return colon == std::string::npos ? text : text.substr(colon + 2);
-}
-
-}  // namespace
 
 std::string read_text_file(const std::filesystem::path& path) {
     require(std::filesystem::exists(path), "{}: no such file", path.string());
@@ -48,15 +35,6 @@ void refuse_lfs_pointer(std::string_view file, const std::string& name) {
 int64_t line_of(std::string_view text, size_t offset) {
     return 1 +
            std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(offset, text.size())), '\n');
-}
-
-nlohmann::json parse_json(std::string_view text, const std::string& name, int64_t first_line) {
-    try {
-        return nlohmann::json::parse(text);
-    } catch (const nlohmann::json::parse_error& error) {
-        const size_t at = error.byte > 0 ? error.byte - 1 : 0;
-        fail("{}: broken JSON on line {}: {}", name, first_line + line_of(text, at) - 1, reason_of(error));
-    }
 }
 
 }  // namespace ggq

@@ -67,7 +67,7 @@ public:
     HeaderReader(std::span<const std::byte> file, const std::string& where) : file_(file), where_(where) {}
 
     SafetensorsContent read() {
-        const json header = parse_json(as_text(header_bytes()), where_ + ", header");
+        const json header = parse_json(as_text(header_bytes()), where_ + ", header", 1, SameKey::refused);
         require(header.is_object(), "{}: the header is not a JSON object", where_);
         SafetensorsContent content;
         for (const auto& [key, value] : header.items()) {

@@ -1,5 +1,7 @@
 #include "ggq/io/utf8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace ggq {
@@ -31,6 +33,39 @@ Character read_character(std::string_view text, size_t at) {
         if (i == 1 ? !second_byte_fits(lead, next) : (next & 0xC0) != 0x80) return {i, false, false};
     }
     return {length, true, false};
+}
+
+struct CodeRange {
+    char32_t first, last;
+};
+
+// What a terminal obeys or nobody sees: control characters, line and paragraph separators, directions, tags.
+constexpr CodeRange kEscaped[] = {{0x00, 0x1F},     {0x7F, 0x9F},     {0xAD, 0xAD},      {0x61C, 0x61C},
+                                  {0x200B, 0x200B}, {0x200E, 0x200F}, {0x2028, 0x202E},  {0x2060, 0x206F},
+                                  {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE007F}};
+
+bool is_escaped(char32_t code) {
+    return std::ranges::any_of(kEscaped, [&](CodeRange r) { return code >= r.first && code <= r.last; });
+}
+
+std::string escaped(std::string_view text) {
+    std::string out;
+    for (size_t at = 0; at < text.size();) {
+        const Character character = read_character(text, at);
+        const std::string_view bytes = text.substr(at, character.n_bytes);
+        at += character.n_bytes;
+        if (!character.valid) {
+            for (const char byte : bytes) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+            continue;
+        }
+        const char32_t code = utf8_code_point(bytes, 0);
+        if (!is_escaped(code)) out += bytes;
+        else if (code == '\n') out += "\\n";
+        else if (code == '\t') out += "\\t";
+        else if (code == '\r') out += "\\r";
+        else out += fmt::format("\\u{:04x}", static_cast<uint32_t>(code));
+    }
+    return out;
 }
 
 }  // namespace
@@ -69,6 +104,16 @@ bool is_white_space(char32_t code) {
     static constexpr char32_t kOthers[] = {0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000};
     return (code >= 0x09 && code <= 0x0D) || (code >= 0x2000 && code <= 0x200A) ||
            std::find(std::begin(kOthers), std::end(kOthers), code) != std::end(kOthers);
+}
+
+std::string shown(std::string_view text, size_t most) {
+    if (text.size() <= most) return escaped(text);
+    const auto inside = [&](size_t at) { return at > 0 && at < text.size() && utf8_length(text[at]) == 0; };
+    size_t head = most - most / 4, tail = text.size() - most / 4;
+    for (int i = 0; i < 3 && inside(head); ++i) --head;  // a character is not cut in two
+    for (int i = 0; i < 3 && inside(tail); ++i) ++tail;
+    return fmt::format("{} [... {} bytes ...] {}", escaped(text.substr(0, head)), tail - head,
+                       escaped(text.substr(tail)));
 }
 
 std::string Utf8Stream::push(std::string_view bytes) {

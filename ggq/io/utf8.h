@@ -27,6 +27,11 @@ std::optional<size_t> invalid_utf8(std::string_view text);
 // Unicode's White_Space property.
 bool is_white_space(char32_t code_point);
 
+// `text` as an error message or a terminal may show it. What would be obeyed or not be seen is written as an escape:
+// control characters, what turns the direction of writing, invisible marks (\n, \u001b, \u202e), and bytes that are not
+// UTF-8 (\xff). Of a text of more than `most` bytes the middle is left out, and how much.
+std::string shown(std::string_view text, size_t most = 200);
+
 // Bytes in, text out: push() gives what is complete so far and keeps the beginning of an unfinished character.
 class Utf8Stream {
 public:

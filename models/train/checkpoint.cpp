@@ -7,7 +7,6 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_file.h"
-#include "ggq/io/mapped_file.h"
 #include "ggq/transfer.h"
 #include "models/lora.h"
 #include "models/train/options.h"
@@ -158,9 +157,8 @@ fs::path newest_checkpoint(const fs::path& output) {
 
 TrainerState read_trainer_state(const fs::path& checkpoint) {
     const fs::path path = checkpoint / kStateFile;
-    const MappedFile file(path);
+    const ordered_json json = parse_ordered_json(read_text_file(path), path.string());
     try {
-        const ordered_json json = ordered_json::parse(as_text(file.bytes()));
         const ordered_json& own = json.at("ggq");
         TrainerState s;
         s.identity = {own.at("options"), own.at("data_hash"), own.at("base_hash")};

@@ -46,7 +46,7 @@ bool stays(const Json& entry, int64_t step) {
 }
 
 Json parse_line(std::string_view line, const std::filesystem::path& path, int64_t number) {
-    Json entry = Json::parse(line, nullptr, false);
+    Json entry = parse_ordered_json(line, path.string(), number);
     require(entry.is_object(), "{}: line {} is no JSON object; mend or remove the line", path.string(), number);
     return entry;
 }
