@@ -264,7 +264,7 @@ TEST_CASE("PEFT's configurations are written back to the byte") {
     const auto root = test::fixtures();
     std::vector<fs::path> files;
     if (root)
-        for (const auto& entry : fs::recursive_directory_iterator(*root))
+        for (const auto& entry : fs::recursive_directory_iterator(*root / "golden"))
             if (entry.path().extension() == ".json" &&
                 content_of(entry.path()).find("\"peft_type\"") != std::string::npos)
                 files.push_back(entry.path());
