@@ -10,18 +10,33 @@ namespace ggq::test {
 
 namespace {
 
-// One sequence of random numbers for each tensor made, the same in every run of the tests.
-std::mt19937_64 next_engine() {
-    static uint64_t n_made = 0;
-    return std::mt19937_64(++n_made);
+// FNV-1a, the same on every machine.
+uint64_t hash_of(const std::string& text) {
+    uint64_t hash = 14695981039346656037u;
+    for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+    return hash;
 }
 
 template <typename Distribution>
-std::vector<double> drawn(int64_t n, Distribution distribution) {
-    std::mt19937_64 engine = next_engine();
-    std::vector<double> values(static_cast<size_t>(n));
-    for (double& v : values) v = static_cast<float>(distribution(engine));
-    return values;
+CaseInput random(const TensorType& type, Distribution distribution) {
+    CaseInput in{.type = type};
+    in.draw = [n = type.shape.n_elems(), distribution](std::mt19937_64& engine, const auto&) {
+        std::vector<double> values(static_cast<size_t>(n));
+        Distribution fresh = distribution;
+        for (double& v : values) v = static_cast<float>(fresh(engine));
+        return values;
+    };
+    return in;
+}
+
+// What `change` makes of the values that are drawn.
+template <typename F>
+void change_values(CaseInput& in, F change) {
+    in.draw = [draw = in.draw, change](std::mt19937_64& engine, const std::vector<CaseInput>& inputs) {
+        std::vector<double> values = draw(engine, inputs);
+        change(values);
+        return values;
+    };
 }
 
 template <typename T>
@@ -68,38 +83,52 @@ std::vector<std::byte> converted(const std::vector<std::byte>& bytes, DType from
 
 }  // namespace
 
+void draw_values(const std::string& case_name, std::vector<CaseInput>& inputs) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+        std::mt19937_64 engine(hash_of(case_name + "/" + std::to_string(i)));
+        if (inputs[i].draw) inputs[i].values = inputs[i].draw(engine, inputs);
+    }
+}
+
+CaseInput drawn(const std::string& name, CaseInput in) {
+    std::vector<CaseInput> inputs{std::move(in)};
+    draw_values(name, inputs);
+    return inputs[0];
+}
+
 CaseInput normal(const Shape& shape, double deviation) {
-    CaseInput in = real(shape, drawn(shape.n_elems(), std::normal_distribution<double>(0, deviation)));
+    CaseInput in = random({DType::f32, shape, {}}, std::normal_distribution<double>(0, deviation));
     in.kind = Kind::parameter;
-    in.gradient = true;
+    in.real = in.gradient = true;
     return in;
 }
 
 CaseInput positive(const Shape& shape) {
-    return real(shape, drawn(shape.n_elems(), std::uniform_real_distribution<double>(0.1, 1)));
+    CaseInput in = random({DType::f32, shape, {}}, std::uniform_real_distribution<double>(0.1, 1));
+    in.real = true;
+    return in;
 }
 
 CaseInput real(const Shape& shape, std::vector<double> values) {
-    return {{DType::f32, shape, {}}, std::move(values), Kind::input, true, false};
+    return {.type = {DType::f32, shape, {}}, .values = std::move(values), .real = true};
 }
 
 CaseInput sixty_fourths(const Shape& shape) {
-    CaseInput in = normal(shape);
-    in.values = drawn(shape.n_elems(), std::uniform_int_distribution<int>(-128, 128));
-    for (double& v : in.values) v /= 64;
+    CaseInput in = random({DType::f32, shape, {}}, std::uniform_int_distribution<int>(-128, 128));
+    in.kind = Kind::parameter;
+    in.real = in.gradient = true;
+    change_values(in, [](std::vector<double>& values) {
+        for (double& v : values) v /= 64;
+    });
     return in;
 }
 
 CaseInput ints(DType dtype, const Shape& shape, const std::vector<int64_t>& values) {
-    return {{dtype, shape, {}}, {values.begin(), values.end()}, Kind::input, false, false};
+    return {.type = {dtype, shape, {}}, .values = {values.begin(), values.end()}};
 }
 
 CaseInput below(DType dtype, const Shape& shape, int64_t limit) {
-    return {{dtype, shape, {}},
-            drawn(shape.n_elems(), std::uniform_int_distribution<int64_t>(0, limit - 1)),
-            Kind::input,
-            false,
-            false};
+    return random({dtype, shape, {}}, std::uniform_int_distribution<int64_t>(0, limit - 1));
 }
 
 CaseInput rng(int64_t seed, int64_t counter) { return ints(DType::i64, {2}, {seed, counter}); }
@@ -107,7 +136,9 @@ CaseInput rng(int64_t seed, int64_t counter) { return ints(DType::i64, {2}, {see
 CaseInput labels(int64_t n, int64_t limit, int ignored) {
     CaseInput in = below(DType::i32, {n}, limit);
     if (ignored > 0)
-        for (size_t i = 0; i < in.values.size(); i += static_cast<size_t>(ignored)) in.values[i] = kIgnoredLabel;
+        change_values(in, [ignored](std::vector<double>& values) {
+            for (size_t i = 0; i < values.size(); i += static_cast<size_t>(ignored)) values[i] = kIgnoredLabel;
+        });
     return in;
 }
 
@@ -119,6 +150,14 @@ CaseInput documents(const std::vector<int64_t>& lengths) {
         first = t;
     }
     return ints(DType::i32, {t, 2}, spans);
+}
+
+CaseInput real_of(size_t at, const Shape& shape, std::function<std::vector<double>(const CaseInput& in)> make) {
+    CaseInput in = real(shape, {});
+    in.draw = [at, make = std::move(make)](std::mt19937_64&, const std::vector<CaseInput>& inputs) {
+        return make(inputs[at]);
+    };
+    return in;
 }
 
 CaseInput mask_of(const CaseInput& spans, int64_t n_keys) {

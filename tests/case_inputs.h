@@ -1,7 +1,11 @@
 // Inputs of op cases: types and reproducible values. Values are exact in float, so that a float and a double graph
-// start from the same numbers.
+// start from the same numbers. Random ones are drawn when a case is complete: its name and the input's place in it
+// decide them, and no other case does.
 #pragma once
 
+#include <functional>
+#include <random>
+#include <string>
 #include <vector>
 
 #include "ggq/backend.h"
@@ -11,12 +15,19 @@ namespace ggq::test {
 
 struct CaseInput {
     TensorType type;
-    std::vector<double> values;  // of a quantized or 16-bit tensor: before it is rounded
+    std::vector<double> values = {};  // of a quantized or 16-bit tensor: before it is rounded
     Kind kind = Kind::input;
     bool real = false;      // takes the run's computing type
     bool gradient = false;  // a gradient is wanted
     bool stat = false;      // a real that is f32 where the computing type has 16 bits
+
+    // Makes the values; may look at inputs that come before it in the case.
+    std::function<std::vector<double>(std::mt19937_64& engine, const std::vector<CaseInput>& inputs)> draw = nullptr;
 };
+
+// Draws all values that are not given.
+void draw_values(const std::string& case_name, std::vector<CaseInput>& inputs);
+CaseInput drawn(const std::string& name, CaseInput in);  // a single one
 
 CaseInput normal(const Shape& shape, double deviation = 1);  // real, with gradient
 CaseInput positive(const Shape& shape);                      // real, in [0.1, 1)
@@ -31,6 +42,9 @@ CaseInput labels(int64_t n, int64_t limit, int ignored);
 
 // Causal spans of documents that lie end to end.
 CaseInput documents(const std::vector<int64_t>& lengths);
+
+// Made of input `at` of the same case.
+CaseInput real_of(size_t at, const Shape& shape, std::function<std::vector<double>(const CaseInput& in)> make);
 
 // 0 where spans let query t see key s, else a large negative number: [T,S].
 CaseInput mask_of(const CaseInput& spans, int64_t n_keys);

@@ -73,6 +73,9 @@ void CaseRun::add_result(std::string name, Tensor t) {
 }
 
 std::vector<Result> CaseRun::run() {
+    for (const CaseInput& in : case_.in)
+        GGQ_ASSERT(static_cast<int64_t>(in.values.size()) == in.type.shape.n_elems(),
+                   case_.name + ": draw_values first");
     for (size_t i = 0; i < buffers_.size(); ++i)
         store_.write(*buffers_[i], stored(rounded(case_.in[i], rounding_), buffers_[i]->type).data());
     for (size_t i = 0; i < weights_.size(); ++i)

@@ -1,10 +1,11 @@
-// How tests compare numbers: the relative L2 distance and every element, with the worst one shown.
+// How tests compare numbers: the relative L2 distance and every element, with the worst one shown; and sets of names.
 #pragma once
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <span>
 #include <string>
 
@@ -38,6 +39,19 @@ inline std::string difference(std::span<const double> actual, std::span<const do
         return "";
     return fmt::format("relative L2 {:.3g} of at most {:.3g}; {} of {} off, worst at {}: {:.9g}, expected {:.9g}",
                        std::sqrt(error / norm), tolerance, n_off, actual.size(), worst, actual[worst], expected[worst]);
+}
+
+// Empty if both hold the same names; else "lacks a, b; has c beside".
+inline std::string difference(const std::set<std::string>& actual, const std::set<std::string>& expected) {
+    const auto without = [](const std::set<std::string>& names, const std::set<std::string>& others) {
+        std::string text;
+        for (const std::string& name : names)
+            if (!others.contains(name)) text += (text.empty() ? "" : ", ") + name;
+        return text;
+    };
+    const std::string lacks = without(expected, actual), beside = without(actual, expected);
+    return (lacks.empty() ? "" : "lacks " + lacks) + (lacks.empty() || beside.empty() ? "" : "; ") +
+           (beside.empty() ? "" : "has " + beside + " beside");
 }
 
 }  // namespace ggq::test

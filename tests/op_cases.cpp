@@ -5,23 +5,37 @@
 
 namespace ggq::test {
 
-static std::vector<OpCase> wanted_of(std::initializer_list<void (*)(std::vector<OpCase>&)> parts) {
+namespace {
+
+std::vector<OpCase> table_of(std::initializer_list<void (*)(std::vector<OpCase>&)> parts) {
     std::vector<OpCase> all;
     for (const auto add : parts) add(all);
+    for (OpCase& c : all) draw_values(c.name, c.in);
+    return all;
+}
+
+std::vector<OpCase> wanted_of(std::vector<OpCase> all) {
     if (const char* wanted = std::getenv("GGQ_CASES"))
         std::erase_if(all, [&](const OpCase& c) { return c.name.find(wanted) == std::string::npos; });
     return all;
 }
 
+}  // namespace
+
+const std::vector<OpCase>& all_op_cases() {
+    static const std::vector<OpCase> table = table_of({add_elementwise_cases, add_view_cases, add_product_cases,
+                                                       add_attention_cases, add_model_cases, add_update_cases});
+    return table;
+}
+
 const std::vector<OpCase>& op_cases() {
-    static const std::vector<OpCase> table = wanted_of({add_elementwise_cases, add_view_cases, add_product_cases,
-                                                        add_attention_cases, add_model_cases, add_update_cases});
+    static const std::vector<OpCase> table = wanted_of(all_op_cases());
     return table;
 }
 
 const std::vector<OpCase>& large_op_cases() {
     static const std::vector<OpCase> table =
-        wanted_of({add_large_product_cases, add_large_attention_cases, add_large_model_cases});
+        wanted_of(table_of({add_large_product_cases, add_large_attention_cases, add_large_model_cases}));
     return table;
 }
 

@@ -29,10 +29,13 @@ struct OpCase {
     bool with_double = false;     // f64 is in it whatever the run's computing type: not for a GPU
 };
 
-// All cases, or those whose name contains the environment variable GGQ_CASES.
+const std::vector<OpCase>& all_op_cases();
+
+// Those whose name contains the environment variable GGQ_CASES; all if it is not set.
 const std::vector<OpCase>& op_cases();
 
-// Cases of sizes at which kernels for a GPU cut their work differently: too large for differences in double.
+// The same of cases of sizes at which kernels for a GPU cut their work differently: too large for differences in
+// double.
 const std::vector<OpCase>& large_op_cases();
 
 // The parts of the table, by op_cases_<part>.cpp.

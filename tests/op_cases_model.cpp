@@ -11,18 +11,21 @@ namespace {
 
 using In = const std::vector<Tensor>&;
 
-CaseInput one_hot(const CaseInput& ids, int64_t n_classes) {
-    std::vector<double> values;
-    for (double id : ids.values)
-        for (int64_t v = 0; v < n_classes; ++v) values.push_back(static_cast<double>(v) == id ? 1 : 0);
-    return real({ids.type.shape[0], n_classes}, values);
+// Of the ids[n] that are input `at`.
+CaseInput one_hot(size_t at, int64_t n, int64_t n_classes) {
+    return real_of(at, {n, n_classes}, [=](const CaseInput& ids) {
+        std::vector<double> values;
+        for (double id : ids.values)
+            for (int64_t v = 0; v < n_classes; ++v) values.push_back(static_cast<double>(v) == id ? 1 : 0);
+        return values;
+    });
 }
 
 void add_embedding(std::vector<OpCase>& table, int64_t V, int64_t C, int64_t T) {
     const CaseInput ids = below(DType::i32, {T}, V);
     table.push_back({case_name(embedding_op, "", V, C, T),
                      &embedding_op,
-                     {normal({V, C}), ids, one_hot(ids, V)},
+                     {normal({V, C}), ids, one_hot(1, T, V)},
                      [](In in) { return std::vector{embedding(in[0], in[1], in[0].dtype())}; },
                      [](In in) { return std::vector{matmul(in[2], transpose(in[0], 0, 1))}; }});
     for (DType dtype : {DType::f16, DType::bf16})
@@ -64,31 +67,46 @@ void add_rms_norm(std::vector<OpCase>& table, int64_t T, int64_t C) {
 }
 
 // y = x * cos + (x P^T) * sin, where P swaps the halves of a head and negates what comes first.
-std::vector<CaseInput> rotation(const CaseInput& positions, const CaseInput& frequencies, int64_t H) {
-    const auto half = static_cast<size_t>(frequencies.type.shape[0]), D = 2 * half;
-    std::vector<double> cosines, sines, swap(D * D, 0);
+std::vector<double> turned(const CaseInput& positions, const std::vector<double>& frequencies, int64_t H,
+                           double (*part)(double angle)) {
+    std::vector<double> values;
     for (double position : positions.values)
-        for (size_t i = 0; i < static_cast<size_t>(H) * D; ++i) {
-            const double angle = position * frequencies.values[i % half];
-            cosines.push_back(std::cos(angle));
-            sines.push_back(std::sin(angle));
-        }
+        for (size_t i = 0; i < static_cast<size_t>(H) * 2 * frequencies.size(); ++i)
+            values.push_back(part(position * frequencies[i % frequencies.size()]));
+    return values;
+}
+
+CaseInput swap_of_halves(int64_t D) {
+    const auto half = static_cast<size_t>(D / 2), width = 2 * half;
+    std::vector<double> swap(width * width, 0);
     for (size_t i = 0; i < half; ++i) {
-        swap[i * D + i + half] = -1;
-        swap[(i + half) * D + i] = 1;
+        swap[i * width + i + half] = -1;
+        swap[(i + half) * width + i] = 1;
     }
-    const auto width = static_cast<int64_t>(D);
-    const Shape flat{positions.type.shape[0] * H, width};
-    return {real(flat, cosines), real(flat, sines), real({width, width}, swap)};
+    return real({D, D}, swap);
+}
+
+std::vector<double> frequencies_of(int64_t n) {
+    std::vector<double> values;
+    for (int64_t i = 0; i < n; ++i)
+        values.push_back(static_cast<float>(std::pow(0.1, static_cast<double>(i) / static_cast<double>(n))));
+    return values;
 }
 
 void add_rope(std::vector<OpCase>& table, int64_t T, int64_t H, int64_t D) {
     const Shape s{T, H, D}, flat{T * H, D};
     const CaseInput positions = below(DType::i32, {T}, 50);
-    CaseInput frequencies = positive({D / 2});
+    CaseInput frequencies = real({D / 2}, frequencies_of(D / 2));
     frequencies.real = false;
-    std::vector<CaseInput> in{normal(s), positions, frequencies};
-    for (CaseInput& table_of : rotation(positions, frequencies, H)) in.push_back(std::move(table_of));
+    const auto table_of = [&](double (*part)(double)) {
+        return real_of(1, flat, [=, f = frequencies.values](const CaseInput& at) { return turned(at, f, H, part); });
+    };
+    const std::vector<CaseInput> in{normal(s),
+                                    positions,
+                                    frequencies,
+                                    table_of([](double angle) { return std::cos(angle); }),
+                                    table_of([](double angle) { return std::sin(angle); }),
+                                    swap_of_halves(D)};
     OpCase c{case_name(rope_op, "", T, H, D), &rope_op, in, [](In t) { return std::vector{rope(t[0], t[1], t[2])}; },
              [=](In t) {
                  const Tensor x = reshape(t[0], flat);

@@ -26,7 +26,7 @@ void check_close(const std::vector<Result>& actual, const std::vector<Result>& e
                  double floor) {
     REQUIRE(actual.size() == expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
-        CAPTURE(actual[i].name);
+        INFO(actual[i].name, " in ", name(actual[i].dtype));
         if (is_real(actual[i].dtype))
             CHECK_EQ(difference(actual[i].values(), expected[i].values(), tolerance, floor), "");
     }
@@ -35,7 +35,7 @@ void check_close(const std::vector<Result>& actual, const std::vector<Result>& e
 void check_same_bits(const std::vector<Result>& actual, const std::vector<Result>& expected) {
     REQUIRE(actual.size() == expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
-        CAPTURE(actual[i].name);
+        INFO(actual[i].name, " in ", name(actual[i].dtype));
         if (actual[i].bytes == expected[i].bytes) continue;
         CHECK_EQ(difference(actual[i].values(), expected[i].values(), 0), "");
         FAIL_CHECK("bits differ");
@@ -57,14 +57,32 @@ std::unique_ptr<Backend> backend_on(CpuIsa isa) {
 
 }  // namespace
 
-TEST_CASE("every op of the table has a case") {
-    std::set<std::string> covered;
-    for (const OpCase& c : op_cases()) covered.insert(c.op->name);
-    for (const OpDef* op : op_table()) {
-        INFO("op: ", std::string(op->name));
-        CHECK(covered.contains(op->name));
+TEST_CASE("every op of the table has a case, and every case an op of the table") {
+    std::set<std::string> covered, expected;
+    for (const OpCase& c : all_op_cases()) covered.insert(c.op->name);
+    for (const OpDef* op : op_table()) expected.insert(op->name);
+    CHECK_EQ(difference(covered, expected), "");
+}
+
+TEST_CASE("no two cases have one name, and GGQ_CASES names some") {
+    std::set<std::string> names, twice;
+    for (const OpCase& c : all_op_cases())
+        if (!names.insert(c.name).second) twice.insert(c.name);
+    CHECK_EQ(difference(twice, {}), "");
+    const char* wanted = std::getenv("GGQ_CASES");
+    INFO("GGQ_CASES is ", wanted);
+    CHECK_FALSE((op_cases().empty() && large_op_cases().empty()));
+}
+
+TEST_CASE("what a case draws hangs on its name and nothing else") {
+    std::vector<CaseInput> first{normal({3}), below(DType::i32, {3}, 1000)}, second = first, other = first;
+    draw_values("a case", first);
+    draw_values("another", other);
+    draw_values("a case", second);
+    for (size_t i = 0; i < first.size(); ++i) {
+        CHECK(first[i].values == second[i].values);
+        CHECK(first[i].values != other[i].values);
     }
-    CHECK(covered.size() == op_table().size());
 }
 
 TEST_CASE("a case contains the op that it is named for") {
@@ -120,7 +138,7 @@ TEST_CASE("instruction sets agree to rounding") {
     for (CpuIsa isa : {CpuIsa::avx2, CpuIsa::avx512}) {
         const auto backend = backend_on(isa);
         if (!backend) continue;
-        INFO("instruction set: ", std::string(name(isa)));
+        INFO("instruction set: ", name(isa));
         for (const OpCase& c : op_cases()) {
             CAPTURE(c.name);
             check_close(results(c, *backend, {.gradients = true}), results(c, *portable, {.gradients = true}),

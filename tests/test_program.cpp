@@ -82,7 +82,7 @@ TEST_CASE("an output survives every later step") {
     for (int i = 0; i < 20; ++i) t = silu(t);
     graph->mark_output(t);
     Bound bound(graph, store);
-    const CaseInput values = normal({100});
+    const CaseInput values = drawn("x", normal({100}));
     write(store, x, values);
     bound.program.run();
     std::vector<double> doubled = values.values;
@@ -159,8 +159,9 @@ private:
 
 TEST_CASE("two micro-batches give the gradient of one batch of both") {
     const auto backend = make_cpu_backend(1);
-    const CaseInput w = normal({7, 5}), first = normal({3, 5}), second = normal({3, 5});
-    CaseInput both = normal({6, 5});
+    const CaseInput w = drawn("w", normal({7, 5}));
+    const CaseInput first = drawn("first", normal({3, 5})), second = drawn("second", normal({3, 5}));
+    CaseInput both = real({6, 5}, {});
     both.values = first.values;
     both.values.insert(both.values.end(), second.values.begin(), second.values.end());
     Accumulation small(*backend, 3), large(*backend, 6);
@@ -221,8 +222,25 @@ TEST_CASE("a profile counts calls and arithmetic by op") {
     bound.program.run(&profile);
     CHECK(profile.rows.at("attention").calls == 2 * ThreeLayers::kLayers);
     CHECK(profile.rows.at("matmul").flops > 0);
+    CHECK(profile.rows.at("rms_norm").bytes > 0);
     CHECK(profile.kernel_seconds <= profile.wall_seconds);
     CHECK(profile.table().find("attention_backward") != std::string::npos);
+}
+
+TEST_CASE("a profile's table says GB/s, GFLOP/s only of ops that compute, and - where there is no rate") {
+    Profile profile;
+    profile.rows["matmul"] = {0.5, 2, 3e9, 1e9};
+    profile.rows["add"] = {0.25, 4, 0, 2e9};
+    profile.rows["idle"] = {0, 1, 0, 0};
+    profile.kernel_seconds = 0.75;
+    profile.wall_seconds = 1;
+    CHECK_EQ(profile.table(),
+             "op                               calls          ms       %     GFLOP/s      GB/s\n"
+             "matmul                               2     500.000   50.00         6.0       2.0\n"
+             "add                                  4     250.000   25.00           -       8.0\n"
+             "idle                                 1       0.000    0.00           -         -\n"
+             "sum of ops                                 750.000   75.00\n"
+             "wall                                      1000.000  100.00\n");
 }
 
 }  // namespace ggq::test
