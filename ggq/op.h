@@ -1,9 +1,9 @@
 // OpDef: the row of one op. To add an op, write builder, gradient and row in ggq/ops/<family>.cpp, its kernels in
 // kernels/cpu/<family>.cpp and kernels/cuda/<family>.cu, declare both in kernels/kernels.h, name the row in
-// ggq/op_table.{h,cpp} and give it a case in tests/op_cases_*.cpp.
+// ggq/op_table.h and the builder in ggq/ops.h, and give it a case in tests/op_cases_*.cpp.
 //
-// The signature says names, dtypes and shapes of inputs and outputs in one line, and is what the shape rule, the error
-// messages and the printed graph are made of:
+// The signature says names, dtypes and shapes of inputs and outputs in one line, and is what the shape rule and the
+// error messages are made of:
 //
 //     "x:real[T,C] w:float[C] -> y[T,C] rstd:stat[T]"
 //
@@ -51,6 +51,10 @@ struct OpCall {
 // Bytes of the computing type of a call, which is that of its first input.
 inline int64_t real_bytes(const OpCall& call) { return info(call.in[0].dtype).bytes; }
 
+// Memory traffic of one call, read and written: what its row says, else every input and every output once, as it is
+// stored, in-out ones in both roles. What goes to and from workspace is not in it, and a view moves nothing.
+int64_t traffic_bytes(const OpCall& call);
+
 struct OpDef {
     const char* name;
     const char* signature;
@@ -64,6 +68,8 @@ struct OpDef {
     int64_t (*cuda_workspace)(const OpCall& call, const cuda::Device& device) = nullptr;
     // Arithmetic of one call, multiply-add counting 2; null means negligible.
     double (*flops)(const OpCall& call) = nullptr;
+    // Traffic where it is not each input and output once; see traffic_bytes().
+    int64_t (*bytes)(const OpCall& call) = nullptr;
     bool view = false;  // gives another look at its input's memory and has no kernel
 
     CpuKernel cpu = {};

@@ -1,6 +1,7 @@
 #include "ggq/program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <string_view>
 
@@ -85,7 +86,9 @@ void Program::run_apart(Profile* profile) {
         const double seconds = seconds_since(step_start);
         row.seconds += seconds;
         row.calls += 1;
-        if (s.step->op->flops) row.flops += s.step->op->flops(graph_->call(*s.step, types));
+        const OpCall call = graph_->call(*s.step, types);
+        if (call.op.flops) row.flops += call.op.flops(call);
+        row.bytes += static_cast<double>(traffic_bytes(call));
         profile->kernel_seconds += seconds;
     }
 }
@@ -115,13 +118,19 @@ void Program::read(Tensor t, void* host) const {
     backend_->copy_out(host, view_of(t.id).data, v.type.bytes());
 }
 
+static std::string rate(double amount, double seconds) {
+    return amount > 0 && seconds > 0 ? fmt::format("{:.1f}", amount / seconds * 1e-9) : "-";
+}
+
 std::string Profile::table() const {
     std::vector<std::pair<std::string, Row>> sorted(rows.begin(), rows.end());
     std::ranges::sort(sorted, [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
-    std::string text = fmt::format("{:<28}{:>10}{:>12}{:>8}{:>12}\n", "op", "calls", "ms", "%", "GFLOP/s");
+    std::string text =
+        fmt::format("{:<28}{:>10}{:>12}{:>8}{:>12}{:>10}\n", "op", "calls", "ms", "%", "GFLOP/s", "GB/s");
     for (const auto& [op, row] : sorted)
-        text += fmt::format("{:<28}{:>10}{:>12.3f}{:>8.2f}{:>12.1f}\n", op, row.calls, row.seconds * 1e3,
-                            100 * row.seconds / wall_seconds, row.flops / row.seconds * 1e-9);
+        text +=
+            fmt::format("{:<28}{:>10}{:>12.3f}{:>8.2f}{:>12}{:>10}\n", op, row.calls, row.seconds * 1e3,
+                        100 * row.seconds / wall_seconds, rate(row.flops, row.seconds), rate(row.bytes, row.seconds));
     text += fmt::format("{:<28}{:>10}{:>12.3f}{:>8.2f}\n", "sum of ops", "", kernel_seconds * 1e3,
                         100 * kernel_seconds / wall_seconds);
     text += fmt::format("{:<28}{:>10}{:>12.3f}{:>8.2f}\n", "wall", "", wall_seconds * 1e3, 100.0);

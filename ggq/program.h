@@ -1,7 +1,6 @@
 // Arena and Program: a plan bound to memory, ready to run any number of times.
 #pragma once
 
-#include <chrono>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,17 +28,18 @@ private:
     int64_t bytes_;
 };
 
-// Time an op, summed over runs.
+// Time, arithmetic and memory traffic an op, summed over runs.
 struct Profile {
     struct Row {
         double seconds = 0;
         int64_t calls = 0;
-        double flops = 0;
+        double flops = 0, bytes = 0;
     };
     std::map<std::string, Row> rows;  // by op name
     double kernel_seconds = 0;        // the sum of the rows
     double wall_seconds = 0;          // of the runs as a whole
 
+    // Slowest first, with the rates that apply: '-' where an op's arithmetic is negligible.
     std::string table() const;
 };
 

@@ -78,6 +78,11 @@ const OpDef attention_backward_op = {
 const OpDef cache_write_op = {
     .name = "cache_write",
     .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[1] ->",
+    .bytes =
+        [](const OpCall& c) {
+            const TensorType rows{c.out[0].dtype, c.in[1].shape, {}};  // of the cache, those that are written
+            return c.in[1].bytes() + c.in[2].bytes() + rows.bytes();
+        },
     .cpu = cpu::cache_write,
     .cuda = cuda::cache_write,
 };

@@ -98,6 +98,7 @@ const OpDef accumulate_op = {
 const OpDef fill_op = {
     .name = "fill",
     .signature = "y!:real[...] ->",
+    .bytes = [](const OpCall& c) { return c.out[0].bytes(); },  // written, not read
     .cpu = cpu::fill,
     .cuda = cuda::fill,
 };

@@ -28,6 +28,11 @@ const OpDef embedding_op = {
     .signature = "table:float[V,C] ids:i32[T] -> y[T,C]",
     .infer = embedding_types,
     .gradient = embedding_gradient,
+    .bytes =
+        [](const OpCall& c) {
+            const TensorType rows{c.in[0].dtype, c.out[0].shape, {}};  // of the table, those that are looked up
+            return rows.bytes() + c.in[1].bytes() + c.out[0].bytes();
+        },
     .cpu = cpu::embedding,
     .cuda = cuda::embedding,
 };
@@ -40,6 +45,7 @@ const OpDef embedding_backward_op = {
         [](const OpCall& c, const cuda::Device&) {
             return cuda::embedding_backward_workspace(c.in[0].shape[0], c.in[2].shape[0]);
         },
+    .bytes = [](const OpCall& c) { return c.in[0].bytes() + c.in[1].bytes() + c.out[0].bytes(); },
     .cpu = cpu::embedding_backward,
     .cuda = cuda::embedding_backward,
 };
