@@ -7,13 +7,43 @@
 
 namespace ggq {
 
+namespace {
+
+std::string place(const Graph& graph, const Step& step) {
+    const std::string& where = graph.scope_of(step);
+    return fmt::format("[{}]{}{}", step.op->name, where.empty() ? "" : " ", where);
+}
+
+}  // namespace
+
+Tensor Gradients::dy(int i) {
+    taken_[static_cast<size_t>(i)] = true;
+    Tensor& gradient = (*gradients_)[static_cast<size_t>(out(i).id)];
+    if (!gradient) gradient = full(*graph_, out(i).type(), 0);
+    return gradient;
+}
+
 bool Gradients::needs(int i) const { return (*wanted_)[static_cast<size_t>(in(i).id)]; }
 
 void Gradients::set(int i, Tensor gradient) {
     const Tensor input = in(i);
     GGQ_ASSERT(gradient.shape() == input.shape(), std::string(step_->op->name) + ": gradient of another shape");
+    set_[static_cast<size_t>(i)] = true;
     Tensor& sum = (*gradients_)[static_cast<size_t>(input.id)];
     sum = sum ? add(sum, gradient) : gradient;
+}
+
+void Gradients::check_complete() const {
+    const Signature signature = parse_signature(*step_->op);
+    for (size_t i = 0; i < taken_.size(); ++i)
+        require(taken_[i] || !(*gradients_)[static_cast<size_t>(step_->out[i])],
+                "{} output {}: a gradient reaches it, but this op passes on none of it", place(*graph_, *step_),
+                signature.out[i].name);
+    for (size_t i = 0; i < set_.size(); ++i) {
+        const std::string& name = in(static_cast<int>(i)).name();
+        require(set_[i] || !needs(static_cast<int>(i)), "{} input {}: a gradient{} is wanted, but this op gives none",
+                place(*graph_, *step_), signature.in[i].name, name.empty() ? "" : " of '" + name + "'");
+    }
 }
 
 class BackwardScope {
@@ -71,19 +101,14 @@ private:
 
     void visit(size_t i) {
         const Step step = graph_.steps()[i];  // a copy: the rule appends steps
-        const Tensor dy = gradients_[static_cast<size_t>(step.out[0])];
-        const bool wanted = std::ranges::any_of(step.in, [&](int32_t id) { return wanted_[static_cast<size_t>(id)]; });
-        if (!dy || !wanted) return;
-        const std::string& where = graph_.scope_of(step);
-        require(step.op->gradient != nullptr, "[{}] {}: this op has no gradient", step.op->name, where);
-        const LayerScope scope(graph_, where, step.layer);
-        Gradients g;
-        g.graph_ = &graph_;
-        g.step_ = &step;
-        g.dy_ = dy;
-        g.wanted_ = &wanted_;
-        g.gradients_ = &gradients_;
+        const auto reached = [&](int32_t id) { return static_cast<bool>(gradients_[static_cast<size_t>(id)]); };
+        const auto wanted = [&](int32_t id) { return static_cast<bool>(wanted_[static_cast<size_t>(id)]); };
+        if (std::ranges::none_of(step.out, reached) || std::ranges::none_of(step.in, wanted)) return;
+        require(step.op->gradient != nullptr, "{}: this op has no gradient", place(graph_, step));
+        const LayerScope scope(graph_, graph_.scope_of(step), step.layer);
+        Gradients g(graph_, step, wanted_, gradients_);
         step.op->gradient(g);
+        g.check_complete();
     }
 
     void deliver(size_t i) {

@@ -16,7 +16,9 @@ public:
     const Step& step() const { return *step_; }
     Tensor in(int i) const { return {graph_, step_->in[static_cast<size_t>(i)]}; }
     Tensor out(int i) const { return {graph_, step_->out[static_cast<size_t>(i)]}; }
-    Tensor dy() const { return dy_; }  // gradient of output 0; the other outputs carry none
+    // The gradient of an output, zeros if none reached it. backward() refuses a call whose rule does not ask for every
+    // output that a gradient has reached, or does not set every input that needs one.
+    Tensor dy(int i = 0);
     bool needs(int i) const;           // is a gradient of input i wanted
     void set(int i, Tensor gradient);  // adds to what input i has already
     Graph& graph() const { return *graph_; }
@@ -29,11 +31,20 @@ public:
 private:
     friend class BackwardWalk;
 
-    Graph* graph_ = nullptr;
-    const Step* step_ = nullptr;
-    Tensor dy_;
-    const std::vector<bool>* wanted_ = nullptr;
-    std::vector<Tensor>* gradients_ = nullptr;
+    Gradients(Graph& graph, const Step& step, const std::vector<bool>& wanted, std::vector<Tensor>& gradients)
+        : graph_(&graph),
+          step_(&step),
+          wanted_(&wanted),
+          gradients_(&gradients),
+          taken_(step.out.size()),
+          set_(step.in.size()) {}
+    void check_complete() const;
+
+    Graph* graph_;
+    const Step* step_;
+    const std::vector<bool>* wanted_;
+    std::vector<Tensor>* gradients_;  // by value id
+    std::vector<bool> taken_, set_;   // by output, by input
 };
 
 // Appends the gradient of the scalar `loss` [1] with respect to each of `params`. `sink(i, gradient)` is called as soon

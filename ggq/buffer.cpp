@@ -23,15 +23,20 @@ Store::~Store() {
 }
 
 Buffer& Store::declare(std::string name, Kind kind, const TensorType& type) {
-    buffers_.push_back({std::move(name), kind, type, nullptr});
+    buffers_.push_back({.name = std::move(name), .kind = kind, .type = type});
     declared_.push_back(&buffers_.back());
     return buffers_.back();
 }
 
 Buffer& Store::slice(Buffer& parent, std::string name, int64_t first, const Shape& shape) {
     GGQ_ASSERT(!info(parent.type.dtype).quantized && first + shape.n_elems() <= parent.type.shape.n_elems(), name);
-    buffers_.push_back({std::move(name), parent.kind, {parent.type.dtype, shape, {}}, nullptr});
-    slices_.push_back({&buffers_.back(), &parent, first});
+    GGQ_ASSERT(!parent.parent, parent.name + " is a slice itself");
+    buffers_.push_back({.name = std::move(name),
+                        .kind = parent.kind,
+                        .type = {parent.type.dtype, shape, {}},
+                        .parent = &parent,
+                        .first = first});
+    slices_.push_back(&buffers_.back());
     return buffers_.back();
 }
 
@@ -50,8 +55,7 @@ void Store::allocate() {
             next += place_bytes(*b);
         }
     }
-    for (const Slice& s : slices_)
-        s.buffer->data = static_cast<std::byte*>(s.parent->data) + s.first * info(s.parent->type.dtype).bytes;
+    for (Buffer* s : slices_) s->data = static_cast<std::byte*>(s->parent->data) + s->first * info(s->type.dtype).bytes;
 }
 
 int64_t Store::bytes(Kind kind) const {

@@ -19,10 +19,18 @@ struct Buffer {
     std::string name;
     Kind kind = Kind::constant;
     TensorType type;
-    void* data = nullptr;  // set by Store::allocate
+    void* data = nullptr;            // set by Store::allocate
+    const Buffer* parent = nullptr;  // what it is a slice of
+    int64_t first = 0;               // element of the parent that it starts at
 
     int64_t bytes() const { return type.bytes(); }
     View view() const { return make_view(data, type.dtype, type.shape, type.quant); }
+
+    const Buffer& root() const { return parent ? *parent : *this; }
+    bool overlaps(const Buffer& other) const {
+        return &root() == &other.root() && first < other.first + other.type.shape.n_elems() &&
+               other.first < first + type.shape.n_elems();
+    }
 };
 
 class Store {
@@ -50,16 +58,10 @@ public:
     void read(const Buffer& buffer, void* host) const;
 
 private:
-    struct Slice {
-        Buffer* buffer;
-        Buffer* parent;
-        int64_t first;
-    };
-
     Backend* backend_;
     std::deque<Buffer> buffers_;
     std::vector<Buffer*> declared_;  // those that own a place, in order
-    std::vector<Slice> slices_;
+    std::vector<Buffer*> slices_;
     std::vector<std::pair<void*, int64_t>> blocks_;
 };
 

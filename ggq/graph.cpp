@@ -29,6 +29,12 @@ Tensor Graph::add_value(Value value) {
 
 Tensor Graph::bind(const Buffer& buffer) {
     if (auto it = bound_.find(&buffer); it != bound_.end()) return {this, it->second};
+    std::vector<const Buffer*>& parts = bound_parts_[&buffer.root()];
+    for (const Buffer* other : parts)
+        require(!buffer.overlaps(*other) || values_[static_cast<size_t>(bound_.at(other))].step < 0,
+                "bind: {} shares memory with {}, which was overwritten; use only one of the two", buffer.name,
+                other->name);
+    parts.push_back(&buffer);
     Value v;
     v.type = buffer.type;
     v.strides = contiguous_strides(buffer.type.shape);
@@ -46,10 +52,24 @@ void Graph::mark_output(Tensor t) { values_[static_cast<size_t>(value(t).storage
 void Graph::check_current(const OpDef& op, Tensor t) const {
     require(t.graph == this, "[{}] an input belongs to another graph", op.name);
     const Value& v = value(t);
-    if (!v.buffer) return;
-    const Value& newest = values_[static_cast<size_t>(bound_.at(v.buffer))];
-    require(v.storage == newest.storage,
-            "[{}] {} is read after it was overwritten; take the newest version with bind()", op.name, v.name);
+    const int32_t by = values_[static_cast<size_t>(v.storage)].overwritten_by;
+    if (by < 0) return;
+    const std::string& where = scopes_[static_cast<size_t>(scope_)];
+    const bool has_newer = values_[static_cast<size_t>(bound_.at(v.buffer))].storage != v.storage;
+    fail("[{}]{}{} {} is read {}after {} has overwritten it; {}", op.name, where.empty() ? "" : " ", where, v.name,
+         backward_ ? "by a gradient " : "", steps_[static_cast<size_t>(by)].op->name,
+         backward_   ? "let the forward pass read a copy"
+         : has_newer ? "take the newest version with bind()"
+                     : "use only one of two tensors that share memory");
+}
+
+// The step appended next writes over a persistent value, and over all that shares memory with it.
+void Graph::note_write(int32_t storage, const Buffer& buffer) {
+    const auto step = static_cast<int32_t>(steps_.size());
+    values_[static_cast<size_t>(storage)].overwritten_by = step;
+    for (const Buffer* other : bound_parts_.at(&buffer.root()))
+        if (other != &buffer && other->overlaps(buffer))
+            values_[static_cast<size_t>(bound_.at(other))].overwritten_by = step;
 }
 
 // The tensor itself, or a contiguous copy of a view whose strides the kernel cannot take.
@@ -99,7 +119,10 @@ std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const
     for (size_t i = 0; i < results.size(); ++i) {
         const OpArg& arg = signature.out[i];
         out.push_back(add_value(arg.inout ? overwritten(op, arg.name, value(in[i]), results[i]) : result(results[i])));
-        if (const Buffer* b = value(out[i]).buffer) bound_[b] = out[i].id;
+        if (const Buffer* b = value(out[i]).buffer) {
+            note_write(value(in[i]).storage, *b);
+            bound_[b] = out[i].id;
+        }
         step.out.push_back(out[i].id);
     }
     steps_.push_back(std::move(step));

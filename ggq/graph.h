@@ -24,6 +24,7 @@ struct Value {
     const Buffer* buffer = nullptr;  // where a persistent value lives
     int32_t storage = -1;            // the value that owns the memory: itself, or the base of a view or in-out result
     int32_t step = -1;               // its producer; -1 for persistent values
+    int32_t overwritten_by = -1;     // of a storage: the step that writes other bytes over it
     bool output = false;             // stays readable after the run
 
     bool contiguous() const;
@@ -45,6 +46,7 @@ public:
     Graph& operator=(const Graph&) = delete;
 
     // The persistent tensor of a buffer, the same handle at every call (its newest version after in-place writes).
+    // Buffers that share memory (slices) can all be read, but where one is written, the others cannot be used any more.
     Tensor bind(const Buffer& buffer);
 
     // Keeps a temporary until the end of the run, for Program::read.
@@ -73,12 +75,14 @@ private:
     Tensor readable_input(const OpDef& op, Tensor t, int free_strides);
     Value result(const TensorType& type) const;
     Value overwritten(const OpDef& op, std::string_view arg, const Value& target, const TensorType& type) const;
+    void note_write(int32_t storage, const Buffer& buffer);
     bool is_view(const Value& v) const { return v.step >= 0 && steps_[static_cast<size_t>(v.step)].op->view; }
 
     std::vector<Value> values_;
     std::vector<Step> steps_;
     std::vector<std::string> scopes_;
-    std::unordered_map<const Buffer*, int32_t> bound_;  // newest version of each buffer
+    std::unordered_map<const Buffer*, int32_t> bound_;                           // newest version of each buffer
+    std::unordered_map<const Buffer*, std::vector<const Buffer*>> bound_parts_;  // of each buffer that is no slice
     int32_t layer_ = -1, scope_ = 0;
     bool backward_ = false;
 };

@@ -1,5 +1,7 @@
 #include "ggq/recompute.h"
 
+#include <algorithm>
+
 namespace ggq {
 
 namespace {
@@ -47,6 +49,8 @@ public:
 private:
     void emit(int32_t index) {
         const Step& step = graph_.steps()[static_cast<size_t>(index)];
+        now_ = index;
+        GGQ_ASSERT(reads_what_was(step), std::string(step.op->name) + " reads a version that is gone");
         ScheduledStep s{index, step.in, step.out, false};
         if (step.backward)
             for (int32_t& id : s.in) id = available(id);
@@ -58,8 +62,23 @@ private:
         const Value& v = value_of(graph_, id);
         const bool forward = v.step >= 0 && !graph_.steps()[static_cast<size_t>(v.step)].backward;
         if (!forward || v.kind != Kind::temporary || kept_[static_cast<size_t>(id)]) return id;
-        if (again_[static_cast<size_t>(id)] < 0) recompute(v.step);
-        return again_[static_cast<size_t>(id)];
+        int32_t& again = again_[static_cast<size_t>(id)];
+        if (again < 0 && !can_run_again(graph_.steps()[static_cast<size_t>(v.step)])) return id;
+        if (again < 0) recompute(v.step);
+        return again;
+    }
+
+    bool can_run_again(const Step& step) const {
+        const auto writes_state = [&](int32_t id) { return value_of(graph_, id).kind != Kind::temporary; };
+        return std::ranges::none_of(step.out, writes_state) && reads_what_was(step);
+    }
+
+    // Whether all persistent memory that a step reads still holds what the step is meant to read.
+    bool reads_what_was(const Step& step) const {
+        return std::ranges::none_of(step.in, [&](int32_t id) {
+            const int32_t by = value_of(graph_, value_of(graph_, id).storage).overwritten_by;
+            return by >= 0 && by < now_;
+        });
     }
 
     void recompute(int32_t index) {
@@ -77,6 +96,7 @@ private:
     const Graph& graph_;
     const std::vector<bool>& kept_;
     std::vector<int32_t> again_;  // by value: its recomputed tensor, or -1
+    int32_t now_ = 0;             // the step of the graph that is being emitted
     Schedule result_;
 };
 

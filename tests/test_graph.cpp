@@ -55,12 +55,29 @@ TEST_CASE("a state that was overwritten cannot be read, nor a view of it") {
     const Tensor old = s.state("total", {2, 3}), view = transpose(old, 0, 1), x = s.tensor("x", {2, 3});
     const Tensor part = slice(accumulate(old, x), 0, 0, 1);
     CHECK_EQ(error_of([&] { silu(old); }),
-             "[silu] total is read after it was overwritten; take the newest version with bind()");
+             "[silu] total is read after accumulate has overwritten it; take the newest version with bind()");
     CHECK_EQ(error_of([&] { matmul(view, view); }),
-             "[matmul] total is read after it was overwritten; take the newest version with bind()");
+             "[matmul] total is read after accumulate has overwritten it; take the newest version with bind()");
     CHECK_EQ(error_of([&] { reshape(old, {6}); }),
-             "[reshape] total is read after it was overwritten; take the newest version with bind()");
+             "[reshape] total is read after accumulate has overwritten it; take the newest version with bind()");
     CHECK_NOTHROW(silu(part));
+}
+
+TEST_CASE("what shares memory with a tensor that was overwritten cannot be read either") {
+    Sketch s;
+    Buffer& flat = s.store.declare("flat", Kind::state, {DType::f32, {8}, {}});
+    const Buffer &low = s.store.slice(flat, "low", 0, {4}), &high = s.store.slice(flat, "high", 4, {4});
+    const Tensor whole = s.graph.bind(flat), part = s.graph.bind(low);
+    accumulate(part, s.tensor("x", {4}));
+    CHECK_EQ(error_of([&] { silu(whole); }),
+             "[silu] flat is read after accumulate has overwritten it; use only one of two tensors that share memory");
+    CHECK_NOTHROW(silu(s.graph.bind(low)));
+    const Tensor other = s.graph.bind(high);
+    CHECK_NOTHROW(silu(other));
+    Graph second;
+    fill(second.bind(flat), 0);
+    CHECK_EQ(error_of([&] { second.bind(high); }),
+             "bind: high shares memory with flat, which was overwritten; use only one of the two");
 }
 
 TEST_CASE("only a whole parameter or state is written in place") {
