@@ -1,5 +1,6 @@
 #include "models/adapter_files.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -7,6 +8,7 @@
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
 
 namespace ggq {
@@ -24,52 +26,73 @@ constexpr int64_t kBaseFileVersion = 1;
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kEndA = ".lora_A.weight";
 constexpr std::string_view kEndB = ".lora_B.weight";
+constexpr std::string_view kWeight = ".weight";
 
 fs::path tensor_path(const fs::path& folder) {
-    require(fs::is_directory(folder), "the adapter folder {} is not there", folder.string());
-    const bool has_tensors = fs::exists(folder / kTensorFile);
+    require(is_folder(folder), "the adapter folder {} is not there", folder.string());
+    const bool has_tensors = is_there(folder / kTensorFile);
     require(
-        has_tensors || !fs::exists(folder / kPickledFile),
+        has_tensors || !is_there(folder / kPickledFile),
         "{} holds its adapter only as {}, which cannot be read safely; load and save it with a current PEFT to get {}",
         folder.string(), kPickledFile, kTensorFile);
     for (const char* file : {kTensorFile, kConfigFile})
-        require(fs::exists(folder / file), "{} is no adapter folder: {} is missing", folder.string(), file);
+        require(is_there(folder / file), "{} is no adapter folder: {} is missing", folder.string(), file);
     return folder / kTensorFile;
 }
 
-// The tensor of a module that `name` belongs to: ("model.layers.0.mlp.up_proj", is it A?).
-std::optional<std::pair<std::string, bool>> split_name(std::string_view name) {
+// What the name of a tensor says: "base_model.model.model.layers.0.mlp.up_proj.lora_A.default.weight".
+struct LoraName {
+    std::string module;   // "model.layers.0.mlp.up_proj"
+    std::string adapter;  // "default", which PEFT leaves out when it saves
+    bool is_a = false;
+};
+
+std::optional<LoraName> split_name(std::string_view name) {
     if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+    if (!name.ends_with(kWeight)) return std::nullopt;
+    std::string adapter;
+    std::string_view stem = name.substr(0, name.size() - kWeight.size());
+    if (!stem.ends_with(".lora_A") && !stem.ends_with(".lora_B")) {
+        const size_t dot = std::min(stem.rfind('.'), stem.size());
+        adapter = stem.substr(std::min(dot + 1, stem.size()));
+        stem = stem.substr(0, dot);
+    }
+    const std::string plain = std::string(stem) + std::string(kWeight);
     for (const std::string_view end : {kEndA, kEndB})
-        if (name.size() > end.size() && name.ends_with(end))
-            return std::pair(std::string(name.substr(0, name.size() - end.size())), end == kEndA);
+        if (plain.size() > end.size() && plain.ends_with(end))
+            return LoraName{plain.substr(0, plain.size() - end.size()), adapter, end == kEndA};
     return std::nullopt;
 }
 
 void check_pair(const std::string& module, const LoraTensors& pair, const LoraConfig& config,
                 const std::string& where) {
-    require(pair.a.data != nullptr, "{}: '{}' has a lora_B but no lora_A", where, module);
-    require(pair.b.data != nullptr, "{}: '{}' has a lora_A but no lora_B", where, module);
+    require(pair.a.data != nullptr, "{}: '{}' has a lora_B but no lora_A", where, shown(module));
+    require(pair.b.data != nullptr, "{}: '{}' has a lora_A but no lora_B", where, shown(module));
     for (const FileTensor* t : {&pair.a, &pair.b})
         require(info(t->dtype).floating && t->shape.rank == 2,
-                "{}: a LoRA tensor of '{}' is {}{}; expected a float matrix", where, module, name(t->dtype),
+                "{}: a LoRA tensor of '{}' is {}{}; expected a float matrix", where, shown(module), name(t->dtype),
                 to_string(t->shape));
     const int64_t r = lora_rank(module, config);
     require(pair.a.shape[0] == r && pair.b.shape[1] == r, "{}: '{}' has lora_A {} and lora_B {}, but {} says rank {}",
-            where, module, to_string(pair.a.shape), to_string(pair.b.shape), kConfigFile, r);
+            where, shown(module), to_string(pair.a.shape), to_string(pair.b.shape), kConfigFile, r);
 }
 
 LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& config) {
     const std::string where = file.path().string();
     LoraModules modules;
+    std::optional<std::string> adapter;
     for (const auto& [name, tensor] : file.tensors()) {
         const auto split = split_name(name);
         if (!split)
             fail("{}: tensor '{}' is neither a lora_A nor a lora_B of a linear layer; it is not supported", where,
-                 name);
-        LoraTensors& pair = modules[split->first];
-        FileTensor& place = split->second ? pair.a : pair.b;
-        require(place.data == nullptr, "{}: tensor '{}' is there twice, with and without '{}'", where, name, kPrefix);
+                 shown(name));
+        if (!adapter) adapter = split->adapter;
+        require(*adapter == split->adapter, "{}: holds tensors of two adapters, '{}' and '{}'; save one alone", where,
+                shown(*adapter), shown(split->adapter));
+        LoraTensors& pair = modules[split->module];
+        FileTensor& place = split->is_a ? pair.a : pair.b;
+        require(place.data == nullptr, "{}: tensor '{}' is there twice, with and without '{}'", where, shown(name),
+                kPrefix);
         place = tensor;
     }
     require(!modules.empty(), "{}: holds no tensor", where);
@@ -94,8 +117,8 @@ void write_base_record(const fs::path& folder, const BaseRecord& base) {
 
 std::optional<BaseRecord> read_base_record(const fs::path& folder) {
     const fs::path path = folder / kBaseFile;
-    if (!fs::exists(path)) return std::nullopt;
-    const json content = parse_json(read_text_file(path), path.string());
+    if (!is_there(path)) return std::nullopt;
+    const json content = parse_json(read_side_file(path), path.string());
     const JsonFields fields(content, path.string());
     require(fields.count("version") == kBaseFileVersion, "{}: version {} is newer than this program; known is {}",
             path.string(), fields.count("version"), kBaseFileVersion);
@@ -114,7 +137,7 @@ std::optional<BaseRecord> read_base_record(const fs::path& folder) {
 Adapter read_adapter(const fs::path& folder) {
     const fs::path tensors = tensor_path(folder);
     const fs::path config_path = folder / kConfigFile;
-    LoraConfig config = parse_lora_config(read_text_file(config_path), config_path.string());
+    LoraConfig config = parse_lora_config(read_side_file(config_path), config_path.string());
     SafetensorsFile file(tensors);
     LoraModules modules = collect_modules(file, config);
     return {std::move(config), std::move(file), std::move(modules), read_base_record(folder)};

@@ -1,6 +1,7 @@
 // A PEFT adapter folder, read and written so that PEFT, transformers and llama.cpp's converter take it:
 //   adapter_config.json        rank, alpha, targets (keys and layout as PEFT writes them)
-//   adapter_model.safetensors  base_model.model.<module>.lora_A.weight [r, in] and .lora_B.weight [out, r]
+//   adapter_model.safetensors  base_model.model.<module>.lora_A.weight [r, in] and .lora_B.weight [out, r]; read are
+//                              also names without the prefix, and with the adapter's own name before ".weight"
 //   ggq_base.json              ours: how the base was quantized while the adapter was trained, and its hash
 // What an adapter may hold and this program does not (DoRA, bias, modules_to_save, ...) is refused by name.
 #pragma once

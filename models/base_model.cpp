@@ -23,7 +23,8 @@ std::vector<float> initial_values(const WeightRow& row, double deviation, uint64
 std::map<std::string, DType> BaseModel::dtypes() const {
     std::map<std::string, DType> types;
     if (files)
-        for (const WeightRow& row : weight_rows(config)) types[row.name] = files->at(row.name).dtype;
+        for (const WeightRow& row : weight_rows(config))
+            types[row.name] = files->at(stored_name(row.name, *files)).dtype;
     return types;
 }
 
@@ -40,20 +41,23 @@ int64_t BaseModel::n_weights() const {
     return n;
 }
 
+int64_t BaseModel::n_tokens() const { return std::min<int64_t>(tokenizer.vocab_size(), config.vocab_size); }
+
 std::vector<int32_t> BaseModel::stop_tokens() const {
-    std::vector<int32_t> ids;
-    for (int64_t id : config.eos_token_ids) ids.push_back(static_cast<int32_t>(id));
+    std::vector<int32_t> ids = config.eos_token_ids;
     if (const auto eos = tokenizer.eos_id(); eos && std::ranges::find(ids, *eos) == ids.end()) ids.push_back(*eos);
     return ids;
 }
 
 BaseModel open_base(const std::filesystem::path& folder, bool with_weights) {
-    require(std::filesystem::is_directory(folder), "{}: expected a model folder (config.json, tokenizer.json, weights)",
-            folder.string());
-    BaseModel base{folder, read_config(folder), Tokenizer::load(folder), std::nullopt};
-    require(base.tokenizer.vocab_size() <= base.config.vocab_size,
-            "{}: the tokenizer has {} tokens, more than the model's vocabulary of {}; they do not belong together",
-            folder.string(), base.tokenizer.vocab_size(), base.config.vocab_size);
+    require(is_folder(folder), "{}: expected a model folder (config.json, tokenizer.json, weights)", folder.string());
+    BaseModel base{folder, read_config(folder), Tokenizer::load(folder), std::nullopt, {}};
+    base.warnings = base.config.warnings;
+    if (base.tokenizer.vocab_size() > base.config.vocab_size)
+        base.warnings.push_back(
+            fmt::format("{}: the tokenizer has {} tokens, the model's vocabulary {}; a text with a token beyond it is "
+                        "refused",
+                        folder.string(), base.tokenizer.vocab_size(), base.config.vocab_size));
     if (with_weights) {
         base.files.emplace(folder);
         check_weights(base.config, *base.files);

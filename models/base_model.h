@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ggq/backend.h"
 #include "ggq/io/sharded_safetensors.h"
@@ -21,10 +22,12 @@ struct BaseModel {
     LlamaConfig config;
     Tokenizer tokenizer;
     std::optional<ShardedSafetensors> files;  // nothing when training from scratch
+    std::vector<std::string> warnings;        // what a user should hear of it
 
     std::map<std::string, DType> dtypes() const;  // of the checkpoint's tensors
     std::string hash() const;                     // of the weights, and of the configuration's function_text()
     int64_t n_weights() const;
+    int64_t n_tokens() const;                  // ids that tokenizer and model both know: 0 to n_tokens() - 1
     std::vector<int32_t> stop_tokens() const;  // EOS by config.json, generation_config.json and the tokenizer
 };
 

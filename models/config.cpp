@@ -8,6 +8,7 @@
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -16,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kArchitecture = "LlamaForCausalLM";
+constexpr const char* kTokenIds = "a token id (a whole number from 0 to 2147483647) or a list of them";
 
 void check_architecture(const JsonFields& fields) {
     const json* architectures = fields.find("architectures");
@@ -23,14 +25,15 @@ void check_architecture(const JsonFields& fields) {
     const bool known =
         !named || std::find(architectures->begin(), architectures->end(), kArchitecture) != architectures->end();
     require(known, "{}: the architecture {} is not known; known is {}", fields.where(),
-            architectures ? architectures->dump() : "", kArchitecture);
+            architectures ? shown_json(*architectures) : "", kArchitecture);
     const std::string type = fields.text_or("model_type", named ? "llama" : "");
-    require(type == "llama", "{}: the model_type '{}' is not known; known is 'llama'", fields.where(), type);
+    require(type == "llama", "{}: the model_type '{}' is not known; known is 'llama'", fields.where(), shown(type));
 }
 
 void check_features(const JsonFields& fields) {
     const std::string activation = fields.text_or("hidden_act", "silu");
-    require(activation == "silu", "{}: hidden_act '{}' is not supported; only 'silu' is", fields.where(), activation);
+    require(activation == "silu" || activation == "swish", "{}: hidden_act '{}' is not supported; only 'silu' is",
+            fields.where(), shown(activation));
     for (const char* bias : {"attention_bias", "mlp_bias"})
         require(!fields.flag_or(bias, false), "{}: {} = true is not supported; only layers without bias are",
                 fields.where(), bias);
@@ -40,7 +43,7 @@ void check_features(const JsonFields& fields) {
         fail(
             "{}: quantization_config: a checkpoint that is already quantized ({}) cannot be loaded; take the "
             "original one, it is quantized while it is loaded",
-            fields.where(), JsonFields(*quantization, fields.where()).text_or("quant_method", "unknown method"));
+            fields.where(), shown(JsonFields(*quantization, fields.where()).text_or("quant_method", "unknown method")));
 }
 
 RopeKind rope_kind(const JsonFields& rope) {
@@ -48,15 +51,21 @@ RopeKind rope_kind(const JsonFields& rope) {
     if (kind == "default") return RopeKind::plain;
     if (kind == "linear") return RopeKind::linear;
     if (kind == "llama3") return RopeKind::llama3;
-    fail("{}: the RoPE kind '{}' is not known; known are default, linear, llama3", rope.where(), kind);
+    fail("{}: the RoPE kind '{}' is not known; known are default, linear, llama3", rope.where(), shown(kind));
 }
 
-// transformers 4 has rope_theta beside rope_scaling, transformers 5 has both in rope_parameters.
-RopeConfig read_rope(const JsonFields& fields) {
+// transformers 4 has rope_theta beside rope_scaling, transformers 5 has both in rope_parameters. Where a file has both,
+// both take rope_scaling, and leave rope_parameters, its theta too; one that is empty counts as none.
+const char* rope_section(const JsonFields& fields) {
+    for (const char* section : {"rope_scaling", "rope_parameters"})
+        if (const json* found = fields.find(section); found && !says_nothing(*found)) return section;
+    return nullptr;
+}
+
+RopeConfig read_rope(const JsonFields& fields, const char* section) {
     RopeConfig rope;
     rope.theta = fields.positive_or("rope_theta", rope.theta);
-    const char* section = fields.find("rope_parameters") ? "rope_parameters" : "rope_scaling";
-    if (!fields.find(section)) return rope;
+    if (!section) return rope;
     const JsonFields scaling(*fields.find(section), fields.where() + ", " + section);
     rope.theta = scaling.positive_or("rope_theta", rope.theta);
     require(scaling.positive_or("partial_rotary_factor", 1) == 1,
@@ -74,6 +83,23 @@ RopeConfig read_rope(const JsonFields& fields) {
     return rope;
 }
 
+void read_rope(const JsonFields& fields, LlamaConfig& config) {
+    const char* section = rope_section(fields);
+    config.rope = read_rope(fields, section);
+    const json* other = fields.find("rope_parameters");
+    if (!section || std::string_view(section) != "rope_scaling" || !other || says_nothing(*other)) return;
+    config.warnings.push_back(fields.where() +
+                              ": has rope_scaling and rope_parameters; rope_scaling counts, as in transformers");
+}
+
+double read_dropout(const JsonFields& fields) {
+    const json* value = fields.find("attention_dropout");
+    if (!value) return 0;
+    const bool ok = value->is_number() && value->get<double>() >= 0 && value->get<double>() <= 1;
+    if (!ok) fields.refuse("attention_dropout", "a number from 0 to 1");
+    return value->get<double>();
+}
+
 constexpr struct {
     const char* name;
     DType dtype;
@@ -81,9 +107,12 @@ constexpr struct {
 
 DType read_dtype(const JsonFields& fields) {
     const std::string text = fields.text_or("dtype", fields.text_or("torch_dtype", "float32"));
+    std::string_view type = text;
+    if (type.starts_with("torch.")) type.remove_prefix(6);
+    if (type == "auto") return DType::f32;
     for (const auto& row : kTorchTypes)
-        if (text == row.name) return row.dtype;
-    fail("{}: the type '{}' is not supported; known are float32, float16, bfloat16", fields.where(), text);
+        if (type == row.name) return row.dtype;
+    fail("{}: the type '{}' is not supported; known are float32, float16, bfloat16", fields.where(), shown(text));
 }
 
 const char* torch_name(DType dtype) {
@@ -92,22 +121,10 @@ const char* torch_name(DType dtype) {
     fail("a model cannot be saved as {}; known are f32, f16, bf16", name(dtype));
 }
 
-// A number, a list of numbers, or nothing.
-std::vector<int64_t> read_ids(const JsonFields& fields, const char* key) {
-    const json* value = fields.find(key);
-    if (!value) return {};
-    std::vector<int64_t> ids;
-    for (const json& id : value->is_array() ? *value : json::array({*value})) {
-        if (!id.is_number_integer()) fields.refuse(key, "a token id or a list of them");
-        ids.push_back(id.get<int64_t>());
-    }
-    return ids;
-}
-
 void read_token_ids(const JsonFields& fields, LlamaConfig& config) {
-    const std::vector<int64_t> bos = read_ids(fields, "bos_token_id");
+    const std::vector<int32_t> bos = fields.numbers_or_none("bos_token_id", kTokenIds);
     if (!config.bos_token_id && !bos.empty()) config.bos_token_id = bos.front();
-    for (int64_t id : read_ids(fields, "eos_token_id"))
+    for (int32_t id : fields.numbers_or_none("eos_token_id", kTokenIds))
         if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), id) == config.eos_token_ids.end())
             config.eos_token_ids.push_back(id);
 }
@@ -122,7 +139,7 @@ json rope_json(const RopeConfig& rope) {
             {"original_max_position_embeddings", rope.original_max_position_embeddings}};
 }
 
-json ids_json(const std::vector<int64_t>& ids) {
+json ids_json(const std::vector<int32_t>& ids) {
     if (ids.empty()) return nullptr;
     return ids.size() == 1 ? json(ids.front()) : json(ids);
 }
@@ -135,6 +152,29 @@ json json_of_new_config(const LlamaConfig& config) {
             {"mlp_bias", false},
             {"bos_token_id", config.bos_token_id ? json(*config.bos_token_id) : json(nullptr)},
             {"eos_token_id", ids_json(config.eos_token_ids)}};
+}
+
+// Each width, and the weights in all, far beyond any model and far below what 64 bits hold of bytes.
+constexpr int64_t kMostLayers = int64_t{1} << 16;
+constexpr int64_t kMostWide = int64_t{1} << 24;
+constexpr int64_t kMostWeights = int64_t{1} << 46;
+
+void check_extent(const LlamaConfig& c, const std::string& where) {
+    const int64_t q = c.num_attention_heads * c.head_dim;  // both fit 32 bits
+    const std::pair<const char*, int64_t> widths[] = {{"vocab_size", c.vocab_size},
+                                                      {"hidden_size", c.hidden_size},
+                                                      {"intermediate_size", c.intermediate_size},
+                                                      {"num_attention_heads * head_dim", q}};
+    for (const auto& [key, value] : widths)
+        require(value <= kMostWide, "{}: {} is {}; at most {} are held", where, key, value, kMostWide);
+    require(c.num_hidden_layers <= kMostLayers, "{}: num_hidden_layers is {}; at most {} are held", where,
+            c.num_hidden_layers, kMostLayers);
+    const int64_t in_layer = c.hidden_size * (4 * q + 3 * c.intermediate_size);  // or less, by the key heads
+    const int64_t beside = 2 * c.vocab_size * c.hidden_size;
+    const bool held = beside <= kMostWeights && in_layer <= kMostWeights / c.num_hidden_layers;
+    require(held, "{}: these sizes make {:.3g} weights; at most {:.3g} are held", where,
+            static_cast<double>(beside) + static_cast<double>(in_layer) * static_cast<double>(c.num_hidden_layers),
+            static_cast<double>(kMostWeights));
 }
 
 // One step of the llama3 rule, in float32 as transformers: long wavelengths are slowed down by the factor, short ones
@@ -173,7 +213,8 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
     config.rms_norm_eps = fields.positive_or("rms_norm_eps", config.rms_norm_eps);
     config.initializer_range = fields.positive_or("initializer_range", config.initializer_range);
     config.tie_word_embeddings = fields.flag_or("tie_word_embeddings", false);
-    config.rope = read_rope(fields);
+    read_rope(fields, config);
+    config.attention_dropout = read_dropout(fields);
     config.dtype = read_dtype(fields);
     read_token_ids(fields, config);
     config.source = json_text;
@@ -183,12 +224,11 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
 
 LlamaConfig read_config(const std::filesystem::path& folder) {
     const auto path = folder / "config.json";
-    require(std::filesystem::exists(path), "{} is missing; a model folder in Hugging Face layout has one",
-            path.string());
-    LlamaConfig config = parse_config(read_text_file(path), path.string());
+    require(is_there(path), "{} is missing; a model folder in Hugging Face layout has one", path.string());
+    LlamaConfig config = parse_config(read_side_file(path), path.string());
     const auto generation = folder / "generation_config.json";
-    if (std::filesystem::exists(generation)) {
-        const json content = parse_json(read_text_file(generation), generation.string());
+    if (is_there(generation)) {
+        const json content = parse_json(read_side_file(generation), generation.string());
         read_token_ids(JsonFields(content, generation.string()), config);
     }
     return config;
@@ -208,6 +248,7 @@ void check_config(const LlamaConfig& config, const std::string& where) {
             "{}: num_attention_heads {} is not divisible by num_key_value_heads {}", where, config.num_attention_heads,
             config.num_key_value_heads);
     require(config.head_dim % 2 == 0, "{}: head_dim {} is odd; RoPE turns pairs", where, config.head_dim);
+    check_extent(config, where);
 }
 
 std::string config_text(const LlamaConfig& config) {

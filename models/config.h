@@ -40,10 +40,12 @@ struct LlamaConfig {
     double initializer_range = 0.02;  // deviation of random weights, when trained from scratch
     bool tie_word_embeddings = false;
     RopeConfig rope;
-    DType dtype = DType::f32;  // of the checkpoint, as the file says; the tensors decide
-    std::optional<int64_t> bos_token_id;
-    std::vector<int64_t> eos_token_ids;
-    std::string source;  // the JSON text this was read from; empty if it was made in memory
+    DType dtype = DType::f32;      // of the checkpoint, as the file says; the tensors decide
+    double attention_dropout = 0;  // which is not applied
+    std::optional<int32_t> bos_token_id;
+    std::vector<int32_t> eos_token_ids;
+    std::vector<std::string> warnings;  // what the file says and is taken in one of several ways
+    std::string source;                 // the JSON text this was read from; empty if it was made in memory
 };
 
 // `where` names the text in errors.
@@ -52,7 +54,8 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where);
 // config.json of a model folder, with the ids of generation_config.json if that is there.
 LlamaConfig read_config(const std::filesystem::path& folder);
 
-// Refuses sizes that do not fit together.
+// Refuses sizes that do not fit together, and such as no model has: of the sum of all weights in bytes, and of whatever
+// else is counted from these sizes, none can reach 64 bits.
 void check_config(const LlamaConfig& config, const std::string& where);
 
 // The text of a config.json: the source with what was changed since rewritten, all else kept.

@@ -8,6 +8,7 @@
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 #include "models/text/regex.h"
 
 namespace ggq {
@@ -41,19 +42,24 @@ constexpr const char* kKnownKeys[] = {"r",
                                       "eva_config",
                                       "runtime_config"};
 
-bool is_off(const json& value) { return value.is_null() || value == false || (!value.is_primitive() && value.empty()); }
+// A text that is empty says as little as none.
+std::string text_or(const JsonFields& fields, const char* key, const char* fallback) {
+    const std::string text = fields.text_or(key, fallback);
+    return text.empty() ? fallback : text;
+}
 
 // PEFT's features are switched by a key each, and a version newer than this program may have others.
 void refuse_unsupported(const JsonFields& fields, const json& content) {
     const std::string type = fields.text_or("peft_type", "");
-    require(type == "LORA", "{}: peft_type '{}' is not supported; only LORA is", fields.where(), type);
-    const std::string task = fields.text_or("task_type", "CAUSAL_LM");
-    require(task == "CAUSAL_LM", "{}: task_type '{}' is not supported; only CAUSAL_LM is", fields.where(), task);
-    const std::string bias = fields.text_or("bias", "none");
-    require(bias == "none", "{}: bias '{}' is not supported; only 'none' is", fields.where(), bias);
+    require(type == "LORA", "{}: peft_type '{}' is not supported; only LORA is", fields.where(), shown(type));
+    const std::string task = text_or(fields, "task_type", "CAUSAL_LM");
+    require(task == "CAUSAL_LM", "{}: task_type '{}' is not supported; only CAUSAL_LM is", fields.where(), shown(task));
+    const std::string bias = text_or(fields, "bias", "none");
+    require(bias == "none", "{}: bias '{}' is not supported; only 'none' is", fields.where(), shown(bias));
     for (const auto& [key, value] : content.items()) {
         const bool known = std::find(std::begin(kKnownKeys), std::end(kKnownKeys), key) != std::end(kKnownKeys);
-        require(known || is_off(value), "{}: {} = {} is not supported", fields.where(), key, value.dump());
+        require(known || says_nothing(value), "{}: {} = {} is not supported", fields.where(), shown(key),
+                shown_json(value));
     }
 }
 
@@ -65,7 +71,7 @@ void check_initial_weights(const JsonFields& fields) {
     require(keeps_base,
             "{}: init_lora_weights = {} is not supported, since it changes the base model; convert the "
             "adapter with PEFT (path_initial_model_for_weight_conversion)",
-            fields.where(), init ? init->dump() : "");
+            fields.where(), init ? shown_json(*init) : "");
 }
 
 std::vector<std::string> read_texts(const JsonFields& fields, const char* key, const json& value) {
@@ -82,13 +88,10 @@ void read_targets(const JsonFields& fields, LoraConfig& config) {
     if (!targets) fields.refuse("target_modules", "a list of module names, a regular expression or \"all-linear\"");
     if (targets->is_string()) config.target_pattern = targets->get<std::string>();
     else config.target_modules = read_texts(fields, "target_modules", *targets);
-    if (const json* pattern = fields.find("layers_pattern"))
+    if (const json* pattern = fields.find("layers_pattern"); pattern && !says_nothing(*pattern))
         config.layers_pattern = read_texts(fields, "layers_pattern", *pattern);
-    if (const json* layers = fields.find("layers_to_transform"))
-        for (const json& layer : layers->is_array() ? *layers : json::array({*layers})) {
-            if (!layer.is_number_unsigned()) fields.refuse("layers_to_transform", "a layer number or a list of them");
-            config.layers_to_transform.push_back(layer.get<int64_t>());
-        }
+    for (int32_t layer : fields.numbers_or_none("layers_to_transform", "a layer number or a list of them"))
+        config.layers_to_transform.push_back(layer);
 }
 
 // `in_order` is the same object, which nlohmann::json would sort by key. `read` takes the fields and a key.

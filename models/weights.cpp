@@ -1,10 +1,9 @@
 #include "models/weights.h"
 
-#include <algorithm>
-#include <cstring>
 #include <set>
 
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "ggq/transfer.h"
 
 namespace ggq {
@@ -12,6 +11,8 @@ namespace ggq {
 namespace {
 
 constexpr std::string_view kSuffix = ".weight";
+constexpr const char* kTable = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
 
 void add_layer(const LlamaConfig& c, int64_t layer, std::vector<WeightRow>& rows) {
     const std::string prefix = "model.layers." + std::to_string(layer) + ".";
@@ -34,15 +35,33 @@ bool quantizes(const std::string& module, const WeightChoice& choice) {
     return choice.quant && !choice.train_all && (!choice.quant_only_adapted || is_adapted(module, choice));
 }
 
-// Old Llama 2 files hold the rotary frequencies, which the configuration gives; and a tied head may stand there as a
-// copy of the embedding.
+// Buffers of rotary frequencies, which the configuration gives; and a tied head may stand there as a copy of the
+// embedding, or instead of it.
 bool may_be_ignored(const LlamaConfig& config, const ShardedSafetensors& files, const std::string& name) {
-    if (name.ends_with(".rotary_emb.inv_freq")) return true;
-    if (name != "lm_head.weight" || !config.tie_word_embeddings) return false;
-    const FileTensor& head = files.at(name);
-    const FileTensor* table = files.find("model.embed_tokens.weight");
-    return table && table->dtype == head.dtype && table->shape == head.shape &&
-           std::memcmp(table->data, head.data, static_cast<size_t>(head.n_bytes())) == 0;
+    for (const char* buffer : {"inv_freq", "original_inv_freq", "cos_cached", "sin_cached"})
+        if (name.ends_with(std::string(".rotary_emb.") + buffer)) return true;
+    return name == kHead && config.tie_word_embeddings && (!files.find(kTable) || files.same(kTable, kHead));
+}
+
+// Tensors named otherwise: what a model without its head, a compiled or a wrapped one was saved with.
+void check_prefix(const ShardedSafetensors& files) {
+    if (files.find(kTable) || files.find(kHead)) return;
+    constexpr std::string_view kEnd = "embed_tokens.weight";
+    for (const std::string& name : files.names())
+        require(!name.ends_with(kEnd),
+                "the checkpoint names its tensors '{}...' where '{}...' is expected, so it was not saved as a {}; load "
+                "it as one with transformers and save it again",
+                shown(name.substr(0, name.size() - kEnd.size())), "model.", "LlamaForCausalLM");
+}
+
+void check_tensor(const WeightRow& row, const LlamaConfig& config, const ShardedSafetensors& files) {
+    const FileTensor* t = files.find(config.tie_word_embeddings ? stored_name(row.name, files) : row.name);
+    require(t != nullptr, "{}: expected a tensor of shape {} in the checkpoint, found none; {}", row.name,
+            to_string(row.shape), files.why_missing(row.name));
+    require(t->shape == row.shape, "{}: config.json asks for shape {}, the checkpoint has {}", row.name,
+            to_string(row.shape), to_string(t->shape));
+    require(t->dtype == DType::f32 || t->dtype == DType::f16 || t->dtype == DType::bf16,
+            "{}: expected dtype F32, F16 or BF16, got {}", row.name, name(t->dtype));
 }
 
 }  // namespace
@@ -51,11 +70,15 @@ std::string WeightRow::module() const { return name.substr(0, name.size() - kSuf
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& c) {
     std::vector<WeightRow> rows;
-    rows.push_back({"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}, WeightRole::embedding});
+    rows.push_back({kTable, {c.vocab_size, c.hidden_size}, WeightRole::embedding});
     for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) add_layer(c, layer, rows);
     rows.push_back({"model.norm.weight", {c.hidden_size}, WeightRole::norm});
-    if (!c.tie_word_embeddings) rows.push_back({"lm_head.weight", {c.vocab_size, c.hidden_size}, WeightRole::head});
+    if (!c.tie_word_embeddings) rows.push_back({kHead, {c.vocab_size, c.hidden_size}, WeightRole::head});
     return rows;
+}
+
+std::string stored_name(const std::string& row, const ShardedSafetensors& files) {
+    return row == kTable && !files.find(kTable) ? kHead : row;
 }
 
 std::vector<std::string> linear_modules(const LlamaConfig& config) {
@@ -84,34 +107,32 @@ std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, co
 }
 
 void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
+    const std::vector<std::string> names = files.names();
+    require(config.num_hidden_layers <= std::ssize(names),
+            "config.json: num_hidden_layers is {}, but the checkpoint holds only {} tensors", config.num_hidden_layers,
+            names.size());
+    check_prefix(files);
     std::set<std::string> known;
     for (const WeightRow& row : weight_rows(config)) {
-        const FileTensor* t = files.find(row.name);
-        require(t != nullptr,
-                "{}: expected a tensor of shape {} in the checkpoint, found none; is the model folder complete?",
-                row.name, to_string(row.shape));
-        require(t->shape == row.shape, "{}: config.json asks for shape {}, the checkpoint has {}", row.name,
-                to_string(row.shape), to_string(t->shape));
-        require(t->dtype == DType::f32 || t->dtype == DType::f16 || t->dtype == DType::bf16,
-                "{}: expected dtype F32, F16 or BF16, got {}", row.name, name(t->dtype));
+        check_tensor(row, config, files);
         known.insert(row.name);
     }
-    for (const std::string& name : files.names())
+    for (const std::string& name : names)
         require(known.contains(name) || may_be_ignored(config, files, name),
                 "{}: this tensor is in the checkpoint but not in a Llama of this config.json; its effect would be lost",
-                name);
+                shown(name));
 }
 
 void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
                   const ShardedSafetensors& files) {
+    std::vector<std::byte> bytes;  // of one tensor at a time
     for (const WeightRow& row : rows) {
-        const FileTensor& t = files.at(row.name);
+        const FileTensor t = files.read(stored_name(row.name, files), bytes);
         require(
             all_finite(t.dtype, t.data, t.shape.n_elems()),
             "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
             row.name);
         write_converted(store, *buffers.at(row.name), t.dtype, t.data);
-        files.drop(row.name);
     }
 }
 

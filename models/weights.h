@@ -26,6 +26,10 @@ struct WeightRow {
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& config);
 
+// The name under which a checkpoint holds a row: its own, or that of the head, where a tied model was saved under that
+// one.
+std::string stored_name(const std::string& row, const ShardedSafetensors& files);
+
 // Modules that quantization and LoRA may reach: the linears but not the head.
 std::vector<std::string> linear_modules(const LlamaConfig& config);
 

@@ -150,18 +150,6 @@ TEST_CASE("bad model: an architecture that is not known") {
                    "config.json: the architecture [\"MistralForCausalLM\"] is not known; known is LlamaForCausalLM");
 }
 
-TEST_CASE("bad model: a tokenizer with more tokens than the model") {
-    check_contains(
-        json_refusal("tokenizer.json",
-                     [](Json& tokenizer) {
-                         Json token = tokenizer["added_tokens"][0];
-                         token["id"] = 600;
-                         token["content"] = "<pad>";
-                         tokenizer["added_tokens"].push_back(token);
-                     }),
-        "the tokenizer has 601 tokens, more than the model's vocabulary of 512; they do not belong together");
-}
-
 TEST_CASE("bad model: NaN weights are named, and nothing is written") {
     const Workplace place;
     TrainOptions options = place.options(2);

@@ -163,7 +163,8 @@ TEST_CASE("sizes that make no sense are refused by name") {
           "config.json: num_attention_heads 4 is not divisible by num_key_value_heads 3");
     CHECK(refusal(with("head_dim", 15)) == "config.json: head_dim 15 is odd; RoPE turns pairs");
     CHECK(refusal(with("eos_token_id", "</s>")) ==
-          "config.json: eos_token_id must be a token id or a list of them, got \"</s>\"");
+          "config.json: eos_token_id must be a token id (a whole number from 0 to 2147483647) or a list of them, got "
+          "\"</s>\"");
     CHECK(refusal(with("tie_word_embeddings", 1)) == "config.json: tie_word_embeddings must be true or false, got 1");
     json scaling = kLlama3Scaling;
     scaling["low_freq_factor"] = 4.0;
@@ -178,11 +179,11 @@ TEST_CASE("stop ids come from both files of a folder") {
     json config = with("eos_token_id", {128001, 128009});
     config["bos_token_id"] = 128000;
     write_file(dir / "config.json", config.dump());
-    CHECK(read_config(dir.path()).eos_token_ids == std::vector<int64_t>{128001, 128009});
+    CHECK(read_config(dir.path()).eos_token_ids == std::vector<int32_t>{128001, 128009});
     write_file(dir / "generation_config.json", R"({"bos_token_id": 1, "eos_token_id": [128001, 128008]})");
     const LlamaConfig read = read_config(dir.path());
     CHECK(read.bos_token_id == 128000);
-    CHECK(read.eos_token_ids == std::vector<int64_t>{128001, 128009, 128008});
+    CHECK(read.eos_token_ids == std::vector<int32_t>{128001, 128009, 128008});
 }
 
 TEST_CASE("a config that was read is written with its changes only") {

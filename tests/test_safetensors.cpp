@@ -141,7 +141,6 @@ TEST_CASE("tensors that an old writer left unaligned are readable") {
     CHECK(reinterpret_cast<uintptr_t>(read) % alignof(float) == 0);
     CHECK(read[0] == 1.5f);
     CHECK(read[1] == -2);
-    moved.drop(moved.at("w"));
 }
 
 TEST_CASE("the writer lays files out as the safetensors library does") {
@@ -223,36 +222,50 @@ TEST_CASE("a sharded model is one set of tensors") {
     const ShardedSafetensors model(dir.path());
     CHECK(model.names() == std::vector<std::string>{"a", "b"});
     CHECK(model.at("a").shape == Shape{2});
-    CHECK(static_cast<const float*>(model.at("b").data)[0] == 1);
+    std::vector<std::byte> bytes;
+    CHECK(static_cast<const float*>(model.read("b", bytes).data)[0] == 1);
     CHECK(model.find("c") == nullptr);
     CHECK(error_of([&] { model.at("c"); }) == dir.path().string() + ": tensor 'c' is missing");
     CHECK(model.files() == std::vector<fs::path>{dir / "model-1.safetensors", dir / "model-2.safetensors"});
-    model.drop("a");
-    CHECK(static_cast<const float*>(model.at("a").data)[1] == 2);
+    CHECK(static_cast<const float*>(model.read("a", bytes).data)[1] == 2);
+    CHECK(error_of([&] { model.read("c", bytes); }) == dir.path().string() + ": tensor 'c' is missing");
 }
 
-TEST_CASE("index and shards must agree") {
+TEST_CASE("what an index names and no shard holds is missed when it is asked for") {
+    const TempDir dir;
+    write_shards(dir.path());
+    write_file(dir / "model.safetensors.index.json",
+               R"({"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors","c":"model-1.safetensors",)"
+               R"("d":"model-3.safetensors","e":"model-2.safetensors"}})");
+    const ShardedSafetensors model(dir.path());
+    CHECK(model.names() == std::vector<std::string>{"a", "b"});  // wherever they are
+    CHECK(model.find("c") == nullptr);
+    CHECK(model.why_missing("c") == "the index names it in model-1.safetensors, which does not hold it");
+    CHECK(model.why_missing("d") == "the shard model-3.safetensors is missing; download it again");
+    CHECK(model.why_missing("f") == "is the model folder complete?");
+}
+
+TEST_CASE("an index that makes no sense is refused") {
     const TempDir dir;
     const auto refusal = [&](const std::string& index) {
         write_shards(dir.path());
         write_file(dir / "model.safetensors.index.json", index);
         return error_of([&] { ShardedSafetensors model(dir.path()); });
     };
-    check_contains(refusal(R"({"weight_map":{"a":"model-1.safetensors","b":"model-3.safetensors"}})"),
-                   "model.safetensors.index.json: the shard model-3.safetensors is missing");
-    check_contains(refusal(R"({"weight_map":{"a":"model-1.safetensors","b":"model-1.safetensors"}})"),
-                   "names tensor 'b' in model-1.safetensors, which does not hold it");
-    check_contains(refusal(R"({"weight_map":{"a":"../model-1.safetensors"}})"), "which is no file name");
+    check_contains(refusal(R"({"weight_map":{"a":"model-3.safetensors"}})"),
+                   "model.safetensors.index.json: the shard model-3.safetensors is missing; download it again");
+    check_contains(refusal(R"({"weight_map":{}})"), "model.safetensors.index.json: names no tensor");
+    for (const std::string name : {"../model-1.safetensors", "/etc/passwd", "..", ".", "", "a/", "a\\u0000b"})
+        check_contains(refusal(R"({"weight_map":{"a":")" + name + R"("}})"), "which is no file name");
     check_contains(refusal(R"({"weight_map":{"a":1}})"), "tensor 'a' is mapped to 1, which is no file name");
     check_contains(refusal(R"({"metadata":{}})"), "has no weight_map");
     check_contains(refusal("{"), "broken JSON on line 1");
     check_contains(refusal("version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer");
     write_shards(dir.path());
     static constexpr float kOne[] = {1};
-    write_safetensors(dir / "model-2.safetensors",
-                      {{"b", {kOne, DType::f32, {1}}}, {"extra", {kOne, DType::f32, {1}}}});
+    write_safetensors(dir / "model-2.safetensors", {{"a", {kOne, DType::f32, {1}}}, {"b", {kOne, DType::f32, {1}}}});
     check_contains(error_of([&] { ShardedSafetensors model(dir.path()); }),
-                   "does not name tensor 'extra', which model-2.safetensors holds");
+                   "model-2.safetensors: tensor 'a' is in model-1.safetensors too");
 }
 
 TEST_CASE("a folder without safetensors is refused with advice") {

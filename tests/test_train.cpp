@@ -409,7 +409,7 @@ TEST_CASE("train: every weight, then an adapter on the result") {
     write_text(fs::path(options.base.model) / "generation_config.json", R"({"eos_token_id": [2, 7]})");
     const Observed run = train(options);
     for (const fs::path& saved : {place.out, place.out / "checkpoint-15"})
-        CHECK(read_config(saved).eos_token_ids == std::vector<int64_t>{2, 7});
+        CHECK(read_config(saved).eos_token_ids == std::vector<int32_t>{2, 7});
     CHECK(run.result.last_loss < run.result.first_loss - 0.5);
     CHECK(run.result.allocations_after_first_step == 0);
     check_contains(run.notes, "the base is not quantized");

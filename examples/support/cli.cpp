@@ -16,6 +16,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -103,6 +104,7 @@ std::string program_name(const char* path) {
 
 constexpr size_t kMeaningColumn = 34;
 constexpr size_t kHelpWidth = 110;
+constexpr size_t kMostShown = 4000;  // bytes of an error's sentence
 
 std::string wrapped(const std::string& text) {
     std::string out;
@@ -333,7 +335,10 @@ std::string FlagTable::help() const {
 int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body) {
     const std::string program = program_name(argv[0]);
     // Not fmt::print, which would throw if stderr goes to a full disk too.
-    const auto say = [&](const std::string& message) { std::fputs((program + ": " + message + '\n').c_str(), stderr); };
+    // What the sentence quotes from a file is shown, not obeyed by the terminal.
+    const auto say = [&](const std::string& message) {
+        std::fputs((program + ": " + shown(message, kMostShown) + '\n').c_str(), stderr);
+    };
     try {
         return body(Strings(argv + 1, argv + argc));
     } catch (const UsageError& error) {

@@ -10,8 +10,7 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
-#include "ggq/io/mapped_file.h"
+#include "ggq/io/input_file.h"
 
 namespace ggq {
 
@@ -123,9 +122,9 @@ void write_file(const fs::path& path, std::string_view content) {
 }
 
 void copy_if_there(const fs::path& from, const fs::path& to) {
-    if (!fs::exists(from)) return;
-    const MappedFile source(from);
-    write_file(to, as_text(source.bytes()));
+    if (!is_there(from)) return;
+    refuse_link_out(from);
+    write_file(to, InputFile(from).read_all());
 }
 
 AtomicFolder::AtomicFolder(fs::path path, IfFolderExists policy) : path_(std::move(path)), policy_(policy) {

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fstream>
+#include <span>
 
 #include "ggq/error.h"
+#include "ggq/io/input_file.h"
 
 namespace ggq {
 
@@ -86,13 +87,14 @@ std::string Hash64::hex() const { return fmt::format("{:016x}", value()); }
 
 std::string hash_files(const std::vector<std::filesystem::path>& paths) {
     Hash64 hash;
-    std::vector<char> piece(size_t{1} << 20);
+    std::vector<std::byte> piece(size_t{1} << 20);
     for (const auto& path : paths) {
-        std::ifstream file(path, std::ios::binary);
-        require(file.is_open(), "cannot open {}", path.string());
-        while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0)
-            hash.update(piece.data(), file.gcount());
-        require(!file.bad(), "cannot read {} to its end", path.string());
+        const InputFile file(path);
+        for (uint64_t at = 0; at < file.n_bytes(); at += piece.size()) {
+            const std::span<std::byte> part(piece.data(), std::min<uint64_t>(piece.size(), file.n_bytes() - at));
+            file.read(at, part);
+            hash.update(part.data(), std::ssize(part));
+        }
     }
     return hash.hex();
 }

@@ -1,30 +1,43 @@
 #include "ggq/io/json_file.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
 
-std::string read_text_file(const std::filesystem::path& path) {
-    require(std::filesystem::exists(path), "{}: no such file", path.string());
-    require(!std::filesystem::is_directory(path), "{}: expected a file, got a folder", path.string());
-    std::ifstream file(path, std::ios::binary);
-    require(file.good(), "{}: cannot be opened for reading", path.string());
-    std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    require(!file.bad(), "{}: reading failed", path.string());
+namespace {
 
-    refuse_lfs_pointer(text, path.string());
+constexpr uint64_t kMostSideText = uint64_t{1} << 30;
+
+std::string text_of(const InputFile& file) {
+    const std::string name = file.path().string();
+    std::string text = file.read_all();
+    refuse_lfs_pointer(text, name);
     if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
     const auto bad = invalid_utf8(text);
     if (bad) {
-        fail("{}: line {} is not valid UTF-8 (byte 0x{:02x}); save the file as UTF-8", path.string(),
-             line_of(text, *bad), static_cast<unsigned char>(text[*bad]));
+        fail("{}: line {} is not valid UTF-8 (byte 0x{:02x}); save the file as UTF-8", name, line_of(text, *bad),
+             static_cast<unsigned char>(text[*bad]));
     }
     return text;
+}
+
+}  // namespace
+
+std::string read_text_file(const std::filesystem::path& path, InputFile::Takes takes) {
+    require(is_there(path), "{}: no such file", path.string());
+    return text_of(InputFile(path, takes));
+}
+
+std::string read_side_file(const std::filesystem::path& path) {
+    require(is_there(path), "{}: no such file", path.string());
+    refuse_link_out(path);
+    const InputFile file(path);
+    require(file.n_bytes() <= kMostSideText, "{}: expected at most {} bytes of text, got {}", path.string(),
+            kMostSideText, file.n_bytes());
+    return text_of(file);
 }
 
 void refuse_lfs_pointer(std::string_view file, const std::string& name) {

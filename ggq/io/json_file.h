@@ -10,10 +10,16 @@
 #include <string>
 #include <string_view>
 
+#include "ggq/io/input_file.h"
+
 namespace ggq {
 
-// The whole file without a byte order mark; refuses what is missing, unreadable, a Git LFS pointer or not UTF-8.
-std::string read_text_file(const std::filesystem::path& path);
+// The whole file without a byte order mark; refuses what is missing, unreadable, no file, a Git LFS pointer or not
+// UTF-8.
+std::string read_text_file(const std::filesystem::path& path, InputFile::Takes takes = InputFile::Takes::files);
+
+// The same for a text that lies beside a model or an adapter, perhaps of somebody else: see refuse_link_out().
+std::string read_side_file(const std::filesystem::path& path);
 
 // 1 for the first line.
 int64_t line_of(std::string_view text, size_t offset);

@@ -1,10 +1,13 @@
 #include "ggq/io/sharded_safetensors.h"
 
+#include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -14,28 +17,31 @@ namespace {
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr uint64_t kPiece = uint64_t{1} << 20;  // of two tensors that are compared
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
-    require(fs::is_directory(folder), "the model folder {} is not there", folder.string());
+    require(is_folder(folder), "the model folder {} is not there", folder.string());
     for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
-        require(!fs::exists(folder / pickled),
+        require(!is_there(folder / pickled),
                 "{} holds its weights only as {}, which cannot be read safely; convert them with transformers: "
                 "save_pretrained(..., safe_serialization=True)",
                 folder.string(), pickled);
     fail("{} holds no weights: neither {} nor {} is there", folder.string(), kSingleFile, kIndexFile);
 }
 
+bool is_file_name(const std::string& text) {
+    return !text.empty() && text != "." && text != ".." && text.find_first_of(std::string_view("/\0", 2)) == text.npos;
+}
+
 std::map<std::string, std::string> read_weight_map(const fs::path& index) {
-    const MappedFile file(index);
-    refuse_lfs_pointer(as_text(file.bytes()), index.string());
-    const nlohmann::json content = parse_json(as_text(file.bytes()), index.string());
+    const nlohmann::json content = parse_json(read_side_file(index), index.string());
     const bool has_map = content.is_object() && content.contains("weight_map") && content["weight_map"].is_object();
     require(has_map, "{}: has no weight_map", index.string());
     std::map<std::string, std::string> weight_map;
     for (const auto& [tensor, shard] : content["weight_map"].items()) {
-        const bool plain =
-            shard.is_string() && fs::path(shard.get<std::string>()).filename() == shard.get<std::string>();
-        require(plain, "{}: tensor '{}' is mapped to {}, which is no file name", index.string(), tensor, shard.dump());
+        require(shard.is_string() && is_file_name(shard.get<std::string>()),
+                "{}: tensor '{}' is mapped to {}, which is no file name", index.string(), shown(tensor),
+                shown_json(shard));
         weight_map.emplace(tensor, shard.get<std::string>());
     }
     return weight_map;
@@ -44,33 +50,38 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index) {
 }  // namespace
 
 ShardedSafetensors::ShardedSafetensors(fs::path folder) : folder_(std::move(folder)) {
-    if (fs::exists(folder_ / kSingleFile)) {
-        const auto [shard, added] = shards_.emplace(kSingleFile, folder_ / kSingleFile);
-        for (const auto& [tensor, t] : shard->second.tensors()) shard_of_.emplace(tensor, &shard->second);
-    } else if (fs::exists(folder_ / kIndexFile)) {
-        open_indexed(folder_ / kIndexFile);
-    } else {
-        fail_without_weights(folder_);
-    }
+    if (is_there(folder_ / kSingleFile)) add_tensors(*open_shard(kSingleFile));
+    else if (is_there(folder_ / kIndexFile)) open_indexed(folder_ / kIndexFile);
+    else fail_without_weights(folder_);
 }
 
 void ShardedSafetensors::open_indexed(const fs::path& index) {
+    std::string first_missing;
     for (const auto& [tensor, file] : read_weight_map(index)) {
-        if (!shards_.contains(file)) {
-            require(fs::exists(folder_ / file), "{}: the shard {} is missing; download it again", index.string(), file);
-            shards_.emplace(file, folder_ / file);
-        }
-        const SafetensorsFile& shard = shards_.at(file);
-        require(shard.find(tensor) != nullptr, "{}: names tensor '{}' in {}, which does not hold it", index.string(),
-                tensor, file);
-        shard_of_.emplace(tensor, &shard);
+        const SafetensorsReader* shard = open_shard(file);
+        if (shard && shard->find(tensor)) continue;
+        missing_[tensor] = shard ? fmt::format("the index names it in {}, which does not hold it", shown(file))
+                                 : fmt::format("the shard {} is missing; download it again", shown(file));
+        if (!shard && first_missing.empty()) first_missing = shown(file);
     }
-    for (const auto& [file, shard] : shards_)
-        for (const auto& [tensor, t] : shard.tensors()) {
-            const auto named = shard_of_.find(tensor);
-            require(named != shard_of_.end() && named->second == &shard,
-                    "{}: does not name tensor '{}', which {} holds", index.string(), tensor, file);
-        }
+    require(
+        !shards_.empty(), "{}: {}", index.string(),
+        first_missing.empty() ? "names no tensor" : "the shard " + first_missing + " is missing; download it again");
+    for (const auto& [file, shard] : shards_) add_tensors(shard);
+}
+
+const SafetensorsReader* ShardedSafetensors::open_shard(const std::string& file) {
+    const auto known = shards_.find(file);
+    if (known != shards_.end()) return &known->second;
+    return is_there(folder_ / file) ? &shards_.emplace(file, folder_ / file).first->second : nullptr;
+}
+
+void ShardedSafetensors::add_tensors(const SafetensorsReader& shard) {
+    for (const auto& [tensor, t] : shard.tensors()) {
+        const auto [place, is_new] = shard_of_.emplace(tensor, &shard);
+        require(is_new, "{}: tensor '{}' is in {} too", shard.path().string(), shown(tensor),
+                place->second->path().filename().string());
+    }
 }
 
 std::vector<std::string> ShardedSafetensors::names() const {
@@ -86,13 +97,32 @@ const FileTensor* ShardedSafetensors::find(std::string_view name) const {
 
 const FileTensor& ShardedSafetensors::at(std::string_view name) const {
     const FileTensor* tensor = find(name);
-    require(tensor != nullptr, "{}: tensor '{}' is missing", folder_.string(), name);
+    require(tensor != nullptr, "{}: tensor '{}' is missing", folder_.string(), shown(name));
     return *tensor;
 }
 
-void ShardedSafetensors::drop(std::string_view name) const {
-    const auto found = shard_of_.find(name);
-    if (found != shard_of_.end()) found->second->drop(found->second->at(name));
+std::string ShardedSafetensors::why_missing(const std::string& name) const {
+    const auto known = missing_.find(name);
+    return known == missing_.end() ? "is the model folder complete?" : known->second;
+}
+
+bool ShardedSafetensors::same(std::string_view one, std::string_view other) const {
+    const FileTensor &a = at(one), &b = at(other);
+    if (a.dtype != b.dtype || a.shape != b.shape) return false;
+    const auto n_bytes = static_cast<uint64_t>(a.n_bytes());
+    std::vector<std::byte> left(kPiece), right(kPiece);
+    for (uint64_t begin = 0; begin < n_bytes; begin += kPiece) {
+        const uint64_t n = std::min(kPiece, n_bytes - begin);
+        shard_of_.find(one)->second->read_part(one, begin, {left.data(), n});
+        shard_of_.find(other)->second->read_part(other, begin, {right.data(), n});
+        if (std::memcmp(left.data(), right.data(), n) != 0) return false;
+    }
+    return true;
+}
+
+FileTensor ShardedSafetensors::read(std::string_view name, std::vector<std::byte>& bytes) const {
+    at(name);  // refuses
+    return shard_of_.find(name)->second->read(name, bytes);
 }
 
 std::vector<fs::path> ShardedSafetensors::files() const {

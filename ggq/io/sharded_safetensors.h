@@ -2,7 +2,8 @@
 //   model.safetensors                    or
 //   model.safetensors.index.json         {"metadata": {...}, "weight_map": {"tensor":
 //   "model-00001-of-00002.safetensors"}}
-// Every shard is opened and checked; index and shards must name the same tensors.
+// Every shard is opened and checked. The tensors are those that the shards hold; what the index names and no shard
+// holds is missed only when it is asked for, since old files name buffers that nobody reads.
 #pragma once
 
 #include <filesystem>
@@ -22,15 +23,27 @@ public:
     std::vector<std::string> names() const;               // sorted
     const FileTensor* find(std::string_view name) const;  // null if there is none
     const FileTensor& at(std::string_view name) const;    // refuses by name if there is none
-    void drop(std::string_view name) const;               // its pages need not stay in memory
-    std::vector<std::filesystem::path> files() const;     // of tensors, sorted by name: what a hash of the model reads
+
+    // What to say of a tensor that is not there.
+    std::string why_missing(const std::string& name) const;
+
+    // Whether two tensors that are there have the same type, shape and bytes.
+    bool same(std::string_view one, std::string_view other) const;
+
+    // The tensor with its bytes, which are read into `bytes`; it grows if they need more room, and is used again.
+    FileTensor read(std::string_view name, std::vector<std::byte>& bytes) const;
+
+    std::vector<std::filesystem::path> files() const;  // of tensors, sorted by name: what a hash of the model reads
 
 private:
     void open_indexed(const std::filesystem::path& index);
+    const SafetensorsReader* open_shard(const std::string& file);  // null if there is no such file
+    void add_tensors(const SafetensorsReader& shard);
 
     std::filesystem::path folder_;
-    std::map<std::string, SafetensorsFile> shards_;                        // by file name
-    std::map<std::string, const SafetensorsFile*, std::less<>> shard_of_;  // by tensor
+    std::map<std::string, SafetensorsReader> shards_;                        // by file name
+    std::map<std::string, const SafetensorsReader*, std::less<>> shard_of_;  // by tensor
+    std::map<std::string, std::string> missing_;                             // tensors that the index names: why
 };
 
 }  // namespace ggq

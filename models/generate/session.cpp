@@ -67,6 +67,7 @@ public:
         base_.emplace(open_base(options_.base.model));
         if (!options_.adapters.empty()) open_adapter();
         encode_prompt();
+        for (const std::string& line : base_->warnings) warn(line);
         for (const std::string& line : of_device) note(line);
         note("device: " + backend_->description());
         build();
@@ -169,7 +170,7 @@ private:
         g.sampler = options_.sampler;
         g.max_new_tokens = options_.max_new_tokens;
         g.stop_tokens = base_->stop_tokens();
-        g.vocabulary = base_->tokenizer.vocab_size();
+        g.vocabulary = base_->n_tokens();
         StreamDecoder decoder(base_->tokenizer, true, true);
         StopTexts stops(options_.stop);
         bool stopped = false;

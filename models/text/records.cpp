@@ -134,8 +134,9 @@ std::string form_name(Form form) {
 
 Records read_records(const fs::path& path, const RecordOptions& options) {
     GGQ_ASSERT(options.limit != 0);
-    if (fs::is_regular_file(path)) refuse_parquet(path);
-    return Reader(path, options).read(read_text_file(path));
+    std::error_code unknown;  // reading it will tell
+    if (fs::is_regular_file(path, unknown)) refuse_parquet(path);
+    return Reader(path, options).read(read_text_file(path, InputFile::Takes::pipes_too));
 }
 
 }  // namespace ggq

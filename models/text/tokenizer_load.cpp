@@ -17,10 +17,10 @@ namespace fs = std::filesystem;
 constexpr const char* kModelConfig = "config.json";
 
 fs::path tokenizer_file(const fs::path& path) {
-    if (!fs::is_directory(path)) return path;
+    if (!is_folder(path)) return path;
     fs::path file = path / "tokenizer.json";
-    if (fs::exists(file)) return file;
-    require(!fs::exists(path / "tokenizer.model"),
+    if (is_there(file)) return file;
+    require(!is_there(path / "tokenizer.model"),
             "{}: has tokenizer.model but no tokenizer.json; convert it with: python3 -c \"from transformers import "
             "AutoTokenizer; AutoTokenizer.from_pretrained('{}').save_pretrained('{}')\"",
             path.string(), path.string(), path.string());
@@ -72,7 +72,7 @@ Template read_template(const nlohmann::json& json) {
 
 Tokenizer Tokenizer::load(const fs::path& path) {
     const fs::path file = tokenizer_file(path);
-    const nlohmann::json json = parse_json(read_text_file(file), file.string());
+    const nlohmann::json json = parse_json(read_side_file(file), file.string());
     Tokenizer tokenizer;
     try {
         require(json.is_object() && json.contains("model"), "expected an object with a model");
@@ -121,8 +121,8 @@ void Tokenizer::load_post_processor(const nlohmann::json& json) {
 void Tokenizer::load_config(const fs::path& folder) {
     for (const std::string name : {"special_tokens_map.json", "tokenizer_config.json", kModelConfig}) {
         const fs::path file = folder / name;
-        if (!fs::exists(file)) continue;
-        const nlohmann::json config = parse_json(read_text_file(file), file.string());
+        if (!is_there(file)) continue;
+        const nlohmann::json config = parse_json(read_side_file(file), file.string());
         require(config.is_object(), "{}: expected an object", file.string());
         try {
             name == kModelConfig ? apply_model_config(config) : apply_config(config, file.string());

@@ -157,7 +157,7 @@ fs::path newest_checkpoint(const fs::path& output) {
 
 TrainerState read_trainer_state(const fs::path& checkpoint) {
     const fs::path path = checkpoint / kStateFile;
-    const ordered_json json = parse_ordered_json(read_text_file(path), path.string());
+    const ordered_json json = parse_ordered_json(read_side_file(path), path.string());
     try {
         const ordered_json& own = json.at("ggq");
         TrainerState s;
@@ -201,8 +201,10 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
 
 void restore(const fs::path& checkpoint, TrainEngine& engine, const TrainerState& state) {
     Store& store = engine.store();
-    const SafetensorsFile optimizer(checkpoint / kOptimizerFile);
-    for (const auto& [name, buffer] : saved_state(engine)) load_exact(store, *buffer, optimizer.at(name), name);
+    const SafetensorsReader optimizer(checkpoint / kOptimizerFile);
+    std::vector<std::byte> bytes;  // of one tensor at a time
+    for (const auto& [name, buffer] : saved_state(engine))
+        load_exact(store, *buffer, optimizer.read(name, bytes), name);
     if (!engine.options().weights.train_all) {
         const Adapter adapter = read_adapter(checkpoint);
         check_adapter(engine.llama(), adapter, checkpoint.string());

@@ -45,6 +45,7 @@ public:
         if (!only_prints()) look_at_output();
         prepare_data();
         for (const std::string& n : notes) note(n);
+        warn_of_base();
         build();
         if (only_prints()) return result_;
         check_memory();
@@ -61,6 +62,14 @@ private:
     }
     void warn(const std::string& line) const {
         if (events_.warning) events_.warning(line);
+    }
+
+    void warn_of_base() const {
+        for (const std::string& line : base_->warnings) warn(line);
+        if (base_->config.attention_dropout > 0)
+            warn(
+                fmt::format("config.json: attention_dropout {} is not applied; transformers would apply it in training",
+                            base_->config.attention_dropout));
     }
 
     bool only_prints() const { return options_.plan || options_.print_graph; }
@@ -391,7 +400,7 @@ private:
         g.sampler.temperature = 0;
         g.max_new_tokens = kSampleTokens;
         g.stop_tokens = base_->stop_tokens();
-        g.vocabulary = base_->tokenizer.vocab_size();
+        g.vocabulary = base_->n_tokens();
         const Generation answer = generator_->generate(sample_prompt_, g);
         const Tokenizer& t = base_->tokenizer;
         events_.sample({after, t.decode(sample_prompt_), t.decode(sample_answer_), t.decode(answer.tokens)});
