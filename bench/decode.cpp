@@ -27,20 +27,14 @@ struct Result {
 
 Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
     const int64_t context = o.prompt + o.n_new + 1;
-    const LlamaConfig config = config_of_shape(o.shape, context);
-    Store store(backend);
-    const auto llama = declare_llama(
-        store, config, choice,
-        backend.reads_host_memory() ? std::map<std::string, DType>{} : checkpoint_dtypes(config, choice.compute), {});
-    Generator generator(backend, store, *llama, {context, choice.compute});
+    const Model model = random_model(config_of_shape(o.shape, context), choice.compute());
+    ProgramSet set(backend);
+    const auto llama = declare_llama(set.store(), model, choice);
+    Generator generator(set, *llama, {context, choice.compute()});
     Result r;
-    r.plan_bytes = store.bytes() + generator.arena_bytes();
-    check_memory(backend, r.plan_bytes);
-    store.allocate();
-    fill_random(store, *llama);
-    const Arena arena(backend, generator.arena_bytes());
-    generator.bind(arena);
-    generator.prepare();
+    r.plan_bytes = set.memory().total();
+    set.require_fits("take a smaller shape or a shorter context");
+    set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
 
     const std::vector<int32_t> prompt(static_cast<size_t>(o.prompt), 1);
     GenerationOptions g;
@@ -59,8 +53,8 @@ Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
         r.rate = static_cast<double>(o.n_new - 1) / seconds(std::chrono::steady_clock::now() - first);
     }
     // The embedding is read by the row; with tied weights the table is the head.
-    const int64_t embedding = config.tie_word_embeddings ? 0 : llama->embedding->bytes();
-    r.bytes_per_token = static_cast<double>(store.bytes(Kind::constant) - embedding);
+    const int64_t embedding = model.config.tie_word_embeddings ? 0 : llama->embedding->bytes();
+    r.bytes_per_token = static_cast<double>(set.store().bytes(Kind::constant) - embedding);
     r.peak_gib = peak_gib(backend);
     return r;
 }
@@ -71,13 +65,13 @@ void run(const Options& o) {
     const auto backend = o.backend();
     WeightChoice choice;
     choice.quant = o.quant_dtype();
-    choice.compute = compute_type(o.compute_dtype, *backend);
+    choice.compute_dtype = compute_type(o.compute_dtype, *backend);
     const Result r = measure(*backend, choice, o);
     const double ceiling = backend->reads_host_memory() ? measure_read_bandwidth() : measure_gpu(*backend).copy;
     const nlohmann::ordered_json result = {{"device", backend->description()},
                                            {"shape", o.shape},
                                            {"quant", o.quant},
-                                           {"compute_dtype", name(choice.compute)},
+                                           {"compute_dtype", name(choice.compute())},
                                            {"tokens_per_second", r.rate},
                                            {"prompt_tokens_per_second", r.prompt_rate},
                                            {"weight_gb_per_token", r.bytes_per_token * 1e-9},

@@ -9,6 +9,7 @@
 #include "bench/random_model.h"
 #include "ggq/program.h"
 #include "models/base_options.h"
+#include "models/option_checks.h"
 
 namespace ggq::bench {
 
@@ -42,12 +43,6 @@ inline void add_flags(CLI::App& app, ModelOptions& o) {
 // As the driver counts.
 inline double peak_gib(const Backend& backend) {
     return static_cast<double>(backend.memory().peak_bytes + backend.overhead_bytes()) / (1 << 30);
-}
-
-inline void check_memory(const Backend& backend, int64_t needed) {
-    const int64_t available = backend.free_bytes();
-    require(needed <= available, "memory: the plan needs {:.2f} GiB and {:.2f} GiB are free",
-            static_cast<double>(needed) / (1 << 30), static_cast<double>(available) / (1 << 30));
 }
 
 inline void print(const nlohmann::ordered_json& result, const Profile& profile, const ModelOptions& o) {

@@ -12,17 +12,10 @@
 #include "ggq/transfer.h"
 #include "kernels/formats.h"
 #include "models/initial_values.h"
-#include "models/llama.h"
+#include "models/model.h"
 #include "models/option_names.h"
 
 namespace ggq::bench {
-
-// Weights that are not quantized have the computing type.
-inline std::map<std::string, DType> checkpoint_dtypes(const LlamaConfig& config, DType compute) {
-    std::map<std::string, DType> dtypes;
-    for (const WeightRow& row : weight_rows(config)) dtypes[row.name] = compute;
-    return dtypes;
-}
 
 // What a quantized weight holds, drawn instead of quantized: random codes, scales between 0.03 and 0.05.
 inline std::vector<std::byte> random_storage(const TensorType& type) {
@@ -45,37 +38,53 @@ inline std::vector<std::byte> random_storage(const TensorType& type) {
     return bytes;
 }
 
-// One stretch of normal numbers over and over for weights that are not quantized: what a step costs does not depend on
-// more, and a billion take seconds to draw.
-inline void fill_random(Store& store, const Llama& llama) {
-    constexpr size_t kStretch = size_t{1} << 20;
-    const std::vector<float> drawn = normal_values(kStretch, 0.02, 1, "random weights");
-    std::vector<uint16_t> stretch(kStretch), values;
-    for (size_t i = 0; i < kStretch; ++i) {
-        uint32_t bits = 0;
-        std::memcpy(&bits, &drawn[i], sizeof bits);
-        stretch[i] = static_cast<uint16_t>(bits >> 16);
-    }
-    const auto repeated = [&](int64_t n_elems) {
-        for (auto n = static_cast<size_t>(n_elems); values.size() < n;)
-            values.insert(values.end(), stretch.begin(),
-                          stretch.begin() + static_cast<int64_t>(std::min(kStretch, n - values.size())));
-        return values.data();
-    };
-    const std::vector<uint16_t> ones(static_cast<size_t>(llama.config.hidden_size), 0x3f80);
-    std::map<std::string, std::vector<std::byte>> storage;  // by type
-    for (const WeightRow& row : weight_rows(llama.config)) {
-        const Buffer& weight = *llama.weights.at(row.name);
-        if (info(weight.type.dtype).quantized) {
-            std::vector<std::byte>& bytes = storage[to_string(weight.type)];
-            if (bytes.empty()) bytes = random_storage(weight.type);
-            store.write(weight, bytes.data());
-        } else {
-            write_converted(store, weight, DType::bf16,
-                            row.role == WeightRole::norm ? ones.data() : repeated(row.shape.n_elems()));
+// Quantized weights are drawn as codes. For the others one stretch of normal numbers is repeated: what a step costs
+// does not depend on more, and a billion take seconds to draw.
+class RandomSource final : public TensorSource {
+public:
+    // Weights that are not quantized have the computing type.
+    explicit RandomSource(DType compute) : compute_(compute), stretch_(kStretch) {
+        const std::vector<float> drawn = normal_values(kStretch, 0.02, 1, "random weights");
+        for (size_t i = 0; i < kStretch; ++i) {
+            uint32_t bits = 0;
+            std::memcpy(&bits, &drawn[i], sizeof bits);
+            stretch_[i] = static_cast<uint16_t>(bits >> 16);
         }
     }
-    write_frequencies(store, llama);
+
+    DType dtype(const WeightRow&) const override { return compute_; }
+    std::string identity() const override { return "random"; }
+
+    void load(const WeightRow& row, Store& store, const Buffer& to) const override {
+        if (info(to.type.dtype).quantized) {
+            std::vector<std::byte>& bytes = storage_[to_string(to.type)];
+            if (bytes.empty()) bytes = random_storage(to.type);
+            store.write(to, bytes.data());
+        } else {
+            const auto n = static_cast<size_t>(row.shape.n_elems());
+            const std::vector<uint16_t> ones(row.role == WeightRole::norm ? n : 0, 0x3f80);
+            write_converted(store, to, DType::bf16, ones.empty() ? repeated(n) : ones.data());
+        }
+    }
+
+private:
+    static constexpr size_t kStretch = size_t{1} << 20;
+
+    const uint16_t* repeated(size_t n) const {
+        while (values_.size() < n)
+            values_.insert(values_.end(), stretch_.begin(),
+                           stretch_.begin() + static_cast<int64_t>(std::min(kStretch, n - values_.size())));
+        return values_.data();
+    }
+
+    DType compute_;
+    std::vector<uint16_t> stretch_;
+    mutable std::vector<uint16_t> values_;
+    mutable std::map<std::string, std::vector<std::byte>> storage_;  // by type
+};
+
+inline Model random_model(const LlamaConfig& config, DType compute) {
+    return {{}, config, {}, std::make_unique<RandomSource>(compute), {}};
 }
 
 inline DType compute_type(const std::string& name, const Backend& backend) {

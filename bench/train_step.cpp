@@ -60,13 +60,10 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
     return {{std::move(batch)}, rows, n, labels};
 }
 
-EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, const Backend& backend) {
+EngineOptions engine_options(const Options& o, int64_t n_tokens, DType compute) {
     EngineOptions e;
-    e.config = config_of_shape(o.shape, length);
-    e.weights.compute = compute_type(o.compute_dtype, backend);
-    if (!backend.reads_host_memory()) e.dtypes = checkpoint_dtypes(e.config, e.weights.compute);
+    e.weights.compute_dtype = compute;
     e.weights.quant = o.quant_dtype();
-    e.logits_bytes = logits_bytes_for(backend);
     LoraConfig lora;
     lora.r = 16;
     lora.alpha = 32;
@@ -76,7 +73,7 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, con
     const auto recompute = find_option(kRecomputes, o.recompute);
     require(recompute.has_value(), "--recompute: expected one of {}, got '{}'", option_list(kRecomputes), o.recompute);
     e.recompute = *recompute;
-    e.train_lengths = {rows * length};
+    e.lengths = {n_tokens};
     return e;
 }
 
@@ -90,15 +87,17 @@ double flops_of_steps(const TrainEngine& engine, int steps) {
     return flops * steps;
 }
 
-Result measure(Backend& backend, const EngineOptions& options, const Update& update, const Options& o) {
+Result measure(Backend& backend, const Model& model, const EngineOptions& options, const Update& update,
+               const Options& o) {
     constexpr double kRate = 1e-4;
-    TrainEngine engine(backend, options);
+    ProgramSet set(backend);
+    TrainEngine engine(set, model, options);
     Result r;
-    r.plan_bytes = engine.memory().total();
-    check_memory(backend, r.plan_bytes);
-    engine.allocate([&] {
-        fill_random(engine.store(), engine.llama());
-        fill_new_adapter(engine.store(), engine.llama(), 1);
+    r.plan_bytes = set.memory().total();
+    set.require_fits("take a smaller shape or fewer tokens");
+    set.allocate([&] {
+        load_weights(set.store(), engine.llama(), *model.weights);
+        fill_new_adapter(set.store(), engine.llama(), 1);
     });
     engine.train(update, kRate);  // warm-up
     if (o.profile) engine.set_profile(&r.profile);
@@ -118,8 +117,11 @@ void run(const Options& o) {
     const auto [rows, length] = parse_tokens(o.tokens);
     const auto backend = o.backend();
     const bool on_gpu = !backend->reads_host_memory();
-    const EngineOptions options = engine_options(o, rows, length, *backend);
-    const Result r = measure(*backend, options, random_update(rows, length, options.config.vocab_size), o);
+    const DType compute = compute_type(o.compute_dtype, *backend);
+    const EngineOptions options = engine_options(o, rows * length, compute);
+    const Model model = random_model(config_of_shape(o.shape, length), compute);
+    const Update update = random_update(rows, length, model.config.vocab_size);
+    const Result r = measure(*backend, model, options, update, o);
     const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};  // now that the model is gone
     const double peak = on_gpu ? gpu.flops : measure_flops();
     nlohmann::ordered_json result = {{"device", backend->description()},
@@ -127,7 +129,7 @@ void run(const Options& o) {
                                      {"tokens", o.tokens},
                                      {"quant", o.quant},
                                      {"recompute", o.recompute},
-                                     {"compute_dtype", name(options.weights.compute)},
+                                     {"compute_dtype", name(compute)},
                                      {"tokens_per_second", static_cast<double>(r.n_tokens) / r.seconds},
                                      {"tflops", r.flops / r.seconds * 1e-12},
                                      {"ceiling_tflops", peak * 1e-12},

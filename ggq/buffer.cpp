@@ -19,7 +19,7 @@ int64_t place_bytes(const Buffer& b) { return (b.bytes() + kAlignment - 1) / kAl
 Store::Store(Backend& backend) : backend_(&backend) {}
 
 Store::~Store() {
-    for (auto [data, n_bytes] : blocks_) backend_->release(data, n_bytes);
+    for (const Block& b : blocks_) backend_->release(b.data, b.bytes);
 }
 
 Buffer& Store::declare(std::string name, Kind kind, const TensorType& type) {
@@ -47,7 +47,7 @@ void Store::allocate() {
             if (b->kind == kind && !b->data) total += place_bytes(*b);
         if (total == 0) continue;
         auto* next = static_cast<std::byte*>(backend_->allocate(total));
-        blocks_.emplace_back(next, total);
+        blocks_.push_back({kind, next, total});
         backend_->zero(next, total);
         for (Buffer* b : declared_) {
             if (b->kind != kind || b->data) continue;
@@ -69,6 +69,11 @@ int64_t Store::bytes() const {
     int64_t total = 0;
     for (Kind kind : kPersistent) total += bytes(kind);
     return total;
+}
+
+void Store::zero(Kind kind) {
+    for (const Block& b : blocks_)
+        if (b.kind == kind) backend_->zero(b.data, b.bytes);
 }
 
 void Store::write(const Buffer& buffer, const void* host) { backend_->copy_in(buffer.data, host, buffer.bytes()); }

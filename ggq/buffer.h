@@ -54,15 +54,23 @@ public:
     int64_t bytes(Kind kind) const;  // of what is declared, alignment included
     int64_t bytes() const;           // of all kinds
 
+    void zero(Kind kind);  // every buffer of a kind, once allocated
+
     void write(const Buffer& buffer, const void* host);
     void read(const Buffer& buffer, void* host) const;
 
 private:
+    struct Block {
+        Kind kind;
+        void* data;
+        int64_t bytes;
+    };
+
     Backend* backend_;
     std::deque<Buffer> buffers_;
     std::vector<Buffer*> declared_;  // those that own a place, in order
     std::vector<Buffer*> slices_;
-    std::vector<std::pair<void*, int64_t>> blocks_;
+    std::vector<Block> blocks_;
 };
 
 // Copies one scalar or a small array between host and a buffer.

@@ -1,12 +1,10 @@
 #include "models/adapter_files.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
@@ -14,15 +12,12 @@
 namespace ggq {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 namespace {
 
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kTensorFile = "adapter_model.safetensors";
 constexpr const char* kPickledFile = "adapter_model.bin";
-constexpr const char* kBaseFile = "ggq_base.json";
-constexpr int64_t kBaseFileVersion = 1;
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kEndA = ".lora_A.weight";
 constexpr std::string_view kEndB = ".lora_B.weight";
@@ -100,39 +95,7 @@ LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& confi
     return modules;
 }
 
-void write_base_record(const fs::path& folder, const BaseRecord& base) {
-    const json content = {{"version", kBaseFileVersion},
-                          {"base_path", base.path},
-                          {"base_hash", base.hash},
-                          {"quant", base.quant},
-                          {"quant_block", base.quant_block},
-                          {"double_quant", base.double_quant},
-                          {"quant_only_adapted", base.quant_only_adapted},
-                          {"lift_f32", base.lift_f32},
-                          {"compute_dtype", base.compute_dtype}};
-    write_file(folder / kBaseFile, content.dump(2, ' ', true, json::error_handler_t::replace) + "\n");
-}
-
 }  // namespace
-
-std::optional<BaseRecord> read_base_record(const fs::path& folder) {
-    const fs::path path = folder / kBaseFile;
-    if (!is_there(path)) return std::nullopt;
-    const json content = parse_json(read_side_file(path), path.string());
-    const JsonFields fields(content, path.string());
-    require(fields.count("version") == kBaseFileVersion, "{}: version {} is newer than this program; known is {}",
-            path.string(), fields.count("version"), kBaseFileVersion);
-    BaseRecord base;
-    base.path = fields.text_or("base_path", base.path);
-    base.hash = fields.text_or("base_hash", base.hash);
-    base.quant = fields.text_or("quant", base.quant);
-    base.quant_block = fields.count_or("quant_block", base.quant_block);
-    base.double_quant = fields.flag_or("double_quant", base.double_quant);
-    base.quant_only_adapted = fields.flag_or("quant_only_adapted", base.quant_only_adapted);
-    base.lift_f32 = fields.flag_or("lift_f32", base.lift_f32);
-    base.compute_dtype = fields.text_or("compute_dtype", base.compute_dtype);
-    return base;
-}
 
 Adapter read_adapter(const fs::path& folder) {
     const fs::path tensors = tensor_path(folder);

@@ -6,13 +6,13 @@
 // What an adapter may hold and this program does not (DoRA, bias, modules_to_save, ...) is refused by name.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
 
 #include "ggq/io/safetensors.h"
+#include "models/base_record.h"
 #include "models/lora_config.h"
 
 namespace ggq {
@@ -23,22 +23,6 @@ struct LoraTensors {
 };
 
 using LoraModules = std::map<std::string, LoraTensors>;  // by full module name
-
-// The base under which an adapter was trained.
-struct BaseRecord {
-    std::string path;
-    std::string hash;
-    std::string quant = "none";  // nf4, fp4, int8 or none
-    int64_t quant_block = 64;
-    bool double_quant = true;
-    bool quant_only_adapted = false;
-    bool lift_f32 = false;
-    std::string compute_dtype = "f32";
-
-    bool operator==(const BaseRecord&) const = default;
-};
-
-std::optional<BaseRecord> read_base_record(const std::filesystem::path& folder);  // nothing if there is no such file
 
 struct Adapter {
     LoraConfig config;

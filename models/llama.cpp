@@ -15,17 +15,13 @@ std::string lora_name(const std::string& module, char part) { return module + ".
 // Finds or declares the buffers of one model.
 class Declarer {
 public:
-    Declarer(Store& store, const WeightChoice& choice, const std::map<std::string, DType>& dtypes,
-             const std::map<std::string, Buffer*>& parameters, Llama& llama)
-        : store_(store), choice_(choice), dtypes_(dtypes), parameters_(parameters), llama_(llama) {}
+    Declarer(Store& store, const WeightChoice& choice, const std::map<std::string, Buffer*>& parameters, Llama& llama)
+        : store_(store), choice_(choice), parameters_(parameters), llama_(llama) {}
 
-    void declare_weights() {
-        for (const WeightRow& row : weight_rows(llama_.config)) {
-            const auto given = dtypes_.find(row.name);
-            const DType in_checkpoint = given == dtypes_.end() ? DType::f32 : given->second;
-            const TensorType type = weight_type(row, in_checkpoint, choice_);
-            llama_.weights[row.name] = find_or_declare(row.name, Kind::constant, type);
-        }
+    void declare_weights(const TensorSource& source) {
+        for (const WeightRow& row : weight_rows(llama_.config))
+            llama_.weights[row.name] =
+                find_or_declare(row.name, Kind::constant, weight_type(row, source.dtype(row), choice_));
     }
 
     Linear linear(const std::string& module) {
@@ -50,7 +46,6 @@ private:
 
     Store& store_;
     const WeightChoice& choice_;
-    const std::map<std::string, DType>& dtypes_;
     const std::map<std::string, Buffer*>& parameters_;
     Llama& llama_;
     uint32_t site_ = 0;
@@ -90,14 +85,14 @@ std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const Weig
     return tensors;
 }
 
-std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, const WeightChoice& choice,
-                                     const std::map<std::string, DType>& dtypes,
+std::unique_ptr<Llama> declare_llama(Store& store, const Model& model, const WeightChoice& choice,
                                      const std::map<std::string, Buffer*>& parameters) {
+    const LlamaConfig& config = model.config;
     auto llama = std::make_unique<Llama>();
     llama->config = config;
-    llama->compute = choice.compute;
-    Declarer d(store, choice, dtypes, parameters, *llama);
-    d.declare_weights();
+    llama->compute = choice.compute();
+    Declarer d(store, choice, parameters, *llama);
+    d.declare_weights(*model.weights);
     llama->embedding = d.weight("model.embed_tokens");
     llama->norm = d.weight("model.norm");
     llama->head = config.tie_word_embeddings ? llama->embedding : d.weight("lm_head");
@@ -109,8 +104,9 @@ std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, co
     return llama;
 }
 
-void write_frequencies(Store& store, const Llama& llama) {
+void load_weights(Store& store, const Llama& llama, const TensorSource& source) {
     store.write(*llama.frequencies, rope_frequencies(llama.config).data());
+    for (const WeightRow& row : weight_rows(llama.config)) source.load(row, store, *llama.weights.at(row.name));
 }
 
 namespace {
@@ -199,5 +195,7 @@ Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels
     return linear_cross_entropy(hidden, operand(graph, *llama.head, hidden.dtype()), labels, gradient,
                                 chunk_rows(llama.config.vocab_size, logits_bytes));
 }
+
+int64_t logits_bytes_for(const Backend& backend) { return (backend.reads_host_memory() ? 16ll : 256ll) << 20; }
 
 }  // namespace ggq

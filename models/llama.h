@@ -9,10 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "ggq/backend.h"
 #include "ggq/buffer.h"
 #include "ggq/graph.h"
 #include "kernels/params.h"
-#include "models/config.h"
+#include "models/model.h"
 #include "models/weights.h"
 
 namespace ggq {
@@ -54,14 +55,12 @@ struct TrainedTensor {
 // ("MODULE.lora_A.weight").
 std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const WeightChoice& choice);
 
-// Declares all weights in `store` but those that `parameters` holds already. `dtypes` gives the checkpoint's dtype of
-// each weight row; rows it lacks are f32.
-std::unique_ptr<Llama> declare_llama(Store& store, const LlamaConfig& config, const WeightChoice& choice,
-                                     const std::map<std::string, DType>& dtypes,
-                                     const std::map<std::string, Buffer*>& parameters);
+// Declares all weights in `store` but those that `parameters` holds already.
+std::unique_ptr<Llama> declare_llama(Store& store, const Model& model, const WeightChoice& choice,
+                                     const std::map<std::string, Buffer*>& parameters = {});
 
-// Fills the frequency table, once the store is allocated.
-void write_frequencies(Store& store, const Llama& llama);
+// Fills all weights but adapters, once the store is allocated.
+void load_weights(Store& store, const Llama& llama, const TensorSource& source);
 
 // The inputs of a forward pass over a fixed number of tokens.
 struct LlamaInputs {
@@ -91,5 +90,8 @@ Tensor llama_logits(Graph& graph, const Llama& llama, Tensor hidden);
 // Sum of the losses of the labelled tokens [1]; labels[T] i32. At most about `logits_bytes` of logits exist at a time.
 Tensor llama_loss(Graph& graph, const Llama& llama, Tensor hidden, Tensor labels, HeadGradient gradient,
                   int64_t logits_bytes);
+
+// As many as keep a device busy.
+int64_t logits_bytes_for(const Backend& backend);
 
 }  // namespace ggq

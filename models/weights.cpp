@@ -123,17 +123,13 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
                 shown(name));
 }
 
-void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
-                  const ShardedSafetensors& files) {
-    std::vector<std::byte> bytes;  // of one tensor at a time
-    for (const WeightRow& row : rows) {
-        const FileTensor t = files.read(stored_name(row.name, files), bytes);
-        require(
-            all_finite(t.dtype, t.data, t.shape.n_elems()),
+void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to) {
+    std::vector<std::byte> bytes;
+    const FileTensor t = files.read(stored_name(row.name, files), bytes);
+    require(all_finite(t.dtype, t.data, t.shape.n_elems()),
             "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
             row.name);
-        write_converted(store, *buffers.at(row.name), t.dtype, t.data);
-    }
+    write_converted(store, to, t.dtype, t.data);
 }
 
 }  // namespace ggq

@@ -2,13 +2,13 @@
 // counting all read these rows.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ggq/buffer.h"
 #include "ggq/io/sharded_safetensors.h"
+#include "models/base_form.h"
 #include "models/config.h"
 #include "models/lora_config.h"
 
@@ -34,15 +34,13 @@ std::string stored_name(const std::string& row, const ShardedSafetensors& files)
 std::vector<std::string> linear_modules(const LlamaConfig& config);
 
 // How a model is held in memory.
-struct WeightChoice {
-    std::optional<DType> quant;  // of the linears
-    QuantSpec quant_spec;
-    bool quant_only_adapted = false;
-    bool lift_f32 = false;           // what is not quantized becomes f32
+struct WeightChoice : BaseForm {
+    WeightChoice() = default;
+    explicit WeightChoice(const BaseForm& form) : BaseForm(form) {}
+
     bool train_all = false;          // every weight an f32 parameter
     std::optional<LoraConfig> lora;  // the linears that it names carry an adapter
     DType adapter_dtype = DType::f32;
-    DType compute = DType::f32;  // of activations and products
 };
 
 bool is_adapted(const std::string& module, const WeightChoice& choice);
@@ -56,8 +54,7 @@ std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, co
 // Refuses, by name: missing and surplus tensors, other shapes, dtypes that are not f32, f16 or bf16.
 void check_weights(const LlamaConfig& config, const ShardedSafetensors& files);
 
-// Fills one buffer a row from the files, converting or quantizing tensor by tensor; refuses NaN and infinity by name.
-void load_weights(Store& store, const std::vector<WeightRow>& rows, const std::map<std::string, Buffer*>& buffers,
-                  const ShardedSafetensors& files);
+// Fills a row's buffer from the files, cast or quantized; refuses NaN and infinity by name.
+void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to);
 
 }  // namespace ggq

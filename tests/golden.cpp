@@ -43,6 +43,11 @@ std::vector<fs::path> golden_folders(const std::vector<std::string>& files) {
     return found;
 }
 
+Model open_bare(const fs::path& folder) {
+    const LlamaConfig config = read_config(folder);
+    return {folder, config, {}, checkpoint_source(folder, config), {}};
+}
+
 nlohmann::json read_json(const fs::path& path) {
     std::ifstream file(path);
     return nlohmann::json::parse(file);

@@ -8,12 +8,16 @@
 #include <vector>
 
 #include "ggq/io/safetensors.h"
+#include "models/model.h"
 #include "models/text/batches.h"
 
 namespace ggq::test {
 
 // Folders under golden/ that hold all of `files`. None is counted as skipped.
 std::vector<std::filesystem::path> golden_folders(const std::vector<std::string>& files);
+
+// A model folder whose tokenizer is not there.
+Model open_bare(const std::filesystem::path& folder);
 
 nlohmann::json read_json(const std::filesystem::path& path);
 

@@ -357,12 +357,11 @@ TEST_CASE("a saved adapter reads back with its base record and its tokenizer bes
     BaseRecord base;
     base.path = "models/llama";
     base.hash = "ef46db3751d8e999";
-    base.quant = "nf4";
-    base.quant_block = 128;
-    base.double_quant = false;
-    base.quant_only_adapted = true;
-    base.lift_f32 = true;
-    base.compute_dtype = "bf16";
+    base.form.quant = DType::nf4;
+    base.form.quant_spec = {128, false};
+    base.form.quant_only_adapted = true;
+    base.form.lift_f32 = true;
+    base.form.compute_dtype = DType::bf16;
     fs::create_directory(dir / "base");
     write_file(dir / "base" / "tokenizer.json", "{}");
     write_file(dir / "base" / "model.safetensors", "not copied");

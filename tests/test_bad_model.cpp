@@ -251,7 +251,7 @@ TEST_CASE("bad adapter: one that records no base is noted in one line") {
     check_contains(answer.notes, "does not record how its base was quantized; the base is nf4, blocks of 64, double");
     nlohmann::json record = {{"version", 1}, {"quant", "nf4"}, {"quant_block", 100}};
     write_text(trained.place.out / "ggq_base.json", record.dump());
-    check_contains(trained.refusal(), "ggq_base.json: quant_block: expected 64, 128 or 256, got 100");
+    check_contains(trained.refusal(), "ggq_base.json: quant_block must be 64, 128 or 256, got 100");
 }
 
 }  // namespace ggq::test

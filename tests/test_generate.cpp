@@ -6,7 +6,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "models/base_model.h"
 #include "models/generate/generator.h"
 #include "models/generate/sampler.h"
 #include "tests/training.h"
@@ -127,17 +126,13 @@ TEST_CASE("stop texts: what may be the beginning of one is held back") {
 }
 
 TEST_CASE("generate: only tokens of the vocabulary are chosen") {
-    const BaseModel base = open_base(small_model());
+    const Model model = open_model(small_model());
     const auto backend = make_cpu_backend();
-    Store store(*backend);
-    const auto llama = declare_llama(store, base.config, {}, base.dtypes(), {});
-    Generator generator(*backend, store, *llama, {.context = 32});
-    store.allocate();
-    const Arena arena(*backend, generator.arena_bytes());
-    generator.bind(arena);
-    write_frequencies(store, *llama);
-    fill_weights(store, *llama, base, 0);
-    const std::vector<int32_t> prompt = base.tokenizer.encode("Once upon");
+    ProgramSet set(*backend);
+    const auto llama = declare_llama(set.store(), model, {});
+    Generator generator(set, *llama, {.context = 32});
+    set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
+    const std::vector<int32_t> prompt = model.tokenizer.encode("Once upon");
     GenerationOptions options;
     options.sampler = plain(0);
     options.max_new_tokens = 12;

@@ -5,8 +5,8 @@
 
 #include "ggq/ops.h"
 #include "ggq/transfer.h"
-#include "models/base_model.h"
 #include "models/generate/generator.h"
+#include "models/model.h"
 #include "models/train/engine.h"
 #include "tests/fixtures.h"
 #include "tests/golden.h"
@@ -17,13 +17,6 @@ namespace ggq::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A model without tokenizer, all weights trained.
-struct Opened {
-    LlamaConfig config;
-    ShardedSafetensors files;
-    explicit Opened(const fs::path& folder) : config(read_config(folder)), files(folder) {}
-};
 
 MicroBatch forward_batch(const fs::path& folder) {
     const SafetensorsFile file(folder / "forward.safetensors");
@@ -45,27 +38,17 @@ std::vector<double> expected_logits(const fs::path& folder) {
     return kept;
 }
 
-std::vector<double> logits_of(const Opened& model, const MicroBatch& batch, Backend& backend) {
-    Store store(backend);
-    const auto llama = declare_llama(store, model.config, {}, {}, {});
-    const int64_t n = batch.length();
-    Buffer& ids = store.declare("ids", Kind::input, {DType::i32, {n}, {}});
-    Buffer& positions = store.declare("positions", Kind::input, {DType::i32, {n}, {}});
-    Buffer& spans = store.declare("spans", Kind::input, {DType::i32, {n, 2}, {}});
-    Buffer& rng = store.declare("rng", Kind::input, {DType::i64, {2}, {}});
-    store.allocate();
+std::vector<double> logits_of(const Model& model, const MicroBatch& batch, Backend& backend) {
+    ProgramSet set(backend);
+    const auto llama = declare_llama(set.store(), model, {});
+    BatchInputs inputs(set.store(), batch.length());
     auto graph = std::make_shared<Graph>();
-    const LlamaInputs in{graph->bind(ids), graph->bind(positions), graph->bind(spans), graph->bind(rng)};
-    const Tensor logits = llama_logits(*graph, *llama, llama_hidden(*graph, *llama, in, {}));
+    const Tensor hidden = llama_hidden(*graph, *llama, inputs.bind(*graph, batch.length()), {});
+    const Tensor logits = llama_logits(*graph, *llama, hidden);
     graph->mark_output(logits);
-    Program program(graph, plan(*graph, backend));
-    const Arena arena(backend, program.plan().arena_bytes);
-    program.bind(backend, arena);
-    load_weights(store, weight_rows(model.config), llama->weights, model.files);
-    write_frequencies(store, *llama);
-    store.write(ids, batch.ids.data());
-    store.write(positions, batch.positions.data());
-    store.write(spans, batch.spans.data());
+    Program& program = set.add("forward", graph, {}, [&] { inputs.write(batch); });
+    set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
+    inputs.write(batch);
     program.run();
     std::vector<float> values(static_cast<size_t>(logits.shape().n_elems()));
     program.read(logits, values.data());
@@ -73,17 +56,16 @@ std::vector<double> logits_of(const Opened& model, const MicroBatch& batch, Back
 }
 
 void check_gradients(const fs::path& folder, Backend& backend, Recompute recompute) {
-    const Opened model(folder / "model");
+    const Model model = open_bare(folder / "model");
     Update update{{forward_batch(folder)}, 1, 0, 0};
     update.label_tokens = update.micro_batches[0].label_tokens;
     EngineOptions options;
-    options.config = model.config;
     options.weights.train_all = true;
     options.recompute = recompute;
-    options.train_lengths = {update.micro_batches[0].length()};
-    TrainEngine engine(backend, options);
-    engine.allocate();
-    load_weights(engine.store(), weight_rows(model.config), engine.llama().weights, model.files);
+    options.lengths = {update.micro_batches[0].length()};
+    ProgramSet set(backend);
+    TrainEngine engine(set, model, options);
+    set.allocate([&] { load_weights(set.store(), engine.llama(), *model.weights); });
     const double loss = engine.add_gradients(update);
     const double expected = to_doubles(SafetensorsFile(folder / "forward.safetensors").at("loss"))[0];
     CHECK(std::abs(loss - expected) < 1e-6 * expected);
@@ -96,21 +78,16 @@ void check_gradients(const fs::path& folder, Backend& backend, Recompute recompu
 }
 
 void check_greedy(const fs::path& folder, Backend& backend) {
-    const BaseModel base = open_base(folder / "model");
-    Store store(backend);
-    const auto llama = declare_llama(store, base.config, {}, base.dtypes(), {});
-    Generator generator(backend, store, *llama, {base.config.max_position_embeddings, DType::f32});
-    store.allocate();
-    const Arena arena(backend, generator.arena_bytes());
-    generator.bind(arena);
-    write_frequencies(store, *llama);
-    fill_weights(store, *llama, base, 0);
-    generator.prepare();
+    const Model model = open_model(folder / "model");
+    ProgramSet set(backend);
+    const auto llama = declare_llama(set.store(), model, {});
+    Generator generator(set, *llama, {model.config.max_position_embeddings, DType::f32});
+    set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
     const nlohmann::json greedy = read_json(folder / "greedy.json");
     for (const auto& sample : greedy.at("greedy")) {
         const auto prompt = sample.at("prompt_ids").get<std::vector<int32_t>>();
         const auto expected = sample.at("output_ids").get<std::vector<int32_t>>();
-        CHECK(base.tokenizer.encode(sample.at("prompt").get<std::string>()) == prompt);
+        CHECK(model.tokenizer.encode(sample.at("prompt").get<std::string>()) == prompt);
         GenerationOptions options;
         options.sampler.temperature = 0;
         options.max_new_tokens = static_cast<int64_t>(expected.size() - prompt.size());
@@ -127,7 +104,7 @@ TEST_CASE("logits of a Llama equal transformers'") {
     const std::vector<Backend*> backends = devices();
     for (const fs::path& folder : golden_folders({"model/config.json", "forward.safetensors", "grads.safetensors"})) {
         CAPTURE(folder);
-        const Opened model(folder / "model");
+        const Model model = open_bare(folder / "model");
         for (Backend* device : backends) {
             INFO("on ", std::string(device->name()));
             CHECK(relative_l2(logits_of(model, forward_batch(folder), *device), expected_logits(folder)) < 1e-5);

@@ -36,10 +36,8 @@ Bars bars_of(const nlohmann::json& about, bool quantized, bool on_gpu) {
     return quantized ? Bars{1e-4, 3e-4, 1e-3} : Bars{5e-5, 2e-4, 1e-4};
 }
 
-EngineOptions engine_options(const fs::path& folder, const nlohmann::json& about, const LoraConfig& lora,
-                             const std::vector<Update>& updates) {
+EngineOptions engine_options(const nlohmann::json& about, const LoraConfig& lora, const std::vector<Update>& updates) {
     EngineOptions options;
-    options.config = read_config(folder / "model");
     options.weights.lora = lora;
     if (about.at("base").get<std::string>().find("NF4") != std::string::npos) options.weights.quant = DType::nf4;
     options.optimizer.eight_bit = about.at("optimizer") == "adamw8bit";
@@ -48,7 +46,7 @@ EngineOptions engine_options(const fs::path& folder, const nlohmann::json& about
     std::set<int64_t> lengths;
     for (const Update& u : updates)
         for (const MicroBatch& b : u.micro_batches) lengths.insert(b.length());
-    options.train_lengths.assign(lengths.begin(), lengths.end());
+    options.lengths.assign(lengths.begin(), lengths.end());
     return options;
 }
 
@@ -79,13 +77,13 @@ void check_run(const fs::path& folder, Backend& backend) {
     const std::vector<Update> updates = golden_updates(folder);
     const Adapter initial = read_adapter(folder / "adapter_init");
     const bool on_gpu = !backend.reads_host_memory();
-    EngineOptions options = engine_options(folder, about, initial.config, updates);
-    if (on_gpu && in_bf16(about)) options.weights.compute = DType::bf16;
+    EngineOptions options = engine_options(about, initial.config, updates);
+    if (on_gpu && in_bf16(about)) options.weights.compute_dtype = DType::bf16;
     const Bars bars = bars_of(about, options.weights.quant.has_value(), on_gpu);
-    TrainEngine engine(backend, options);
-    engine.allocate();
-    load_weights(engine.store(), weight_rows(options.config), engine.llama().weights,
-                 ShardedSafetensors(folder / "model"));
+    const Model model = open_bare(folder / "model");
+    ProgramSet set(backend);
+    TrainEngine engine(set, model, options);
+    set.allocate([&] { load_weights(set.store(), engine.llama(), *model.weights); });
     check_adapter(engine.llama(), initial, folder.string());
     load_adapter(engine.store(), engine.llama(), initial);
     const int64_t n_steps = about.at("steps");
@@ -109,21 +107,21 @@ void check_run(const fs::path& folder, Backend& backend) {
 
 // w + s b a, in float32.
 std::vector<double> merged(Backend& backend, const FileTensor& w, const LoraTensors& lora, double scaling) {
-    Store store(backend);
+    ProgramSet set(backend);
+    Store& store = set.store();
     Buffer& weight = store.declare("w", Kind::constant, {DType::f32, w.shape, {}});
     Buffer& a = store.declare("a", Kind::constant, {DType::f32, lora.a.shape, {}});
     Buffer& b = store.declare("b", Kind::constant, {DType::f32, lora.b.shape, {}});
-    store.allocate();
-    write_converted(store, weight, w.dtype, w.data);
-    write_converted(store, a, lora.a.dtype, lora.a.data);
-    write_converted(store, b, lora.b.dtype, lora.b.data);
     auto graph = std::make_shared<Graph>();
     const Tensor update = matmul(graph->bind(b), transpose(graph->bind(a), 0, 1));
     const Tensor sum = add(graph->bind(weight), scale(update, scaling));
     graph->mark_output(sum);
-    Program program(graph, plan(*graph, backend));
-    const Arena arena(backend, program.plan().arena_bytes);
-    program.bind(backend, arena);
+    Program& program = set.add("merge", graph);
+    set.allocate([&] {
+        write_converted(store, weight, w.dtype, w.data);
+        write_converted(store, a, lora.a.dtype, lora.a.data);
+        write_converted(store, b, lora.b.dtype, lora.b.data);
+    });
     program.run();
     std::vector<float> values(static_cast<size_t>(w.shape.n_elems()));
     program.read(sum, values.data());

@@ -6,9 +6,8 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
-#include "models/base_model.h"
+#include "models/adapted_model.h"
 #include "models/generate/generator.h"
-#include "models/lora.h"
 #include "tests/fixtures.h"
 #include "tests/gpu.h"
 #include "tests/training.h"
@@ -20,19 +19,13 @@ namespace {
 std::vector<float> logits_with(const std::filesystem::path& adapter_folder, const std::filesystem::path& model,
                                const std::vector<int32_t>& ids) {
     const auto backend = make_cpu_backend();
-    const BaseModel base = open_base(model);
-    const Adapter adapter = read_adapter(adapter_folder);
-    WeightChoice choice;
-    choice.lora = adapter.config;
-    Store store(*backend);
-    const auto llama = declare_llama(store, base.config, choice, base.dtypes(), {});
-    Generator generator(*backend, store, *llama, {});
-    store.allocate();
-    const Arena arena(*backend, generator.arena_bytes());
-    generator.bind(arena);
-    write_frequencies(store, *llama);
-    fill_weights(store, *llama, base, 0);
-    load_adapter(store, *llama, adapter);
+    BaseOptions options;
+    options.model = model;
+    const AdaptedModel opened = open_adapted(options, {{adapter_folder, 1}}, {});
+    ProgramSet set(*backend);
+    const auto llama = opened.declare(set.store(), {});
+    Generator generator(set, *llama, {});
+    set.allocate([&] { opened.load(set.store(), *llama); });
     return generator.feed(ids);
 }
 
@@ -46,7 +39,7 @@ TEST_CASE("peft: the adapter of a run gives the same logits in transformers and 
         options.base.device = device->name();
         options.base.quant = std::nullopt;
         train(options);
-        const std::vector<int32_t> ids = open_base(place.model).tokenizer.encode(sample_lines(1));
+        const std::vector<int32_t> ids = open_model(place.model).tokenizer.encode(sample_lines(1));
         const nlohmann::json expected = {{"ids", ids}, {"logits", logits_with(place.out, place.model, ids)}};
         write_text(place / "expected.json", expected.dump());
         const std::string command =

@@ -10,6 +10,7 @@
 #include "ggq/io/safetensors.h"
 #include "models/lora.h"
 #include "models/train/checkpoint.h"
+#include "models/train/job.h"
 #include "models/train/log.h"
 #include "models/train/setup.h"
 #include "tests/file_checks.h"
@@ -31,50 +32,22 @@ Strings keys_of(const nlohmann::ordered_json& object) {
     return keys;
 }
 
-// The engine of a run, as the trainer builds it, with its weights.
-struct Engine {
-    BaseModel base;
-    TrainingData data;
-    Batches batches;
-    TrainEngine engine;
-
-    Engine(Backend& backend, const TrainOptions& options)
-        : base(open_base(options.base.model, !options.from_scratch)),
-          data(load_training_data(options, base)),
-          batches(data.train.train, batch_options(options, true)),
-          engine(backend, engine_options(options)) {}
-
-    void load() {
-        engine.allocate([&] { fill_weights(engine.store(), engine.llama(), base, 1); });
-        fill_new_adapter(engine.store(), engine.llama(), 1);
-    }
-
-    EngineOptions engine_options(const TrainOptions& options) const {
-        EngineOptions e;
-        e.config = base.config;
-        e.weights = weight_choice(options, base.config);
-        e.dtypes = base.dtypes();
-        e.optimizer = optimizer_choice(options);
-        e.recompute = options.recompute;
-        e.train_lengths = batches.lengths();
-        e.eval_lengths = {48};
-        return e;
-    }
-};
-
-void check_memory(TrainOptions options) {
-    settle(options);
-    const auto backend = make_cpu_backend();
-    Engine run(*backend, options);
-    const int64_t planned = run.engine.memory().total();
-    run.load();
-    CHECK(backend->memory().bytes == planned);
-    const std::vector<int64_t> order = run.batches.order(0);
-    run.engine.train(run.batches.update(order, 0), 1e-3);
-    const int64_t allocations = backend->memory().allocations;
-    run.engine.train(run.batches.update(order, 1 % run.batches.n_updates()), 1e-3);
-    CHECK(backend->memory().allocations == allocations);
-    CHECK(backend->memory().peak_bytes == planned);
+// What the trainer builds for a run is what it takes.
+void check_memory(const TrainOptions& options) {
+    const Job job(options);
+    const RunData data(job, {});
+    TrainingModel on_device(*job.backend, job.model, training_model_options(job, data));
+    const int64_t planned = on_device.set.memory().total();
+    Store& store = on_device.set.store();
+    on_device.set.allocate([&] { load_weights(store, on_device.engine.llama(), *job.model.weights); });
+    fill_new_adapter(store, on_device.engine.llama(), 1);
+    CHECK(job.backend->memory().bytes == planned);
+    const std::vector<int64_t> order = data.batches.order(0);
+    on_device.engine.train(data.batches.update(order, 0), 1e-3);
+    const int64_t allocations = job.backend->memory().allocations;
+    on_device.engine.train(data.batches.update(order, 1 % data.batches.n_updates()), 1e-3);
+    CHECK(job.backend->memory().allocations == allocations);
+    CHECK(job.backend->memory().peak_bytes == planned);
 }
 
 struct Variant {
@@ -324,8 +297,8 @@ TEST_CASE("train: label tokens of an update are those of the training samples al
     TrainOptions options = place.options(1);
     options.val_split = 0.5;
     const Observed run = train(options);
-    const TrainingData data = load_training_data(options, open_base(place.model));
-    const Batches batches(data.train.train, batch_options(options, true));
+    const TrainingData data = load_training_data(options, open_model(place.model));
+    const Batches batches(data.train.train, training_batches(options));
     double labels = 0;
     for (const Sample& sample : data.train.train) labels += static_cast<double>(sample.n_label_tokens());
     check_contains(run.notes, fmt::format(" samples, {:.0f} label tokens; an epoch: ",

@@ -47,28 +47,41 @@ void machine_flags(FlagTable& t, BaseOptions& o) {
         .fallback = "all of it";
 }
 
-void model_and_data_flags(FlagTable& t, TrainOptions& o) {
-    t.group("model and data");
-    t.add("-m, --model", "PATH", o.base.model, "model folder: config.json, safetensors, tokenizer.json",
+void model_flag(FlagTable& t, BaseOptions& o) {
+    t.add("-m, --model", "PATH", o.model, "model folder: config.json, safetensors, tokenizer.json",
           {"--model_name_or_path"});
-    t.add("-d, --data", "PATH", o.data, "training data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
-    t.add("--val-data", "PATH", o.val_data, "validation data");
-    t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
-    t.add("--limit", "N", o.limit, "take the first N samples, before the split").fallback = "all";
+    t.require("--model");
+}
+
+// How the records of a file become rows of tokens.
+void data_flags(FlagTable& t, DataChoice& o) {
+    t.add("-d, --data", "PATH", o.data, "data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
+    t.require("--data");
+    t.add("--limit", "N", o.limit, "take the first N samples, before any split").fallback = "all";
     t.add("--template", "NAME", o.template_name, "template of the prompts, as alpaca").fallback = "by the data's form";
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
     t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
     t.add("--packing", o.packing, "several samples in a row, which do not see each other");
     t.add("--train-on-prompt", o.train_on_prompt, "loss on the prompt too");
-    t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     for (const char* name : {"--mask_prompt", "--completion_only_loss", "--assistant_only_loss"})
         switch_for(t, name, "--train-on-prompt", {"false"}, {"true"});
+}
+
+void batch_size_flag(FlagTable& t, DataChoice& o) {
+    t.add("-b, --batch-size", "N", o.batch_size, "rows in a micro-batch", {"--per_device_train_batch_size"});
+}
+
+void training_data_flags(FlagTable& t, TrainOptions& o) {
+    t.group("model and data");
+    model_flag(t, o.base);
+    data_flags(t, o);
+    t.add("--val-data", "PATH", o.val_data, "validation data");
+    t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
+    t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     t.group("output");
     t.add("-o, --output", "DIR", o.output, "folder of the result, empty or new", {"--output_dir", "--adapter-path"});
     t.add("--overwrite", o.overwrite, "write into a folder that has content");
-    t.require("--model");
-    t.require("--data");
     t.require("--output", {"--plan", "--print-graph"});
 }
 
@@ -97,7 +110,7 @@ void adapter_flags(FlagTable& t, TrainOptions& o) {
 
 void batch_flags(FlagTable& t, TrainOptions& o) {
     t.group("batch and length of the run");
-    t.add("-b, --batch-size", "N", o.batch_size, "rows in a micro-batch", {"--per_device_train_batch_size"});
+    batch_size_flag(t, o);
     t.add("--grad-accum", "N", o.grad_accum, "micro-batches in an update", {"--gradient_accumulation_steps"});
     t.add("--global-batch-size", "N", o.global_batch_size, "rows in an update; gives --grad-accum");
     t.add("--epochs", "N", o.epochs, "times through the data", {"--num_train_epochs"});
@@ -172,23 +185,25 @@ Strings join_scales(const Strings& values) {
     return joined;
 }
 
-void prompt_flags(FlagTable& t, GenerateOptions& o) {
-    t.group("model and prompt");
-    t.add("-m, --model", "PATH", o.base.model, "model folder: config.json, safetensors, tokenizer.json",
-          {"--model_name_or_path"});
+void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
     Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
-    t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&o](const Strings& values) {
-        o.adapters.clear();
-        for (const std::string& value : values) o.adapters.push_back(read_adapter(value));
+    t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&adapters](const Strings& values) {
+        adapters.clear();
+        for (const std::string& value : values) adapters.push_back(read_adapter(value));
     };
     t.translated("--lora-scaled", "--adapter", Takes::values, join_scales);
+}
+
+void prompt_flags(FlagTable& t, GenerateOptions& o) {
+    t.group("model and prompt");
+    model_flag(t, o.base);
+    adapter_flag(t, o.adapters);
     t.add("-p, --prompt", "TEXT", o.prompt, "text to go on from");
     t.add("--template", "NAME", o.template_name, "wrap the prompt, as alpaca wraps an instruction").fallback =
         "the prompt as it is";
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";
-    t.require("--model");
     t.require("--prompt");
 }
 
@@ -206,11 +221,20 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
     t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");
 }
 
+// What generate and evaluate end with.
+template <typename Options>
+void trained_model_flags(FlagTable& t, Options& o) {
+    quantization_flags(t, o.base, "as the adapter records, else nf4");
+    machine_flags(t, o.base);
+    t.add("--profile", o.profile, "print the time that each op took");
+    t.add("--quiet", o.quiet, "no notes, only warnings and errors");
+}
+
 }  // namespace
 
 FlagTable train_flags(TrainOptions& options) {
     FlagTable table("train", "fine-tunes a Llama over a quantized base, or trains every weight");
-    model_and_data_flags(table, options);
+    training_data_flags(table, options);
     quantization_flags(table, options.base, "nf4");
     adapter_flags(table, options);
     batch_flags(table, options);
@@ -224,10 +248,19 @@ FlagTable generate_flags(GenerateOptions& options) {
     FlagTable table("generate", "lets a Llama, with or without an adapter, go on from a prompt");
     prompt_flags(table, options);
     sampling_flags(table, options);
-    quantization_flags(table, options.base, "as the adapter records, else nf4");
-    machine_flags(table, options.base);
-    table.add("--profile", options.profile, "print the time that each op took");
-    table.add("--quiet", options.quiet, "no notes, only warnings and errors");
+    trained_model_flags(table, options);
+    return table;
+}
+
+FlagTable evaluate_flags(EvaluateOptions& options) {
+    FlagTable table("evaluate", "loss and perplexity of a data file under a Llama, with or without an adapter");
+    table.group("model and data");
+    model_flag(table, options.base);
+    adapter_flag(table, options.adapters);
+    data_flags(table, options);
+    batch_size_flag(table, options);
+    table.add("--json", options.json, "the result as one line of JSON");
+    trained_model_flags(table, options);
     return table;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "examples/support/cli.h"
+#include "models/evaluate/evaluation.h"
 #include "models/generate/options.h"
 #include "models/train/options.h"
 
@@ -10,5 +11,6 @@ namespace ggq {
 // The options must outlive the table.
 FlagTable train_flags(TrainOptions& options);
 FlagTable generate_flags(GenerateOptions& options);
+FlagTable evaluate_flags(EvaluateOptions& options);
 
 }  // namespace ggq

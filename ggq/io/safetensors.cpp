@@ -311,7 +311,7 @@ void write_safetensors(const std::filesystem::path& path, const FileTensors& ten
         path, tensors, [&](std::string_view name) { return tensors.find(name)->second.data; }, metadata);
 }
 
-void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorSource& bytes_of,
+void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorBytes& bytes_of,
                        const FileMetadata& metadata) {
     const std::vector<NamedTensor> order = in_file_order(tensors);
     const std::string header = header_of(order, metadata);

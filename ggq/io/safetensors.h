@@ -90,8 +90,8 @@ void write_safetensors(const std::filesystem::path& path, const FileTensors& ten
 
 // The same for tensors that need not be in host memory at once: `bytes_of` gives those of one when its turn comes,
 // valid until it is asked for the next.
-using TensorSource = std::function<const void*(std::string_view name)>;
-void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorSource& bytes_of,
+using TensorBytes = std::function<const void*(std::string_view name)>;
+void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorBytes& bytes_of,
                        const FileMetadata& metadata = {{"format", "pt"}});
 
 }  // namespace ggq

@@ -13,22 +13,22 @@ constexpr int64_t kPrefill = 64;
 
 }  // namespace
 
-Generator::Generator(Backend& backend, Store& store, const Llama& llama, const GeneratorOptions& options)
-    : backend_(backend), store_(store), llama_(llama), options_(options) {
+Generator::Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions& options)
+    : store_(set.store()), llama_(llama), options_(options) {
     const LlamaConfig& c = llama.config;
     const TensorType type{options.kv_dtype, {options.context, c.num_key_value_heads, c.head_dim}, {}};
     for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-        cache_.k.push_back(&store.declare("k_cache." + std::to_string(i), Kind::state, type));
-        cache_.v.push_back(&store.declare("v_cache." + std::to_string(i), Kind::state, type));
+        cache_.k.push_back(&store_.declare("k_cache." + std::to_string(i), Kind::state, type));
+        cache_.v.push_back(&store_.declare("v_cache." + std::to_string(i), Kind::state, type));
     }
-    cache_.at = &store.declare("cache_at", Kind::input, {DType::i32, {1}, {}});
-    rng_ = &store.declare("generator_rng", Kind::input, {DType::i64, {2}, {}});
-    build(prefill_, kPrefill);
-    build(decode_, 1);
+    cache_.at = &store_.declare("cache_at", Kind::input, {DType::i32, {1}, {}});
+    rng_ = &store_.declare("generator_rng", Kind::input, {DType::i64, {2}, {}});
+    add_pass(set, prefill_, kPrefill);
+    add_pass(set, decode_, 1);
     logits_.resize(static_cast<size_t>(c.vocab_size));
 }
 
-void Generator::build(Pass& pass, int64_t length) {
+void Generator::add_pass(ProgramSet& set, Pass& pass, int64_t length) {
     const auto input = [&](const char* name, const Shape& shape) {
         return &store_.declare(name, Kind::input, {DType::i32, shape, {}});
     };
@@ -44,7 +44,10 @@ void Generator::build(Pass& pass, int64_t length) {
     const Tensor last = embedding(hidden, graph->bind(*pass.last), hidden.dtype());  // the row of the last real token
     pass.logits = llama_logits(*graph, llama_, last);
     graph->mark_output(pass.logits);
-    pass.program = std::make_unique<Program>(graph, plan(*graph, backend_), length == 1 ? "decode" : "prefill");
+    pass.program = &set.add(length == 1 ? "decode" : "prefill", graph, {}, [this, &pass] {
+        const int32_t any_token = 0;
+        write_inputs(pass, {&any_token, 1});
+    });
 }
 
 int64_t Generator::cache_bytes() const {
@@ -52,23 +55,6 @@ int64_t Generator::cache_bytes() const {
     for (const auto* side : {&cache_.k, &cache_.v})
         for (const Buffer* b : *side) n_bytes += b->bytes();
     return n_bytes;
-}
-
-int64_t Generator::arena_bytes() const {
-    return std::max(prefill_.program->plan().arena_bytes, decode_.program->plan().arena_bytes);
-}
-
-void Generator::bind(const Arena& arena) {
-    prefill_.program->bind(backend_, arena);
-    decode_.program->bind(backend_, arena);
-}
-
-void Generator::prepare() {
-    const int32_t any_token = 0;
-    for (Pass* pass : {&prefill_, &decode_}) {
-        write_inputs(*pass, {&any_token, 1});
-        pass->program->prepare();
-    }
 }
 
 void Generator::write_inputs(const Pass& pass, std::span<const int32_t> tokens) {

@@ -5,12 +5,10 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
-#include "ggq/backend.h"
-#include "ggq/program.h"
+#include "ggq/program_set.h"
 #include "models/generate/sampler.h"
 #include "models/llama.h"
 
@@ -37,15 +35,13 @@ struct Generation {
 
 class Generator {
 public:
-    // Declares the cache in `store` and plans; the store is allocated by the caller afterwards.
-    Generator(Backend& backend, Store& store, const Llama& llama, const GeneratorOptions& options);
+    // Declares the cache and plans; `set` and `llama` must outlive it.
+    Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions& options);
+    Generator(const Generator&) = delete;
+    Generator& operator=(const Generator&) = delete;
 
     int64_t context() const { return options_.context; }
     int64_t cache_bytes() const;
-    int64_t arena_bytes() const;
-    void bind(const Arena& arena);
-    // Once the model is loaded, before the first token: lets the backend record both programs.
-    void prepare();
 
     // `on_token` sees each new token as it comes and returns false to end the generation. Throws Error when the prompt
     // is empty or leaves no room in the context.
@@ -62,14 +58,13 @@ private:
         int64_t length = 0;
         Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr, *last = nullptr;
         Tensor logits;
-        std::unique_ptr<Program> program;
+        Program* program = nullptr;
     };
 
-    void build(Pass& pass, int64_t length);
+    void add_pass(ProgramSet& set, Pass& pass, int64_t length);
     void write_inputs(const Pass& pass, std::span<const int32_t> tokens);
     void run(Pass& pass, std::span<const int32_t> tokens);
 
-    Backend& backend_;
     Store& store_;
     const Llama& llama_;
     GeneratorOptions options_;

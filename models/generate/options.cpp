@@ -1,18 +1,15 @@
 #include "models/generate/options.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "ggq/error.h"
+#include "models/option_checks.h"
 
 namespace ggq {
 
 void validate(const GenerateOptions& options) {
     validate(options.base);
-    require(options.adapters.size() <= 1, "--adapter: expected one adapter, got {}", options.adapters.size());
-    for (const AdapterChoice& adapter : options.adapters)
-        require(std::isfinite(adapter.scale), "--adapter {}: expected a finite scale, got {}", adapter.path,
-                adapter.scale);
+    validate(options.adapters);
     require_positive("--max-new-tokens", options.max_new_tokens);
     if (options.max_length) require_positive("--max-length", *options.max_length);
     const SamplerOptions& s = options.sampler;

@@ -6,16 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "models/adapted_model.h"
 #include "models/base_options.h"
 #include "models/generate/sampler.h"
 #include "models/option_names.h"
 
 namespace ggq {
-
-struct AdapterChoice {
-    std::string path;
-    double scale = 1;  // on top of alpha / r
-};
 
 struct GenerateOptions {
     BaseOptions base;

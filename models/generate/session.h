@@ -6,16 +6,14 @@
 #include <string>
 
 #include "ggq/program.h"
+#include "models/events.h"
 #include "models/generate/generator.h"
 #include "models/generate/options.h"
 
 namespace ggq {
 
-struct GenerateEvents {
-    std::function<void(const std::string&)> text;     // the next piece of the answer, whole characters
-    std::function<void(const std::string&)> note;     // a line to know
-    std::function<void(const std::string&)> warning;  // a line to heed
-    std::function<bool()> stop;                       // asked after each token: true ends the answer
+struct GenerateEvents : Events {
+    std::function<void(const std::string&)> text;  // the next piece of the answer, whole characters
 };
 
 struct GenerateResult {

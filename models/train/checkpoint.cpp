@@ -8,6 +8,7 @@
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_file.h"
 #include "ggq/transfer.h"
+#include "models/adapter_files.h"
 #include "models/lora.h"
 #include "models/train/options.h"
 
@@ -51,11 +52,11 @@ void write_adapter_of(const fs::path& folder, TrainEngine& engine, const std::op
     write_adapter(folder, *engine.options().weights.lora, modules, record);
 }
 
-void write_model_of(const fs::path& folder, TrainEngine& engine, const BaseModel& base) {
-    write_buffers(folder / "model.safetensors", engine.store(), engine.llama().weights, base.config.dtype);
-    write_file(folder / "config.json", config_text(base.config));
-    copy_tokenizer_files(base.folder, folder);
-    copy_if_there(base.folder / kGenerationFile, folder / kGenerationFile);  // it may name more tokens that end a text
+void write_model_of(const fs::path& folder, TrainEngine& engine, const Model& model) {
+    write_buffers(folder / "model.safetensors", engine.store(), engine.llama().weights, model.config.dtype);
+    write_file(folder / "config.json", config_text(model.config));
+    copy_tokenizer_files(model.folder, folder);
+    copy_if_there(model.folder / kGenerationFile, folder / kGenerationFile);  // it may name more tokens that end a text
 }
 
 NamedBuffers saved_state(const TrainEngine& engine) {
@@ -110,17 +111,17 @@ void load_exact(Store& store, const Buffer& buffer, const FileTensor& t, const s
 
 }  // namespace
 
-void write_trained(const fs::path& folder, TrainEngine& engine, const BaseModel& base,
+void write_trained(const fs::path& folder, TrainEngine& engine, const Model& model,
                    const std::optional<BaseRecord>& record) {
-    if (engine.options().weights.train_all) write_model_of(folder, engine, base);
+    if (engine.options().weights.train_all) write_model_of(folder, engine, model);
     else write_adapter_of(folder, engine, record);
 }
 
-void write_checkpoint(const fs::path& output, TrainEngine& engine, const BaseModel& base,
+void write_checkpoint(const fs::path& output, TrainEngine& engine, const Model& model,
                       const std::optional<BaseRecord>& record, const TrainerState& state) {
     AtomicFolder folder(output / (std::string(kFolderPrefix) + std::to_string(state.counters.updates)),
                         IfFolderExists::replace);
-    write_trained(folder.staging(), engine, base, record);
+    write_trained(folder.staging(), engine, model, record);
     write_buffers(folder.staging() / kOptimizerFile, engine.store(), saved_state(engine));
     write_file(folder.staging() / kStateFile, state_json(state, engine).dump(2) + "\n");
     folder.commit();

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "models/adapter_files.h"
-#include "models/base_model.h"
+#include "models/base_record.h"
+#include "models/model.h"
 #include "models/train/engine.h"
 
 namespace ggq {
@@ -42,10 +42,10 @@ struct TrainerState {
 };
 
 // Writes the trained weights, as PEFT's adapter or as a model folder, into a folder that is there.
-void write_trained(const std::filesystem::path& folder, TrainEngine& engine, const BaseModel& base,
+void write_trained(const std::filesystem::path& folder, TrainEngine& engine, const Model& model,
                    const std::optional<BaseRecord>& record);
 
-void write_checkpoint(const std::filesystem::path& output, TrainEngine& engine, const BaseModel& base,
+void write_checkpoint(const std::filesystem::path& output, TrainEngine& engine, const Model& model,
                       const std::optional<BaseRecord>& record, const TrainerState& state);
 
 int64_t checkpoint_number(const std::filesystem::path& folder);  // N of "checkpoint-N", or -1

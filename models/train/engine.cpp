@@ -13,58 +13,41 @@ namespace ggq {
 
 namespace {
 
-int64_t longest(const std::vector<int64_t>& lengths) {
-    return lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+std::unique_ptr<ParameterSet> declare_parameters(Store& store, const LlamaConfig& config, const EngineOptions& o) {
+    const DType master = o.weights.train_all ? DType::f32 : o.weights.adapter_dtype;
+    return std::make_unique<ParameterSet>(store, trained_tensors(config, o.weights), master, o.optimizer);
 }
 
 }  // namespace
 
-TrainEngine::TrainEngine(Backend& backend, EngineOptions options)
-    : backend_(backend), options_(std::move(options)), store_(backend) {
-    const DType master = options_.weights.train_all ? DType::f32 : options_.weights.adapter_dtype;
-    parameters_ = std::make_unique<ParameterSet>(store_, trained_tensors(options_.config, options_.weights), master,
-                                                 options_.optimizer);
-    llama_ = declare_llama(store_, options_.config, options_.weights, options_.dtypes, parameters_->by_name());
-    declare_inputs();
-    for (int64_t length : options_.train_lengths) micro_.emplace(length, build_micro(length));
-    for (int64_t length : options_.eval_lengths) eval_.emplace(length, build_eval(length));
-    update_.emplace(build_update());
-    arena_bytes_ = update_->plan().arena_bytes;
-    for (const auto* programs : {&micro_, &eval_})
-        for (const auto& [length, program] : *programs)
-            arena_bytes_ = std::max(arena_bytes_, program.plan().arena_bytes);
+TrainEngine::TrainEngine(ProgramSet& set, const Model& model, EngineOptions options)
+    : options_(std::move(options)),
+      store_(set.store()),
+      parameters_(declare_parameters(store_, model.config, options_)),
+      llama_(declare_llama(store_, model, options_.weights, parameters_->by_name())),
+      inputs_(store_, *std::ranges::max_element(options_.lengths)) {
+    declare_scalars();
+    for (int64_t length : options_.lengths) add_micro(set, length);
+    add_update(set);
 }
 
-void TrainEngine::declare_inputs() {
-    const int64_t n = std::max(longest(options_.train_lengths), longest(options_.eval_lengths));
-    const auto tokens = [&](const char* name, const Shape& shape) {
-        return &store_.declare(name, Kind::input, {DType::i32, shape, {}});
+void TrainEngine::declare_scalars() {
+    const auto scalar = [&](const char* name, Kind kind, DType dtype) {
+        return &store_.declare(name, kind, {dtype, {1}, {}});
     };
-    whole_ = {tokens("ids", {n}), tokens("labels", {n}), tokens("positions", {n}), tokens("spans", {n, 2})};
-    rng_ = &store_.declare("rng", Kind::input, {DType::i64, {2}, {}});
-    rate_ = &store_.declare("rate", Kind::input, {DType::f32, {1}, {}});
-    step_ = &store_.declare("step", Kind::input, {DType::i64, {1}, {}});
-    loss_factor_ = &store_.declare("loss_factor", Kind::input, {DType::f32, {1}, {}});
-    gradient_scale_ = &store_.declare("gradient_scale", Kind::input, {DType::f32, {1}, {}});
-    loss_sum_ = &store_.declare("loss_sum", Kind::state, {DType::f32, {1}, {}});
-    eval_sum_ = &store_.declare("eval_sum", Kind::state, {DType::f32, {1}, {}});
+    rate_ = scalar("rate", Kind::input, DType::f32);
+    step_ = scalar("step", Kind::input, DType::i64);
+    loss_factor_ = scalar("loss_factor", Kind::input, DType::f32);
+    gradient_scale_ = scalar("gradient_scale", Kind::input, DType::f32);
+    loss_sum_ = scalar("loss_sum", Kind::state, DType::f32);
 }
 
-TrainEngine::Inputs TrainEngine::inputs_of(int64_t length) {
-    if (const auto it = inputs_.find(length); it != inputs_.end()) return it->second;
-    const auto part = [&](Buffer* whole, const Shape& shape) { return &store_.slice(*whole, whole->name, 0, shape); };
-    return inputs_[length] = {part(whole_.ids, {length}), part(whole_.labels, {length}),
-                              part(whole_.positions, {length}), part(whole_.spans, {length, 2})};
-}
-
-Program TrainEngine::build_micro(int64_t length) {
+void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    const Inputs in = inputs_of(length);
-    const LlamaInputs inputs{graph->bind(*in.ids), graph->bind(*in.positions), graph->bind(*in.spans),
-                             graph->bind(*rng_)};
-    const Tensor hidden = llama_hidden(*graph, *llama_, inputs, {true, nullptr});
+    const Tensor hidden = llama_hidden(*graph, *llama_, inputs_.bind(*graph, length), {true, nullptr});
     const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
-    const Tensor loss = llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), head, options_.logits_bytes);
+    const Tensor labels = inputs_.bind_labels(*graph, length);
+    const Tensor loss = llama_loss(*graph, *llama_, hidden, labels, head, logits_bytes_for(set.backend()));
     accumulate(graph->bind(*loss_sum_), loss);
     const Tensor mean = scale_by(loss, graph->bind(*loss_factor_));
     std::vector<Tensor> params;
@@ -72,92 +55,19 @@ Program TrainEngine::build_micro(int64_t length) {
     backward(mean, params, [&](size_t i, Tensor gradient) {
         accumulate(graph->bind(*parameters_->parameters()[i].gradient), gradient);
     });
-    return {graph, plan(*graph, backend_, {options_.recompute}), fmt::format("micro-batch of {} tokens", length)};
+    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, {options_.recompute},
+                              [this, length] { inputs_.write(blank_batch(length)); });
 }
 
-Program TrainEngine::build_eval(int64_t length) {
-    auto graph = std::make_shared<Graph>();
-    const Inputs in = inputs_of(length);
-    const LlamaInputs inputs{graph->bind(*in.ids), graph->bind(*in.positions), graph->bind(*in.spans),
-                             graph->bind(*rng_)};
-    const Tensor hidden = llama_hidden(*graph, *llama_, inputs, {});
-    const Tensor loss =
-        llama_loss(*graph, *llama_, hidden, graph->bind(*in.labels), HeadGradient::none, options_.logits_bytes);
-    accumulate(graph->bind(*eval_sum_), loss);
-    return {graph, plan(*graph, backend_), fmt::format("validation of {} tokens", length)};
-}
-
-Program TrainEngine::build_update() {
+void TrainEngine::add_update(ProgramSet& set) {
     auto graph = std::make_shared<Graph>();
     norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_), graph->bind(*gradient_scale_));
     graph->mark_output(norm_);
-    return {graph, plan(*graph, backend_), "update"};
-}
-
-int64_t logits_bytes_for(const Backend& backend) { return (backend.reads_host_memory() ? 16ll : 256ll) << 20; }
-
-MemoryUse TrainEngine::memory() const {
-    MemoryUse use;
-    use.overhead = backend_.overhead_bytes();
-    use.weights = store_.bytes(Kind::constant);
-    use.parameters = store_.bytes(Kind::parameter);
-    use.inputs = store_.bytes(Kind::input);
-    use.gradients = parameters_->gradients().bytes();
-    use.optimizer = parameters_->state_bytes();
-    use.other_state = store_.bytes(Kind::state) - use.gradients - use.optimizer;
-    use.arena = arena_bytes_;
-    for (const auto* programs : {&micro_, &eval_})
-        for (const auto& [length, program] : *programs)
-            use.workspace = std::max(use.workspace, program.plan().workspace_bytes);
-    return use;
-}
-
-void TrainEngine::reserve_arena(int64_t bytes) { arena_bytes_ = std::max(arena_bytes_, bytes); }
-
-void TrainEngine::allocate(const std::function<void()>& load) {
-    store_.allocate();
-    write_frequencies(store_, *llama_);
-    if (load) load();
-    arena_ = std::make_unique<Arena>(backend_, arena_bytes_);
-    for (auto* programs : {&micro_, &eval_})
-        for (auto& [length, program] : *programs) program.bind(backend_, *arena_);
-    update_->bind(backend_, *arena_);
-    prepare();
-}
-
-// Runs every program once on a batch without labels at a rate of zero, which changes no parameter, and clears the state
-// that it touched.
-void TrainEngine::prepare() {
-    if (!backend_.records()) return;
-    MicroBatch batch;
-    const auto fill_up = [&](int64_t length) {
-        for (auto t = static_cast<int32_t>(batch.ids.size()); t < length; ++t) {
-            batch.ids.push_back(0);
-            batch.labels.push_back(kNoLabel);
-            batch.positions.push_back(t);
-            batch.spans.insert(batch.spans.end(), {t, t + 1});
-        }
-    };
-    for (auto* programs : {&micro_, &eval_})
-        for (auto& [length, program] : *programs) {
-            fill_up(length);
-            write_batch(inputs_.at(length), batch);
-            program.prepare();
-        }
-    write_scalar(store_, *rate_, 0.0f);
-    write_scalar(store_, *step_, int64_t{1});
-    write_scalar(store_, *gradient_scale_, 0.0f);
-    update_->prepare();
-    for (const auto& [name, buffer] : parameters_->state()) backend_.zero(buffer->data, buffer->bytes());
-}
-
-void TrainEngine::write_batch(const Inputs& in, const MicroBatch& batch) {
-    store_.write(*in.ids, batch.ids.data());
-    store_.write(*in.labels, batch.labels.data());
-    store_.write(*in.positions, batch.positions.data());
-    store_.write(*in.spans, batch.spans.data());
-    const int64_t rng[2] = {static_cast<int64_t>(options_.seed), counters_.micro_batches};
-    store_.write(*rng_, rng);
+    update_ = &set.add("update", graph, {}, [this] {
+        write_scalar(store_, *rate_, 0.0f);
+        write_scalar(store_, *step_, int64_t{1});
+        write_scalar(store_, *gradient_scale_, 0.0f);
+    });
 }
 
 UpdateResult TrainEngine::train(const Update& update, double rate) {
@@ -175,8 +85,8 @@ double TrainEngine::add_gradients(const Update& update) {
     write_scalar(store_, *gradient_scale_, static_cast<float>(1 / scale));
     write_scalar(store_, *loss_sum_, 0.0f);
     for (const MicroBatch& batch : update.micro_batches) {
-        write_batch(inputs_.at(batch.length()), batch);
-        run(micro_.at(batch.length()));
+        inputs_.write(batch, options_.seed, counters_.micro_batches);
+        run(*micro_.at(batch.length()));
         ++counters_.micro_batches;
     }
     const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
@@ -209,13 +119,6 @@ void TrainEngine::note_overflow(bool overflow) {
     if (counters_.updates_at_scale < kScaleGrowth) return;
     counters_.loss_scale *= 2;
     counters_.updates_at_scale = 0;
-}
-
-double TrainEngine::evaluate(const MicroBatch& batch) {
-    write_scalar(store_, *eval_sum_, 0.0f);
-    write_batch(inputs_.at(batch.length()), batch);
-    run(eval_.at(batch.length()));
-    return static_cast<double>(read_scalar<float>(store_, *eval_sum_));
 }
 
 // An adapter that gets no gradient trains nothing and looks as if it did. Every B starts at zero, where A's gradient

@@ -1,25 +1,20 @@
-// TrainEngine: a Llama, its optimizer and the programs that train it, planned before any memory is taken.
+// TrainEngine: a Llama, its optimizer and the programs that train it.
 //
-//   TrainEngine engine(backend, options);      // graphs and plans only
-//   engine.memory();                           // what it will take, to the byte
-//   engine.allocate(load);                     // takes it; `load` fills the weights
+//   ProgramSet set(backend);
+//   TrainEngine engine(set, model, options);   // declares and plans; set.memory() says what it will take
+//   set.allocate([&] { load_weights(set.store(), engine.llama(), *model.weights); });
 //   engine.add_gradients(update);              // its micro-batches, forward and backward
 //   engine.apply(rate);                        // clipping and AdamW
-//   engine.evaluate(batch);                    // sum of losses
 //
-// One program for each length of micro-batch, one for the update, one for each length of validation batch: all share
-// one arena, which is the largest of theirs.
+// One program for each length of micro-batch, and one for the update.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
-#include "ggq/backend.h"
-#include "ggq/program.h"
+#include "ggq/program_set.h"
+#include "models/batch_inputs.h"
 #include "models/llama.h"
 #include "models/text/batches.h"
 #include "models/train/parameters.h"
@@ -27,28 +22,11 @@
 namespace ggq {
 
 struct EngineOptions {
-    LlamaConfig config;
     WeightChoice weights;
-    std::map<std::string, DType> dtypes;  // of the checkpoint's tensors; those not named are f32
     OptimizerChoice optimizer;
     Recompute recompute = Recompute::full;
-    std::vector<int64_t> train_lengths;  // tokens of a micro-batch, each that can occur
-    std::vector<int64_t> eval_lengths;
-    uint64_t seed = 42;
-    int64_t logits_bytes = int64_t{16} << 20;  // about how many bytes of logits may exist at a time
-};
-
-// As many as keep a device busy.
-int64_t logits_bytes_for(const Backend& backend);
-
-// Bytes, as they will be allocated.
-struct MemoryUse {
-    int64_t weights = 0, parameters = 0, gradients = 0, optimizer = 0, inputs = 0, other_state = 0;
-    int64_t arena = 0;      // temporaries and workspace
-    int64_t workspace = 0;  // the largest, inside the arena
-    int64_t overhead = 0;   // what the device holds for itself
-
-    int64_t total() const { return weights + parameters + gradients + optimizer + inputs + other_state + arena; }
+    std::vector<int64_t> lengths;  // tokens of a micro-batch, each that can occur
+    uint64_t seed = 42;            // of dropout
 };
 
 struct UpdateResult {
@@ -69,15 +47,10 @@ struct EngineCounters {
 
 class TrainEngine {
 public:
-    TrainEngine(Backend& backend, EngineOptions options);
-
-    MemoryUse memory() const;
-
-    // Adds an arena that another user of the same memory needs (a generator for samples). Before allocate().
-    void reserve_arena(int64_t bytes);
-    // Takes the memory. `load` fills the weights before the arena is taken, so that what a tensor needs for a moment
-    // while it is quantized adds nothing to the peak.
-    void allocate(const std::function<void()>& load = {});
+    // `set` must outlive it.
+    TrainEngine(ProgramSet& set, const Model& model, EngineOptions options);
+    TrainEngine(const TrainEngine&) = delete;
+    TrainEngine& operator=(const TrainEngine&) = delete;
 
     // Both halves of an update.
     UpdateResult train(const Update& update, double rate);
@@ -88,54 +61,39 @@ public:
     // Clips, updates the parameters and zeroes the gradients; `grad_norm` and `overflow` of the result are set.
     UpdateResult apply(double rate);
 
-    double evaluate(const MicroBatch& batch);  // sum of the losses of its labelled tokens
-
     Store& store() { return store_; }
-    const Arena& arena() const { return *arena_; }
     Llama& llama() { return *llama_; }
     const ParameterSet& parameters() const { return *parameters_; }
     const EngineOptions& options() const { return options_; }
     EngineCounters counters() const { return counters_; }
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
-    const Program& micro_program() const { return micro_.begin()->second; }
+    const Program& micro_program() const { return *micro_.begin()->second; }
     const Graph& micro_graph() const { return micro_program().graph(); }
 
 private:
-    struct Inputs {
-        Buffer *ids, *labels, *positions, *spans;
-    };
-
     // At the first update: throws Error naming the first B whose gradient is not finite or all zero, or that the update
     // left as it was.
     void check_first_gradients();
     void check_first_change();
 
-    void declare_inputs();
-    Inputs inputs_of(int64_t length);
-    Program build_micro(int64_t length);
-    Program build_eval(int64_t length);
-    Program build_update();
-    void prepare();
-    bool scales_loss() const { return options_.weights.compute == DType::f16; }
+    void declare_scalars();
+    void add_micro(ProgramSet& set, int64_t length);
+    void add_update(ProgramSet& set);
+    bool scales_loss() const { return options_.weights.compute() == DType::f16; }
     void note_overflow(bool overflow);
-    void write_batch(const Inputs& in, const MicroBatch& batch);
     void run(Program& program) { program.run(profile_); }
 
-    Backend& backend_;
     EngineOptions options_;
-    Store store_;
+    Store& store_;
     std::unique_ptr<ParameterSet> parameters_;
     std::unique_ptr<Llama> llama_;
-    Inputs whole_{};                    // for the longest micro-batch; shorter ones are slices
-    std::map<int64_t, Inputs> inputs_;  // by length
-    Buffer *rng_ = nullptr, *rate_ = nullptr, *step_ = nullptr, *loss_factor_ = nullptr, *gradient_scale_ = nullptr;
-    Buffer *loss_sum_ = nullptr, *eval_sum_ = nullptr;
-    std::map<int64_t, Program> micro_, eval_;  // by length
-    std::optional<Program> update_;
+    BatchInputs inputs_;
+    Buffer *rate_ = nullptr, *step_ = nullptr, *loss_factor_ = nullptr, *gradient_scale_ = nullptr;
+    Buffer* loss_sum_ = nullptr;
+    std::map<int64_t, Program*> micro_;  // by length
+    Program* update_ = nullptr;
     Tensor norm_;
-    int64_t arena_bytes_ = 0;
-    std::unique_ptr<Arena> arena_;
     EngineCounters counters_;
     std::vector<std::vector<float>> first_b_;  // every B before the first update
     Profile* profile_ = nullptr;

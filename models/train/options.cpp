@@ -6,6 +6,7 @@
 #include <set>
 
 #include "ggq/error.h"
+#include "models/option_checks.h"
 
 namespace ggq {
 
@@ -14,9 +15,6 @@ namespace {
 void validate_data(const TrainOptions& o) {
     require_fraction("--val-split", o.val_split);
     require(o.val_data.empty() || o.val_split == 0, "--val-data and --val-split exclude each other: give one of them");
-    if (o.limit) require_positive("--limit", *o.limit);
-    require_positive("--max-length", o.max_length);
-    require(o.max_length > 1, "--max-length: expected 2 tokens or more, got {}", o.max_length);
     require_not_negative("--show-samples", o.show_samples);
 }
 
@@ -34,10 +32,6 @@ void validate_what_is_trained(const TrainOptions& o) {
 }
 
 void validate_batch(const TrainOptions& o) {
-    require_positive("--batch-size", o.batch_size);
-    require(o.batch_size <= INT32_MAX / o.max_length,
-            "--batch-size {} times --max-length {}: expected at most {} tokens in a micro-batch", o.batch_size,
-            o.max_length, INT32_MAX);
     require_positive("--grad-accum", o.grad_accum);
     if (!o.global_batch_size) return;
     require_positive("--global-batch-size", *o.global_batch_size);
@@ -149,6 +143,7 @@ void save_report_options(const TrainOptions& o, nlohmann::ordered_json& to) {
 
 void validate(const TrainOptions& options) {
     validate(options.base);
+    validate(static_cast<const DataChoice&>(options));
     validate_data(options);
     validate_what_is_trained(options);
     validate_batch(options);

@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "models/base_options.h"
+#include "models/data_choice.h"
 #include "models/option_names.h"
 
 namespace ggq {
 
-struct TrainOptions {
+struct TrainOptions : DataChoice {
     struct Lora {
         int64_t r = 16;
         double alpha = 32;
@@ -25,12 +26,8 @@ struct TrainOptions {
 
     BaseOptions base;
 
-    std::string data;
     std::string val_data;
     double val_split = 0;
-    std::optional<int64_t> limit;  // the first N samples
-    std::string template_name;     // empty: by the form of the data
-    std::string text_field;        // given, the data is plain text under this key
 
     std::string output;
     bool overwrite = false;
@@ -39,13 +36,8 @@ struct TrainOptions {
     bool from_scratch = false;
     Lora lora;
 
-    int64_t batch_size = 4;
     int64_t grad_accum = 4;
     std::optional<int64_t> global_batch_size;  // gives grad_accum
-    int64_t max_length = 512;
-    OnLong on_long = OnLong::drop;
-    bool packing = true;
-    bool train_on_prompt = false;
 
     double epochs = 1;
     std::optional<int64_t> max_steps;  // overrides epochs

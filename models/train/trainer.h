@@ -6,7 +6,8 @@
 #include <functional>
 #include <string>
 
-#include "models/train/engine.h"
+#include "ggq/program.h"
+#include "models/events.h"
 #include "models/train/options.h"
 
 namespace ggq {
@@ -29,14 +30,11 @@ struct SampleReport {
     std::string prompt, expected, answer;
 };
 
-struct TrainEvents {
-    std::function<void(const std::string&)> note;     // a line to know
-    std::function<void(const std::string&)> warning;  // a line to heed
-    std::function<void(const std::string&)> print;    // a line of what --plan or --print-graph asked for
+struct TrainEvents : Events {                       // `stop` saves and ends
+    std::function<void(const std::string&)> print;  // a line of what --plan or --print-graph asked for
     std::function<void(const StepReport&)> step;
     std::function<void(const EvalReport&)> evaluation;
     std::function<void(const SampleReport&)> sample;
-    std::function<bool()> stop;  // asked after each update and each batch of an evaluation: true saves and ends
 };
 
 struct TrainResult {

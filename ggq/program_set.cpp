@@ -1,0 +1,55 @@
+#include "ggq/program_set.h"
+
+#include <algorithm>
+
+#include "ggq/error.h"
+
+namespace ggq {
+
+Program& ProgramSet::add(std::string name, std::shared_ptr<const Graph> graph, const PlanOptions& options,
+                         std::function<void()> harmless_inputs) {
+    GGQ_ASSERT(!arena_, "a program is added after allocate(): " + name);
+    Plan planned = plan(*graph, *backend_, options);
+    members_.push_back({Program(std::move(graph), std::move(planned), std::move(name)), std::move(harmless_inputs)});
+    return members_.back().program;
+}
+
+MemoryUse ProgramSet::memory() const {
+    MemoryUse use;
+    use.weights = store_.bytes(Kind::constant);
+    use.parameters = store_.bytes(Kind::parameter);
+    use.state = store_.bytes(Kind::state);
+    use.inputs = store_.bytes(Kind::input);
+    for (const Member& m : members_) {
+        use.arena = std::max(use.arena, m.program.plan().arena_bytes);
+        use.workspace = std::max(use.workspace, m.program.plan().workspace_bytes);
+    }
+    use.overhead = backend_->overhead_bytes();
+    return use;
+}
+
+void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {
+    const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
+    const int64_t needed = memory().total(), available = backend_->free_bytes();
+    require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; {}", mebibytes(needed),
+            mebibytes(available), limit, advice);
+}
+
+void ProgramSet::allocate(const std::function<void()>& load) {
+    GGQ_ASSERT(!arena_, "allocate() twice");
+    store_.allocate();
+    if (load) load();
+    arena_ = std::make_unique<Arena>(*backend_, memory().arena);
+    for (Member& m : members_) m.program.bind(*backend_, *arena_);
+    if (backend_->records()) record();
+}
+
+void ProgramSet::record() {
+    for (Member& m : members_) {
+        if (m.harmless_inputs) m.harmless_inputs();
+        m.program.prepare();
+    }
+    store_.zero(Kind::state);
+}
+
+}  // namespace ggq

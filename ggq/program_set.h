@@ -1,0 +1,77 @@
+// ProgramSet: the programs of one purpose and all the memory that they share.
+//
+//   ProgramSet set(backend);
+//   Buffer& x = set.store().declare(...);          // persistent tensors, without memory yet
+//   Program& step = set.add("step", graph);        // planned over them
+//   set.require_fits("use a shorter context");     // before anything is loaded
+//   set.allocate([&] { load weights });
+//   step.run();
+//
+// It alone knows the order: declare, plan, ask whether it fits, take the store, load, take the arena, bind, record.
+// Its programs run one at a time and share one arena, which is the largest of theirs.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "ggq/backend.h"
+#include "ggq/buffer.h"
+#include "ggq/plan.h"
+#include "ggq/program.h"
+
+namespace ggq {
+
+// Bytes, as they will be allocated; overhead is what the device holds for itself.
+struct MemoryUse {
+    int64_t weights = 0, parameters = 0, state = 0, inputs = 0;
+    int64_t arena = 0;      // temporaries and workspace
+    int64_t workspace = 0;  // the largest, inside the arena
+    int64_t overhead = 0;
+
+    int64_t total() const { return weights + parameters + state + inputs + arena; }  // of our own allocations
+};
+
+class ProgramSet {
+public:
+    explicit ProgramSet(Backend& backend) : backend_(&backend), store_(backend) {}
+    ProgramSet(const ProgramSet&) = delete;
+    ProgramSet& operator=(const ProgramSet&) = delete;
+
+    Backend& backend() const { return *backend_; }
+    Store& store() { return store_; }
+    const Store& store() const { return store_; }
+
+    // Plans a graph over the store's buffers, before allocate(); the reference stays valid. `harmless_inputs` writes
+    // inputs under which a run leaves all parameters as they are: where the backend records programs, each runs once.
+    Program& add(std::string name, std::shared_ptr<const Graph> graph, const PlanOptions& options = {},
+                 std::function<void()> harmless_inputs = {});
+
+    // What all that was declared and added takes together.
+    MemoryUse memory() const;
+    bool fits() const { return memory().total() <= backend_->free_bytes(); }
+    // Throws Error "memory: the plan needs ... and ... are free{limit}; {advice}".
+    void require_fits(std::string_view advice, std::string_view limit = "") const;
+
+    // Takes the memory, once. `load` fills constants and parameters before the arena is taken, so that what a tensor
+    // needs for a moment while it is quantized adds nothing to the peak. Afterwards all state is zero, every program
+    // can run, and none allocates anything.
+    void allocate(const std::function<void()>& load = {});
+
+private:
+    struct Member {
+        Program program;
+        std::function<void()> harmless_inputs;
+    };
+
+    void record();
+
+    Backend* backend_;
+    Store store_;
+    std::deque<Member> members_;
+    std::unique_ptr<Arena> arena_;
+};
+
+}  // namespace ggq

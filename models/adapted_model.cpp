@@ -1,0 +1,72 @@
+#include "models/adapted_model.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "ggq/error.h"
+#include "models/lora.h"
+
+namespace ggq {
+
+namespace {
+
+void take_recorded_form(BaseOptions& options, const BaseRecord& record, const Events& events) {
+    BaseForm recorded = record.form;
+    recorded.compute_dtype = options.compute_dtype;  // any device may answer
+    recorded.lift_f32 |= options.lift_f32;
+    if (!options.quant_given) static_cast<BaseForm&>(options) = recorded;
+    options.lift_f32 = recorded.lift_f32;
+    if (describe(record.form) != describe(options))
+        events.warn(fmt::format("the adapter was trained on a base in {}, this one is in {}; answers will differ",
+                                describe(record.form), describe(options)));
+}
+
+void check_base(const Model& model, const BaseRecord& record, const Events& events) {
+    const std::string hash = model.hash();  // reads every weight
+    if (record.hash != hash)
+        events.warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
+                                record.path, record.hash, hash));
+}
+
+}  // namespace
+
+void validate(const std::vector<AdapterChoice>& adapters) {
+    require(adapters.size() <= 1, "--adapter: expected one adapter, got {}", adapters.size());
+    for (const AdapterChoice& adapter : adapters)
+        require(std::isfinite(adapter.scale), "--adapter {}: expected a finite scale, got {}", adapter.path,
+                adapter.scale);
+}
+
+std::unique_ptr<Llama> AdaptedModel::declare(Store& store, const BaseForm& form) const {
+    WeightChoice weights(form);
+    weights.quant_only_adapted &= adapter.has_value();
+    weights.adapter_dtype = form.compute();
+    if (adapter) weights.lora = adapter->config;
+    auto llama = declare_llama(store, model, weights);
+    if (adapter) check_adapter(*llama, *adapter, choice.path);
+    for (Linear* l : llama->adapted) l->lora.scaling *= static_cast<float>(choice.scale);
+    return llama;
+}
+
+void AdaptedModel::load(Store& store, const Llama& llama) const {
+    load_weights(store, llama, *model.weights);
+    if (adapter) load_adapter(store, llama, *adapter);
+}
+
+AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events) {
+    AdaptedModel opened{open_model(options.model), std::nullopt, {}};
+    if (adapters.empty()) return opened;
+    opened.choice = adapters[0];
+    opened.adapter.emplace(read_adapter(opened.choice.path));
+    if (const auto& record = opened.adapter->base) {
+        take_recorded_form(options, *record, events);
+        check_base(opened.model, *record, events);
+    } else {
+        events.tell(fmt::format("{} does not record how its base was quantized; the base is {}", opened.choice.path,
+                                describe(options)));
+    }
+    return opened;
+}
+
+}  // namespace ggq

@@ -1,0 +1,40 @@
+// A model and perhaps an adapter on it: what every program opens that uses a trained model.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/adapter_files.h"
+#include "models/base_options.h"
+#include "models/events.h"
+#include "models/llama.h"
+#include "models/model.h"
+
+namespace ggq {
+
+struct AdapterChoice {
+    std::string path;
+    double scale = 1;  // on top of alpha / r
+};
+
+// Refuses more than one, and scales that are not finite.
+void validate(const std::vector<AdapterChoice>& adapters);
+
+struct AdaptedModel {
+    Model model;
+    std::optional<Adapter> adapter;
+    AdapterChoice choice;
+
+    // Its weights and adapter as frozen tensors of `store`, held in `form`. Throws Error, by module, for an adapter
+    // that does not fit the model.
+    std::unique_ptr<Llama> declare(Store& store, const BaseForm& form) const;
+    void load(Store& store, const Llama& llama) const;  // once the store is allocated
+};
+
+// Opens the model that `options` name, and the adapter if there is one. The form of the base is the one that the
+// adapter records, unless the user wished for another; what does not agree is said through `events`.
+AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events);
+
+}  // namespace ggq

@@ -1,0 +1,36 @@
+// BaseForm: in which form a model's weights are held in memory. Two models of the same checkpoint and form compute the
+// same numbers, so an adapter's folder records the form under which it was trained.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "kernels/formats.h"
+
+namespace ggq {
+
+class JsonFields;
+
+struct BaseForm {
+    std::optional<DType> quant;  // of the linears: nf4, fp4, int8, or nothing: as in the checkpoint
+    QuantSpec quant_spec;
+    bool quant_only_adapted = false;     // linears without an adapter stay as they are
+    bool lift_f32 = false;               // norms, embedding and head in f32, whatever the checkpoint says
+    std::optional<DType> compute_dtype;  // of activations and products; nothing: not decided yet
+
+    DType compute() const { return compute_dtype.value_or(DType::f32); }
+    bool operator==(const BaseForm&) const = default;
+};
+
+// Weights that may share a scale: 64, 128 or 256.
+bool is_block_size(int64_t block);
+
+// "nf4, blocks of 64, double scales": all that changes the numbers of the base, whatever type computes with them.
+std::string describe(const BaseForm& form);
+
+// Keys quant, quant_block, double_quant, quant_only_adapted, lift_f32, compute_dtype.
+void write_form(const BaseForm& form, nlohmann::ordered_json& to);
+BaseForm read_form(const JsonFields& fields);  // missing keys have the defaults of BaseForm
+
+}  // namespace ggq

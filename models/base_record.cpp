@@ -1,0 +1,38 @@
+#include "models/base_record.h"
+
+#include <nlohmann/json.hpp>
+
+#include "ggq/error.h"
+#include "ggq/io/atomic_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_file.h"
+
+namespace ggq {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+namespace {
+
+constexpr const char* kFile = "ggq_base.json";
+constexpr int64_t kVersion = 1;
+
+}  // namespace
+
+std::optional<BaseRecord> read_base_record(const fs::path& folder) {
+    const fs::path path = folder / kFile;
+    if (!is_there(path)) return std::nullopt;
+    const nlohmann::json content = parse_json(read_side_file(path), path.string());
+    const JsonFields fields(content, path.string());
+    require(fields.count("version") == kVersion, "{}: version {} is newer than this program; known is {}",
+            path.string(), fields.count("version"), kVersion);
+    return BaseRecord{fields.text_or("base_path", ""), fields.text_or("base_hash", ""), read_form(fields)};
+}
+
+void write_base_record(const fs::path& folder, const BaseRecord& base) {
+    ordered_json content = {{"version", kVersion}, {"base_path", base.path}, {"base_hash", base.hash}};
+    write_form(base.form, content);
+    write_file(folder / kFile, content.dump(2, ' ', true, ordered_json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace ggq

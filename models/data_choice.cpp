@@ -1,0 +1,82 @@
+#include "models/data_choice.h"
+
+#include <fmt/format.h>
+
+#include "ggq/error.h"
+#include "models/option_checks.h"
+
+namespace ggq {
+
+void validate(const DataChoice& choice) {
+    if (choice.limit) require_positive("--limit", *choice.limit);
+    require_positive("--max-length", choice.max_length);
+    require(choice.max_length > 1, "--max-length: expected 2 tokens or more, got {}", choice.max_length);
+    require_positive("--batch-size", choice.batch_size);
+    require(choice.batch_size <= INT32_MAX / choice.max_length,
+            "--batch-size {} times --max-length {}: expected at most {} tokens in a micro-batch", choice.batch_size,
+            choice.max_length, INT32_MAX);
+}
+
+DataOptions data_options(const DataChoice& choice) {
+    DataOptions d;
+    d.records.form = choice.template_name;
+    d.records.text_field = choice.text_field;
+    d.records.limit = choice.limit.value_or(-1);
+    d.max_length = choice.max_length;
+    d.on_long = choice.on_long;
+    d.train_on_prompt = choice.train_on_prompt;
+    return d;
+}
+
+BatchOptions batch_options(const DataChoice& choice) {
+    return {.batch_size = choice.batch_size,
+            .max_length = choice.max_length,
+            .grad_accum = 1,
+            .packing = choice.packing,
+            .shuffle = false};
+}
+
+Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model) {
+    const int64_t positions = model.config.max_position_embeddings;
+    require(options.max_length <= positions, "--max-length {}: the model has {} positions; use at most that many",
+            options.max_length, positions);
+    return load_dataset(path, model.tokenizer, model.config.vocab_size, options);
+}
+
+std::string thousands(int64_t n) {
+    std::string text = std::to_string(n);
+    for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3)
+        text.insert(static_cast<size_t>(i), 1, ',');
+    return text;
+}
+
+double percent(int64_t part, int64_t whole) {
+    return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+}
+
+std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, int64_t max_length) {
+    std::vector<std::string> lines;
+    lines.push_back(fmt::format("data: {} records as {}, {} samples ({} for validation), longest {} tokens",
+                                thousands(r.records), form_name(r.form), thousands(r.samples), thousands(n_validation),
+                                r.longest));
+    lines.push_back(fmt::format("tokens: {}, of which {} carry loss ({:.1f} %)", thousands(r.tokens),
+                                thousands(r.label_tokens), percent(r.label_tokens, r.tokens)));
+    lines.push_back(fmt::format(
+        "longer than {} tokens: {} dropped ({:.1f} %), {} cut; without a label: {}; double BOS: {}; missing EOS: {}",
+        max_length, r.dropped, percent(r.dropped, r.records), r.cut, r.without_label, r.double_bos, r.missing_eos));
+    return lines;
+}
+
+std::vector<std::string> warnings_of(const DatasetReport& r) {
+    std::vector<std::string> lines;
+    if (percent(r.label_tokens, r.tokens) < 1)
+        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with --show-samples");
+    if (r.double_bos > 0)
+        lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
+    if (r.missing_eos > 0)
+        lines.push_back(
+            fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
+    return lines;
+}
+
+}  // namespace ggq

@@ -1,0 +1,45 @@
+// What training and evaluation are told of their data, and the samples that this makes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "models/text/batches.h"
+#include "models/text/dataset.h"
+
+namespace ggq {
+
+struct DataChoice {
+    std::string data;              // a file
+    std::optional<int64_t> limit;  // the first N samples
+    std::string template_name;     // empty: by the form of the data
+    std::string text_field;        // given, the data is plain text under this key
+    int64_t batch_size = 4;
+    int64_t max_length = 512;
+    OnLong on_long = OnLong::drop;
+    bool packing = true;
+    bool train_on_prompt = false;
+};
+
+// Refuses numbers out of their range, by flag.
+void validate(const DataChoice& choice);
+
+DataOptions data_options(const DataChoice& choice);
+
+// In the order of the data, a micro-batch at a time.
+BatchOptions batch_options(const DataChoice& choice);
+
+// The samples of a file; refuses a length that the model does not have.
+Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model);
+
+// What a person should know of the data before it is used, a line each.
+std::vector<std::string> describe(const DatasetReport& report, int64_t n_validation, int64_t max_length);
+std::vector<std::string> warnings_of(const DatasetReport& report);
+
+std::string thousands(int64_t n);             // "1,234,567"
+double percent(int64_t part, int64_t whole);  // 0 of nothing
+
+}  // namespace ggq

@@ -1,0 +1,46 @@
+#include "models/evaluate/evaluation.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "ggq/error.h"
+
+namespace ggq {
+
+void validate(const EvaluateOptions& options) {
+    validate(options.base);
+    validate(static_cast<const DataChoice&>(options));
+    validate(options.adapters);
+}
+
+double perplexity(const Evaluation& evaluation) { return std::exp(evaluation.loss); }
+
+Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile* profile) {
+    validate(options);
+    const auto backend = make_backend(options.base);
+    events.tell(settle_device(options.base, *backend));
+    events.tell("device: " + backend->description());
+    const AdaptedModel opened = open_adapted(options.base, options.adapters, events);
+    const Dataset dataset = load_samples(options.data, data_options(options), opened.model);
+    events.tell(describe(dataset.report, 0, options.max_length));
+    events.warn(warnings_of(dataset.report));
+    const Batches batches(dataset.train, batch_options(options));
+
+    ProgramSet set(*backend);
+    const auto llama = opened.declare(set.store(), options.base);
+    Evaluator evaluator(set, *llama, batches.lengths());
+    evaluator.set_profile(profile);
+    set.require_fits("lower --batch-size or --max-length", memory_cap(options.base));
+    events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base),
+                            static_cast<double>(set.memory().total()) / (1 << 20)));
+    set.allocate([&] { opened.load(set.store(), *llama); });
+
+    const auto evaluation = evaluator.evaluate(batches, events.stop);
+    require(evaluation.has_value(), "interrupted before all of {} was seen; there is no result", options.data);
+    require(std::isfinite(evaluation->loss), "the loss over {} is {}; the model or its adapter has diverged",
+            options.data, evaluation->loss);
+    return *evaluation;
+}
+
+}  // namespace ggq

@@ -1,0 +1,62 @@
+#include "models/model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ggq/error.h"
+#include "ggq/io/hash.h"
+#include "ggq/io/input_file.h"
+
+namespace ggq {
+
+std::string Model::hash() const {
+    Hash64 hash;
+    hash.update(weights->identity());
+    hash.update(function_text(config));
+    return hash.hex();
+}
+
+int64_t Model::n_weights() const {
+    int64_t n = 0;
+    for (const WeightRow& row : weight_rows(config)) n += row.shape.n_elems();
+    return n;
+}
+
+int64_t Model::n_tokens() const { return std::min<int64_t>(tokenizer.vocab_size(), config.vocab_size); }
+
+std::vector<int32_t> Model::stop_tokens() const {
+    std::vector<int32_t> ids = config.eos_token_ids;
+    if (const auto eos = tokenizer.eos_id(); eos && std::ranges::find(ids, *eos) == ids.end()) ids.push_back(*eos);
+    return ids;
+}
+
+namespace {
+
+Model open_without_weights(const std::filesystem::path& folder) {
+    require(is_folder(folder), "{}: expected a model folder (config.json, tokenizer.json, weights)", folder.string());
+    Model model{folder, read_config(folder), Tokenizer::load(folder), nullptr, {}};
+    model.warnings = model.config.warnings;
+    if (model.tokenizer.vocab_size() > model.config.vocab_size)
+        model.warnings.push_back(
+            fmt::format("{}: the tokenizer has {} tokens, the model's vocabulary {}; a text with a token beyond it is "
+                        "refused",
+                        folder.string(), model.tokenizer.vocab_size(), model.config.vocab_size));
+    return model;
+}
+
+}  // namespace
+
+Model open_model(const std::filesystem::path& folder) {
+    Model model = open_without_weights(folder);
+    model.weights = checkpoint_source(folder, model.config);
+    return model;
+}
+
+Model open_untrained(const std::filesystem::path& folder, uint64_t seed) {
+    Model model = open_without_weights(folder);
+    model.weights = initial_source(model.config, seed);
+    return model;
+}
+
+}  // namespace ggq

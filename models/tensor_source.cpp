@@ -1,0 +1,57 @@
+#include "models/tensor_source.h"
+
+#include "ggq/io/hash.h"
+#include "ggq/io/sharded_safetensors.h"
+#include "ggq/transfer.h"
+#include "models/initial_values.h"
+
+namespace ggq {
+
+namespace {
+
+class CheckpointSource final : public TensorSource {
+public:
+    CheckpointSource(const std::filesystem::path& folder, const LlamaConfig& config) : files_(folder) {
+        check_weights(config, files_);
+    }
+
+    DType dtype(const WeightRow& row) const override { return files_.at(stored_name(row.name, files_)).dtype; }
+    void load(const WeightRow& row, Store& store, const Buffer& to) const override {
+        load_weight(row, files_, store, to);
+    }
+    std::string identity() const override { return hash_files(files_.files()); }
+
+private:
+    ShardedSafetensors files_;
+};
+
+class InitialSource final : public TensorSource {
+public:
+    InitialSource(double deviation, uint64_t seed) : deviation_(deviation), seed_(seed) {}
+
+    DType dtype(const WeightRow&) const override { return DType::f32; }
+    void load(const WeightRow& row, Store& store, const Buffer& to) const override {
+        const int64_t n = row.shape.n_elems();
+        const std::vector<float> values = row.role == WeightRole::norm
+                                              ? std::vector<float>(static_cast<size_t>(n), 1.0f)
+                                              : normal_values(n, deviation_, seed_, row.name);
+        write_converted(store, to, DType::f32, values.data());
+    }
+    std::string identity() const override { return "from scratch"; }
+
+private:
+    double deviation_;
+    uint64_t seed_;
+};
+
+}  // namespace
+
+std::unique_ptr<TensorSource> checkpoint_source(const std::filesystem::path& folder, const LlamaConfig& config) {
+    return std::make_unique<CheckpointSource>(folder, config);
+}
+
+std::unique_ptr<TensorSource> initial_source(const LlamaConfig& config, uint64_t seed) {
+    return std::make_unique<InitialSource>(config.initializer_range, seed);
+}
+
+}  // namespace ggq

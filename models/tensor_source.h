@@ -1,0 +1,31 @@
+// TensorSource: where a model's weights come from. A checkpoint today, random numbers for a new model or a benchmark;
+// what a source is made of is known nowhere else.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "ggq/buffer.h"
+#include "models/config.h"
+#include "models/weights.h"
+
+namespace ggq {
+
+class TensorSource {
+public:
+    virtual ~TensorSource() = default;
+
+    virtual DType dtype(const WeightRow& row) const = 0;  // in which the source holds a weight
+    // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
+    virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
+    virtual std::string identity() const = 0;  // equal texts, equal weights; may take as long as reading them all
+};
+
+// The safetensors of a model folder. Throws Error, by name, for what does not fit the configuration.
+std::unique_ptr<TensorSource> checkpoint_source(const std::filesystem::path& folder, const LlamaConfig& config);
+
+// A new model: normal with the deviation that config.json names as initializer_range, norms 1.
+std::unique_ptr<TensorSource> initial_source(const LlamaConfig& config, uint64_t seed);
+
+}  // namespace ggq

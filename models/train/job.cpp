@@ -1,0 +1,141 @@
+#include "models/train/job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ggq/error.h"
+
+namespace ggq {
+
+namespace {
+
+TrainOptions settled(TrainOptions options, std::vector<std::string>& notes) {
+    validate(options);
+    notes = settle(options);
+    return options;
+}
+
+std::unique_ptr<Backend> open_device(TrainOptions& options, std::vector<std::string>& notes) {
+    auto backend = make_backend(options.base);
+    for (std::string& note : settle_device(options.base, *backend)) notes.push_back(std::move(note));
+    notes.push_back("device: " + backend->description());
+    return backend;
+}
+
+Model open_model_of(const TrainOptions& options) {
+    return options.from_scratch ? open_untrained(options.base.model, options.seed) : open_model(options.base.model);
+}
+
+std::optional<std::string> warn_of_bare_layers(const Job& job) {
+    const std::vector<std::string> bare = quantized_without_adapter(job.model.config, job.weights);
+    if (bare.empty()) return std::nullopt;
+    std::string list = bare[0];
+    for (size_t i = 1; i < bare.size() && i < 4; ++i) list += ", " + bare[i];
+    return fmt::format(
+        "{} linear layers are quantized but have no adapter to make up for it ({}{}); --quant-only-adapted leaves them "
+        "as they are",
+        bare.size(), list, bare.size() > 4 ? ", ..." : "");
+}
+
+}  // namespace
+
+Job::Job(TrainOptions wanted)
+    : options(settled(std::move(wanted), notes)),
+      backend(open_device(options, notes)),
+      model(open_model_of(options)),
+      weights(weight_choice(options, model.config)) {
+    peak_lr(options, model.n_weights());  // refuses what does not fit
+    warnings = model.warnings;
+    if (model.config.attention_dropout > 0)
+        warnings.push_back(
+            fmt::format("config.json: attention_dropout {} is not applied; transformers would apply it in training",
+                        model.config.attention_dropout));
+    if (auto line = warn_of_bare_layers(*this)) warnings.push_back(*line);
+}
+
+namespace {
+
+TrainingData described(TrainingData data, const Job& job, const TrainEvents& events) {
+    events.tell(job.notes);
+    events.warn(job.warnings);
+    const auto n_validation = static_cast<int64_t>(data.validation_samples().size());
+    events.tell(describe(data.train.report, n_validation, job.options.max_length));
+    events.warn(warnings_of(data.train.report));
+    const auto n_shown = std::min(data.train.train.size(), static_cast<size_t>(job.options.show_samples));
+    for (size_t i = 0; i < n_shown; ++i) events.tell(show_sample(data.train.train[i], job.model.tokenizer));
+    return data;
+}
+
+void describe_updates(const RunData& run, const TrainEvents& events) {
+    const auto updates = static_cast<double>(run.batches.n_updates());
+    const std::vector<Sample>& samples = run.data.train.train;
+    int64_t labels = 0;  // the data's report counts those of the validation samples too
+    for (const Sample& sample : samples) labels += sample.n_label_tokens();
+    events.tell(fmt::format("an update: {:.1f} samples, {:.0f} label tokens; an epoch: {} updates; in all: {} updates",
+                            static_cast<double>(samples.size()) / updates, static_cast<double>(labels) / updates,
+                            run.batches.n_updates(), run.total_steps));
+    if (run.total_steps < 20)
+        events.warn(
+            fmt::format("only {} updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs",
+                        run.total_steps));
+}
+
+}  // namespace
+
+RunData::RunData(const Job& job, const TrainEvents& events)
+    : data(described(load_training_data(job.options, job.model), job, events)),
+      batches(data.train.train, training_batches(job.options)),
+      total_steps(total_updates(job.options, batches.n_updates())),
+      schedule(learning_rates(job.options, total_steps, job.model.n_weights())) {
+    const std::vector<Sample>& validation = data.validation_samples();
+    if (!validation.empty()) eval_batches.emplace(validation, batch_options(job.options));
+    const Sample& sample = validation.empty() ? data.train.train.front() : validation.front();
+    const auto answer = std::ranges::find(sample.has_loss, uint8_t{1}) - sample.has_loss.begin();
+    const auto cut = sample.ids.begin() + std::max<std::ptrdiff_t>(answer, 1);
+    sample_prompt.assign(sample.ids.begin(), cut);
+    sample_answer.assign(cut, sample.ids.end());
+    describe_updates(*this, events);
+}
+
+TrainingModelOptions training_model_options(const Job& job, const RunData& run) {
+    TrainingModelOptions o;
+    o.engine = {.weights = job.weights,
+                .optimizer = optimizer_choice(job.options),
+                .recompute = job.options.recompute,
+                .lengths = run.batches.lengths(),
+                .seed = job.options.seed};
+    if (run.eval_batches) o.eval_lengths = run.eval_batches->lengths();
+    const auto wanted = static_cast<int64_t>(run.sample_prompt.size()) + kSampleTokens;
+    o.generator = {std::min(wanted, job.model.config.max_position_embeddings + 1), job.weights.compute()};
+    return o;
+}
+
+namespace {
+
+// Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.
+std::string what_would_fit(const Job& job, const RunData& run) {
+    if (!job.options.packing) return "";
+    for (int64_t rows = job.options.batch_size / 2; rows > 0; rows /= 2) {
+        TrainingModelOptions smaller = training_model_options(job, run);
+        smaller.engine.lengths = {rows * job.options.max_length};
+        if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.engine.lengths;
+        const TrainingModel planned(*job.backend, job.model, smaller);
+        if (planned.set.fits())
+            return fmt::format(" (--batch-size {} would fit, with {:.1f} MiB)", rows,
+                               static_cast<double>(planned.set.memory().total()) / (1 << 20));
+    }
+    return " (not even --batch-size 1 would fit)";
+}
+
+}  // namespace
+
+void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
+    if (on_device.set.fits()) return;
+    const std::string advice = fmt::format("lower --batch-size or --max-length{}{}",
+                                           job.options.recompute == Recompute::full ? "" : ", or use --recompute full",
+                                           what_would_fit(job, run));
+    on_device.set.require_fits(advice, memory_cap(job.options.base));
+}
+
+}  // namespace ggq

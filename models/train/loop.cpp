@@ -1,0 +1,163 @@
+#include "models/train/loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace ggq {
+
+TrainLoop::TrainLoop(const Job& job, const RunData& data, TrainingModel& on_device, TrainLog log, TrainerState state,
+                     const TrainEvents& events, std::function<void(const TrainerState&)> save)
+    : job_(job),
+      data_(data),
+      on_device_(on_device),
+      log_(std::move(log)),
+      state_(std::move(state)),
+      events_(events),
+      save_(std::move(save)),
+      start_(Clock::now()),
+      start_step_(step()) {}
+
+void TrainLoop::run() {
+    evaluate_if_due();  // an interrupt may have come before it
+    result_.stopped_early = out_of_patience();
+    while (step() < data_.total_steps && !result_.interrupted && !result_.stopped_early) one_update();
+}
+
+void TrainLoop::one_update() {
+    const int64_t index = step(), epoch = index / data_.batches.n_updates();
+    if (epoch != order_epoch_) {
+        order_ = data_.batches.order(epoch);
+        order_epoch_ = epoch;
+    }
+    const Update update = data_.batches.update(order_, index % data_.batches.n_updates());
+    const double rate = data_.schedule.at(index);
+    const UpdateResult r = on_device_.engine.train(update, rate);
+    if (r.overflow) return note_overflow();
+    if (!allocations_after_first_) allocations_after_first_ = job_.backend->memory().allocations;
+    note_update(update, r, rate);
+    evaluate_if_due();
+    result_.stopped_early = out_of_patience();
+    if (events_.asked_to_stop()) result_.interrupted = true;
+    if (options().save_every > 0 && step() % options().save_every == 0 && step() < data_.total_steps) save();
+}
+
+// The update is tried again with the smaller scale.
+void TrainLoop::note_overflow() {
+    events_.tell(
+        fmt::format("gradients overflow f16: loss scale {:g} from here", on_device_.engine.counters().loss_scale));
+    if (events_.asked_to_stop()) result_.interrupted = true;
+}
+
+void TrainLoop::note_update(const Update& update, const UpdateResult& r, double rate) {
+    if (updates_here() == 1) result_.first_loss = r.loss;
+    result_.last_loss = r.loss;
+    state_.n_tokens += update.n_tokens;
+    tokens_here_ += update.n_tokens;
+    samples_here_ += update.n_samples;
+    loss_here_ += r.loss;
+    state_.window_loss += r.loss;
+    ++state_.window_updates;
+    if (step() % options().log_every == 0 || step() == data_.total_steps) log_update(r, rate);
+    report_update(r, rate);
+}
+
+void TrainLoop::log_update(const UpdateResult& r, double rate) {
+    const double loss = state_.window_loss / static_cast<double>(state_.window_updates);
+    log_.add(TrainEntry{.loss = loss,
+                        .grad_norm = r.grad_norm,
+                        .learning_rate = rate,
+                        .epoch = data_.epoch_of(step()),
+                        .step = step(),
+                        .num_tokens = state_.n_tokens});
+    state_.window_loss = 0;
+    state_.window_updates = 0;
+}
+
+void TrainLoop::report_update(const UpdateResult& r, double rate) const {
+    if (!events_.step) return;
+    const double seconds = seconds_since(start_);
+    const double seconds_an_update = seconds / static_cast<double>(updates_here());
+    events_.step({.step = step(),
+                  .total_steps = data_.total_steps,
+                  .epoch = data_.epoch_of(step()),
+                  .loss = r.loss,
+                  .grad_norm = r.grad_norm,
+                  .learning_rate = rate,
+                  .tokens_per_second = static_cast<double>(tokens_here_) / seconds,
+                  .seconds_left = seconds_an_update * static_cast<double>(data_.total_steps - step()),
+                  .peak_bytes = job_.backend->memory().peak_bytes});
+}
+
+void TrainLoop::evaluate_if_due() {
+    const bool due = data_.eval_batches && options().eval_every > 0 && step() > 0 && step() % options().eval_every == 0;
+    if (due && step() < data_.total_steps && !logged_eval_loss()) evaluate();
+}
+
+void TrainLoop::evaluate() {
+    const auto measured = on_device_.evaluator->evaluate(*data_.eval_batches, events_.stop);
+    result_.interrupted = !measured;
+    if (!measured) return;
+    const Evaluation& e = *measured;
+    result_.eval_loss = e.loss;
+    log_.add(EvalEntry{.loss = e.loss,
+                       .seconds = e.seconds,
+                       .samples_per_second = static_cast<double>(e.n_samples) / e.seconds,
+                       .steps_per_second = static_cast<double>(e.n_batches) / e.seconds,
+                       .epoch = data_.epoch_of(step()),
+                       .step = step()});
+    if (events_.evaluation) events_.evaluation({step(), e.loss});
+    const bool better = state_.best_step == 0 || e.loss < state_.best_loss;
+    if (better) {
+        state_.best_loss = e.loss;
+        state_.best_step = step();
+    }
+    state_.evaluations_without_gain = better ? 0 : state_.evaluations_without_gain + 1;
+}
+
+bool TrainLoop::out_of_patience() const {
+    return options().patience && state_.evaluations_without_gain >= *options().patience;
+}
+
+// Of this update, if it was measured already: where patience ends, and where a run that had ended is resumed.
+std::optional<double> TrainLoop::logged_eval_loss() const {
+    for (const nlohmann::ordered_json& entry : log_.history())
+        if (entry.contains("eval_loss") && entry.value("step", int64_t{0}) == step()) return entry["eval_loss"];
+    return std::nullopt;
+}
+
+void TrainLoop::save() {
+    state_.counters = on_device_.engine.counters();
+    state_.epoch = data_.epoch_of(step());
+    state_.log_history = log_.history();
+    save_(state_);
+}
+
+void TrainLoop::log_end() {
+    const double seconds = std::max(seconds_since(start_), 1e-9);
+    const auto updates = static_cast<double>(updates_here());
+    log_.add(
+        EndEntry{.seconds = seconds,
+                 .samples_per_second = static_cast<double>(samples_here_) / seconds,
+                 .steps_per_second = updates / seconds,
+                 .loss = updates > 0 ? loss_here_ / updates : 0,
+                 .total_flos = 6.0 * static_cast<double>(tokens_here_) * static_cast<double>(job_.model.n_weights()),
+                 .epoch = data_.epoch_of(step()),
+                 .step = step()});
+}
+
+TrainResult TrainLoop::finish() {
+    result_.steps = step();
+    if (allocations_after_first_)
+        result_.allocations_after_first_step = job_.backend->memory().allocations - *allocations_after_first_;
+    if (data_.eval_batches && !result_.interrupted) {
+        if (const auto known = logged_eval_loss()) result_.eval_loss = *known;
+        else evaluate();
+    }
+    if (!result_.interrupted) log_end();
+    save();
+    return result_;
+}
+
+}  // namespace ggq
