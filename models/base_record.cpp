@@ -5,6 +5,7 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_fields.h"
+#include "ggq/io/input_file.h"
 #include "ggq/io/json_file.h"
 
 namespace ggq {

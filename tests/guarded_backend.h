@@ -32,7 +32,7 @@ public:
     void copy_out(void* host, const void* device, int64_t bytes) override { inner_->copy_out(host, device, bytes); }
     void set_bytes(void* device, std::byte value, int64_t bytes) override { inner_->set_bytes(device, value, bytes); }
     bool reads_host_memory() const override { return inner_->reads_host_memory(); }
-    int64_t free_bytes() const override { return inner_->free_bytes(); }
+    int64_t free_bytes() const override { return std::min(inner_->free_bytes(), most_bytes_ - memory().bytes); }
 
     void run(const OpDef& op, const KernelArgs& args) override {
         const std::vector<std::span<std::byte>> writable = places_written(args);

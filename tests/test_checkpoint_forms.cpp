@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/adapter_files.h"
-#include "models/base_model.h"
+#include "models/model.h"
 #include "tests/file_checks.h"
 #include "tests/golden.h"
 #include "tests/training.h"
@@ -37,7 +37,7 @@ fs::path tied_model(const Workplace& place) {
 }
 
 std::string refusal_of(const fs::path& model) {
-    return error_of([&] { open_base(model); });
+    return error_of([&] { open_model(model); });
 }
 
 // Moves one file's tensors behind an index that names `more` too.

@@ -13,7 +13,7 @@
 #include "ggq/io/json_file.h"
 #include "ggq/io/safetensors.h"
 #include "models/adapter_files.h"
-#include "models/base_model.h"
+#include "models/model.h"
 #include "tests/file_checks.h"
 #include "tests/training.h"
 
@@ -32,7 +32,7 @@ constexpr const char* kTexts[] = {"config.json", "tokenizer.json", "generation_c
                                   "special_tokens_map.json"};
 
 std::string refusal_of(const fs::path& model) {
-    return error_of([&] { open_base(model); });
+    return error_of([&] { open_model(model); });
 }
 
 // What opening a model says when `put` has put something else in the place of each of its texts.
@@ -183,13 +183,13 @@ TEST_CASE("a folder or file that may not be read is one sentence") {
 TEST_CASE("a path that cannot be looked at is one sentence") {
     const TempDir dir;
     const std::string long_name(300, 'a');
-    CHECK(error_of([&] { open_base(dir / long_name); }) ==
+    CHECK(error_of([&] { open_model(dir / long_name); }) ==
           "cannot look at " + (dir / long_name).string() + ": File name too long");
     CHECK(error_of([&] { read_adapter(dir / long_name); }) ==
           "cannot look at " + (dir / long_name).string() + ": File name too long");
     fs::create_symlink("loop", dir / "loop");
-    CHECK(error_of([&] { open_base(dir / "loop"); }) ==
+    CHECK(error_of([&] { open_model(dir / "loop"); }) ==
           "cannot look at " + (dir / "loop").string() + ": Too many levels of symbolic links");
     write_file(dir / "file", "");
-    check_contains(error_of([&] { open_base(dir / "file" / "model"); }), "expected a model folder");
+    check_contains(error_of([&] { open_model(dir / "file" / "model"); }), "expected a model folder");
 }
