@@ -3,7 +3,8 @@
 //   build/bin/train_step --shape llama-15m --tokens 4x256 --quant nf4 --steps 5 --profile
 //
 // Prints tokens/s, the share of the arithmetic ceiling measured in the same run (multiply-adds in float on the CPU,
-// cuBLAS in bf16 on a GPU), and memory beside the plan.
+// cuBLAS in bf16 on a GPU), and memory beside the plan. Counted is the arithmetic of products and of attention over the
+// keys that each query's document has before it, once for every time that a step runs: what is recomputed counts again.
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
 #include "bench/model_bench.h"
@@ -77,14 +78,10 @@ EngineOptions engine_options(const Options& o, int64_t n_tokens, DType compute) 
     return e;
 }
 
-double flops_of_steps(const TrainEngine& engine, int steps) {
-    std::vector<TensorType> types;
-    double flops = 0;
-    for (const PlannedStep& s : engine.micro_program().plan().steps) {
-        const Step& step = engine.micro_graph().steps()[static_cast<size_t>(s.step)];
-        if (step.op->flops) flops += step.op->flops(engine.micro_graph().call(step, types));
-    }
-    return flops * steps;
+double mean_keys(const MicroBatch& batch) {
+    int64_t keys = 0;
+    for (size_t t = 0; t < batch.spans.size(); t += 2) keys += batch.spans[t + 1] - batch.spans[t];
+    return static_cast<double>(keys) / static_cast<double>(batch.length());
 }
 
 Result measure(Backend& backend, const Model& model, const EngineOptions& options, const Update& update,
@@ -106,7 +103,8 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
     r.n_tokens = o.steps * update.n_tokens;
-    r.flops = flops_of_steps(engine, o.steps);
+    const Program& micro = engine.micro_program();
+    r.flops = o.steps * flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
     r.allocated_bytes = backend.memory().bytes;
     r.peak_gib = peak_gib(backend);
     return r;

@@ -40,7 +40,8 @@ struct OpCall {
     std::span<const TensorType> in;
     std::span<const TensorType> out;
     const ParamBlock& params;
-    std::string_view where;  // the layer, for messages
+    std::string_view where;   // the layer, for messages
+    double keys_a_query = 0;  // mean of attention's spans, for flops; 0: not known
 
     template <typename P>
     const P& param() const {

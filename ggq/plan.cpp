@@ -139,4 +139,17 @@ Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options
     return result;
 }
 
+double flops(const Plan& plan, const Graph& graph, double keys_a_query) {
+    std::vector<TensorType> types;
+    double sum = 0;
+    for (const PlannedStep& s : plan.steps) {
+        const Step& step = graph.steps()[static_cast<size_t>(s.step)];
+        if (!step.op->flops) continue;
+        OpCall call = graph.call(step, types);
+        call.keys_a_query = keys_a_query;
+        sum += step.op->flops(call);
+    }
+    return sum;
+}
+
 }  // namespace ggq

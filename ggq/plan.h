@@ -46,6 +46,10 @@ struct PlanOptions {
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});
 
+// Arithmetic of one run, multiply-add counting 2, of recomputed steps too. `keys_a_query` is the mean number of keys
+// that attention's spans name.
+double flops(const Plan& plan, const Graph& graph, double keys_a_query);
+
 // Places blocks of (bytes, first step, last step) so that those alive together do not overlap; returns the offsets.
 struct Lifetime {
     int64_t bytes = 0;

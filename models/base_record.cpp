@@ -4,8 +4,8 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_fields.h"
 #include "ggq/io/input_file.h"
+#include "ggq/io/json_fields.h"
 #include "ggq/io/json_file.h"
 
 namespace ggq {

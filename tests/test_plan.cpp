@@ -180,4 +180,15 @@ TEST_CASE("the CPU refuses to compute in 16 bits, by op and layer") {
                          Error);
 }
 
+TEST_CASE("arithmetic of attention is counted by the keys that its spans name") {
+    const auto backend = make_cpu_backend(1);
+    ThreeLayers network(*backend);
+    const Plan once = plan(*network.graph(), *backend), again = plan(*network.graph(), *backend, {Recompute::full});
+    const double fewer = flops(once, *network.graph(), 10), more = flops(once, *network.graph(), 30);
+    // Two products forward and five backward, each of 2 T H D for a key of every query.
+    const double a_key = ThreeLayers::kLayers * 7 * 2.0 * ThreeLayers::kTokens * ThreeLayers::kChannels;
+    CHECK(more - fewer == doctest::Approx(20 * a_key));
+    CHECK(flops(again, *network.graph(), 10) > fewer);
+}
+
 }  // namespace ggq::test

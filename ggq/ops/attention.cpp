@@ -18,10 +18,12 @@ void attention_gradient(Gradients& g) {
         if (g.needs(i)) g.set(i, d[static_cast<size_t>(i)]);
 }
 
-// An upper bound: as if every query saw half of the keys.
+// Two products over the keys that the spans name; where those are not known, as if every query saw half of all keys,
+// which is right for one document and too much for several.
 double attention_flops(const OpCall& call) {
     const Shape &q = call.in[0].shape, &k = call.in[1].shape;
-    return 2.0 * static_cast<double>(q.n_elems()) * static_cast<double>(k[0]);
+    const double keys = call.keys_a_query > 0 ? call.keys_a_query : static_cast<double>(k[0]) / 2;
+    return 4.0 * static_cast<double>(q.n_elems()) * keys;
 }
 
 void check_cuda_head_size(const OpCall& c, int64_t size) {
@@ -69,7 +71,7 @@ const OpDef attention_backward_op = {
         },
     .flops =
         [](const OpCall& c) {
-            return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where});
+            return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where, c.keys_a_query});
         },
     .cpu = cpu::attention_backward,
     .cuda = cuda::attention_backward,
