@@ -1,6 +1,7 @@
 // cross_entropy: the sum over labelled rows of log-sum-exp(logits) - logit[label], and its gradient
 // dlogits = dloss (softmax - onehot). The row terms are added in order, in double.
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -49,12 +50,13 @@ void cross_entropy(const CpuContext& ctx, const KernelArgs& args) {
 }
 
 void cross_entropy_backward(const CpuContext& ctx, const KernelArgs& args) {
-    const View& logits = args.in[1];
+    const View &given = args.in[0], &logits = args.in[1];
     const auto* labels = args.in[2].as<int32_t>();
     const int64_t n_rows = logits.shape[0], V = logits.shape[1];
     with_real(args.out[0].dtype, [&](auto tag) {
         using T = decltype(tag);
-        const T dloss = *args.in[0].as<T>();
+        T dloss = 0;
+        with_float(given.dtype, [&](auto from) { dloss = convert<T>(*given.as<decltype(from)>()); });
         const T* lse = args.in[3].as<T>();
         ctx.threads->for_range(n_rows, rows_per_task(V), [&](int64_t begin, int64_t end) {
             for (int64_t t = begin; t < end; ++t)
