@@ -9,6 +9,8 @@
 
 #include "bench/products.h"
 #include "kernels/cpu/attention_workspace.h"
+#include "kernels/kernels.h"
+#include "kernels/params.h"
 
 namespace {
 

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "bench/products.h"
+#include "kernels/kernels.h"
+#include "kernels/params.h"
 
 namespace {
 

@@ -1,6 +1,7 @@
 // y[m,n] = x[m,k] w[n,k]^T in float32. Floor: 2 m n k FLOP; with few rows the bytes of w.
 #include "bench/products.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/kernels.h"
 
 using namespace ggq;
 using namespace ggq::bench;

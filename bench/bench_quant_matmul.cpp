@@ -2,6 +2,7 @@
 // and 2 m n k FLOP. With few rows the share of the read bandwidth counts, with many that of the multiply-add rate.
 #include "bench/products.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/kernels.h"
 
 using namespace ggq;
 using namespace ggq::bench;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu/threads.h"
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq::bench {
 

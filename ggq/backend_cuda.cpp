@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
+#include <functional>
 
 #include "ggq/error.h"
 #include "kernels/cuda/blas.h"

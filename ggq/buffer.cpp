@@ -1,9 +1,6 @@
 #include "ggq/buffer.h"
 
-#include <algorithm>
-
 #include "ggq/backend.h"
-#include "ggq/error.h"
 
 namespace ggq {
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <span>
 
 #include "ggq/error.h"
 #include "ggq/op_table.h"

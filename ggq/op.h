@@ -17,14 +17,12 @@
 //           dw?  optional output; optional ones come last
 #pragma once
 
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
 #include "ggq/tensor.h"
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq {
 

@@ -1,5 +1,7 @@
 #include "ggq/op_table.h"
 
+#include <span>
+
 namespace ggq {
 
 std::span<const OpDef* const> op_table() {

@@ -2,9 +2,8 @@
 // size, V vocabulary. Each throws Error "[op] layer input: expected ..., got ..." for wrong types or shapes.
 #pragma once
 
-#include <vector>
-
 #include "ggq/graph.h"
+#include "kernels/params.h"
 
 namespace ggq {
 

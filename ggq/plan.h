@@ -4,8 +4,6 @@
 // Temporaries share one arena; two of them overlap only if they are never alive at the same time.
 #pragma once
 
-#include <functional>
-#include <string>
 #include <vector>
 
 #include "ggq/recompute.h"

@@ -1,5 +1,6 @@
 // Parsing of op signatures (the grammar is in op.h) and the shape rule that they state.
 #include <map>
+#include <optional>
 
 #include "ggq/error.h"
 #include "ggq/op.h"

@@ -1,7 +1,10 @@
 #include "ggq/transfer.h"
 
+#include <span>
+
 #include "ggq/backend.h"
 #include "ggq/op_table.h"
+#include "kernels/params.h"
 
 namespace ggq {
 

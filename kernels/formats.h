@@ -10,9 +10,7 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 
-#include "kernels/code_maps.h"
 #include "kernels/view.h"
 
 namespace ggq {

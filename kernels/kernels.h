@@ -1,60 +1,21 @@
-// Every entry point of kernels/: what each kernel reads and writes, with shapes. All have one signature; the op rows in
-// ggq/ops/ name them, so a missing one does not link.
+// Every entry point of kernels/: what each kernel reads and writes, with shapes. All have one signature
+// (kernels/kernel.h); the op rows in ggq/ops/ name them, so a missing one does not link.
 //
 // Rules for all of them
 //   * a kernel writes its outputs entirely and never reads them, except in-out outputs (marked inout), which the
 //     caller lists both as output and as input 0, 1, ... at the same address;
-//   * T is float or double ("real"): inputs and outputs marked real have the dtype of output 0 unless a type is given;
-//     "any float" is f32, f64, f16 or bf16, read with conversion and computed in T;
+//   * "real" is the one type that a call computes in: f32 or f64 on the CPU, f32, f16 or bf16 on a GPU, where what is
+//     not a product of 16-bit factors is computed in f32. Inputs and outputs without a type are real;
+//   * "stat" (statistics, losses, gradients of parameters) is f64 if real is f64, else f32;
+//   * "any float" is f32, f64, f16 or bf16, on a GPU not f64, read with conversion;
 //   * views are contiguous unless said otherwise; the innermost stride is 1 except where "any strides" is said;
 //   * results do not depend on the number of threads: split by size, and reductions in a fixed order;
 //   * optional outputs come last and are simply absent from `out`.
 #pragma once
 
-#include <cstddef>
-#include <span>
-
-#include "kernels/params.h"
-#include "kernels/view.h"
+#include "kernels/kernel.h"
 
 namespace ggq {
-
-class ThreadPool;
-struct CudaContext;  // kernels/cuda/context.h
-
-struct CpuContext {
-    ThreadPool* threads;
-};
-
-struct KernelArgs {
-    std::span<const View> out;
-    std::span<const View> in;
-    const ParamBlock* params;
-    std::span<std::byte> workspace;  // 64-byte aligned; as many bytes as the op's row asks for
-
-    template <typename P>
-    const P& param() const {
-        return params->as<P>();
-    }
-};
-
-enum class CpuIsa : uint8_t { portable, avx2, avx512 };
-
-// The best that this machine runs, or the one named by the environment variable GGQ_CPU_ISA if the machine has it.
-CpuIsa detect_cpu_isa();
-const char* name(CpuIsa isa);
-
-// One kernel, compiled once for each instruction set.
-struct CpuKernel {
-    using Fn = void (*)(const CpuContext&, const KernelArgs&);
-    Fn fn[3] = {};
-    explicit operator bool() const { return fn[0] != nullptr; }
-    Fn operator[](CpuIsa isa) const { return fn[static_cast<int>(isa)]; }
-};
-
-// The same kernel on a CUDA device: it is put on the context's stream and may not have run when the call returns. Null
-// in a build without CUDA.
-using CudaKernel = void (*)(const CudaContext&, const KernelArgs&);
 
 #if defined(GGQ_ONLY_PORTABLE)
 #define GGQ_CPU_KERNEL(name)                                                           \
@@ -96,47 +57,48 @@ using CudaKernel = void (*)(const CudaContext&, const KernelArgs&);
 #define GGQ_KERNEL(name) GGQ_CPU_KERNEL(name) GGQ_CUDA_KERNEL(name) static_assert(true)
 
 // embedding.cpp
-// out y[T,C] real; in table[V,C] any float, ids[T] i32
+// out y[T,C]; in table[V,C] any float, ids[T] i32
 GGQ_KERNEL(embedding);
-// out dtable[V,C] real, rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added
+// out dtable[V,C], rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added
 // in order.
 GGQ_KERNEL(embedding_backward);
 
 // rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
-// out y[T,C] real, rstd[T]; in x[T,C], w[C] any float. RmsNormParams
+// out y[T,C], rstd[T] stat; in x[T,C], w[C] any float. RmsNormParams
 GGQ_KERNEL(rms_norm);
-// out dx[T,C], dw[C] optional; in dy[T,C], x[T,C], w[C] any float, rstd[T]. dw is summed over chunks of 64 rows.
+// out dx[T,C], dw[C] stat, optional; in dy[T,C], x[T,C], w[C] any float, rstd[T] stat. dw is summed over chunks of 64
+// rows.
 GGQ_KERNEL(rms_norm_backward);
 
-// matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any float and any strides (a transposed view is fine)
-// out y[m,n] real; in x[m,k], w[n,k]
+// matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any strides (a transposed view is fine)
+// out y[m,n]; in x[m,k], w[n,k] any float
 GGQ_KERNEL(matmul);
 
 // quant_matmul.cpp   the weight w[n,k] is quantized (nf4, fp4, int8)
-// out y[m,n] real; in x[m,k], w[n,k]
+// out y[m,n]; in x[m,k], w[n,k]
 GGQ_KERNEL(quant_matmul);
 // out dx[m,k] = dy w; in dy[m,n], w[n,k]
 GGQ_KERNEL(quant_matmul_backward);
 
 // lora_linear.cpp   y = x w^T + s (drop(x) a^T) b^T
-// out y[m,n] real, xa[m,r] = drop(x) a^T; in x[m,k], w[n,k] quantized or any float, a[r,k] any float, b[n,r] any float,
+// out y[m,n], xa[m,r] = drop(x) a^T; in x[m,k], w[n,k] quantized or any float, a[r,k] any float, b[n,r] any float,
 // rng[2] i64 {seed, counter}. LoraParams
 GGQ_KERNEL(lora_linear);
-// out da[r,k], db[n,r], dx[m,k] optional; in dy[m,n], x[m,k], w, a, b, xa[m,r], rng. LoraParams
+// out da[r,k] stat, db[n,r] stat, dx[m,k] optional; in dy[m,n], x[m,k], w, a, b, xa[m,r], rng. LoraParams
 GGQ_KERNEL(lora_linear_backward);
 
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
-// out y[T,H,D] real; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
+// out y[T,H,D]; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
 GGQ_KERNEL(rope);
 
 // attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s <
 // spans[t][1] (causality and document boundaries are in the spans; a span is never empty). Strides over token and head
-// axes any. out y[T,H,D] real, lse[H,T] natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any
+// axes any. out y[T,H,D], lse[H,T] stat, natural-log-sum-exp of the scaled scores; in q[T,H,D], k[S,G,D], v[S,G,D] any
 // float, spans[T,2] i32. AttentionParams
 GGQ_KERNEL(attention);
-// out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v, y[T,H,D], lse[H,T], spans
+// out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v real, y[T,H,D], lse[H,T] stat, spans. AttentionParams
 GGQ_KERNEL(attention_backward);
-// inout cache[S,G,D] f32, f16, bf16 (or f64); in cache, x[T,G,D] real, at[1] i32: rows at[0] .. at[0]+T-1 become x.
+// inout cache[S,G,D] any float; in cache, x[T,G,D], at[1] i32: rows at[0] .. at[0]+T-1 become x.
 // Rows beyond the cache are not written.
 GGQ_KERNEL(cache_write);
 
@@ -157,7 +119,7 @@ GGQ_KERNEL(add);
 GGQ_KERNEL(mul);
 // out y = factor * x; in x. ScaleParams
 GGQ_KERNEL(scale);
-// out y = s[0] * x; in x, s[1] real
+// out y = s[0] * x; in x, s[1] stat
 GGQ_KERNEL(scale_by);
 // inout y += x; in y, x (x any float)
 GGQ_KERNEL(accumulate);
@@ -196,22 +158,21 @@ GGQ_KERNEL(clip_factor);
 GGQ_KERNEL(dropout);
 
 // cross_entropy.cpp   labels[T] i32; rows labelled kIgnoredLabel give no loss and a zero gradient
-// out loss[1] = sum of lse - logit[label], lse[T]; in logits[T,V], labels
+// out loss[1] stat = sum of lse - logit[label], lse[T] stat; in logits[T,V], labels
 GGQ_KERNEL(cross_entropy);
-// out dlogits[T,V] = dloss (softmax - onehot); in dloss[1], logits, labels, lse
+// out dlogits[T,V] = dloss (softmax - onehot); in dloss[1] any float, logits, labels, lse stat
 GGQ_KERNEL(cross_entropy_backward);
 
 // linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and
-// taken `chunk` at a time. Gradients are those of the plain sum of losses. out loss[1], dx[T,C] optional, dw[V,C]
-// optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
+// taken `chunk` at a time. Gradients are those of the plain sum of losses. out loss[1] stat, dx[T,C] optional,
+// dw[V,C] stat, optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
 GGQ_KERNEL(linear_cross_entropy);
 
-// adamw.cpp   p, m, v, g flat [N]; rate[1] f32 (real), step[1] i64 counting from 1, factor[1] of the gradient; a factor
+// adamw.cpp   p, m, v, g flat [N]; rate[1] stat, step[1] i64 counting from 1, factor[1] stat, of the gradient; a factor
 // that is not finite leaves everything as it is. AdamWParams
-// inout p (f32, f64, bf16), m, v real; in p, m, v, g, rate, step, factor. Decoupled decay as torch: p *= 1 - lr wd
-// first.
+// inout p any float, m, v; in p, m, v, g, rate, step, factor. Decoupled decay as torch: p *= 1 - lr wd first.
 GGQ_KERNEL(adamw);
-// inout p (f32, bf16), m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, rate, step, factor.
+// inout p any float, m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, rate, step, factor.
 // bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.
 GGQ_KERNEL(adamw_8bit);
 

@@ -3,7 +3,6 @@
 // values, dropout, shuffling, sampling) is a pure function of a seed and a position.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 #if defined(__CUDACC__)

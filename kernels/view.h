@@ -4,7 +4,6 @@
 // (codes, scales, nested scales, offset) whose layout kernels/formats.h describes.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 

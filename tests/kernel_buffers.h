@@ -14,7 +14,7 @@
 
 #include "kernels/cpu/threads.h"
 #include "kernels/formats.h"
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq::test {
 

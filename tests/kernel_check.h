@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq::test {
 

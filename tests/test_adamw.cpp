@@ -9,8 +9,9 @@
 #include <iterator>
 
 #include "ggq/io/safetensors.h"
-#include "kernels/formats.h"
+#include "kernels/code_maps.h"
 #include "kernels/kernels.h"
+#include "kernels/params.h"
 #include "tests/fixtures.h"
 #include "tests/kernel_check.h"
 

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/attention_workspace.h"
 #include "kernels/kernels.h"
+#include "kernels/params.h"
 #include "tests/kernel_check.h"
 
 using namespace ggq;

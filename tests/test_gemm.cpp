@@ -5,6 +5,8 @@
 #include <numeric>
 
 #include "kernels/cpu/workspace.h"
+#include "kernels/kernels.h"
+#include "kernels/params.h"
 #include "kernels/philox.h"
 #include "tests/kernel_buffers.h"
 

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/io/safetensors.h"
+#include "kernels/code_maps.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/kernels.h"
 #include "tests/fixtures.h"
 #include "tests/kernel_buffers.h"
 

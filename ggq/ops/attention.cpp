@@ -6,6 +6,7 @@
 #include "ggq/ops.h"
 #include "kernels/cpu/attention_workspace.h"
 #include "kernels/cuda/attention_workspace.h"
+#include "kernels/kernels.h"
 
 namespace ggq {
 

@@ -3,6 +3,7 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cuda/workspace.h"
+#include "kernels/kernels.h"
 
 namespace ggq {
 

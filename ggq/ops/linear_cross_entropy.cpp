@@ -6,6 +6,7 @@
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/cuda/product_workspace.h"
+#include "kernels/kernels.h"
 
 namespace ggq {
 

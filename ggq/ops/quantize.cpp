@@ -5,6 +5,7 @@
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/cuda/workspace.h"
+#include "kernels/kernels.h"
 
 namespace ggq {
 

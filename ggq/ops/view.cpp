@@ -3,6 +3,7 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/kernels.h"
 
 namespace ggq {
 

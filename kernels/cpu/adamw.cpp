@@ -5,8 +5,9 @@
 // adamw_8bit  as bitsandbytes' blockwise optimizer: m and v are 8-bit codes in blocks of 256 with one absmax each; the
 //             update is made from the float moments before they are rounded,
 //             p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)), then p -= lr wd p.
+#include "kernels/code_maps.h"
 #include "kernels/cpu/real.h"
-#include "kernels/formats.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

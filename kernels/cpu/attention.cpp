@@ -7,6 +7,7 @@
 // Only keys that some row of the block sees are touched. With few rows and many keys (decode), the keys are split into
 // pieces, each with its own m, sum and o, which are combined in order.
 #include "kernels/cpu/attention_block.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

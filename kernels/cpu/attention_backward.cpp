@@ -6,6 +6,7 @@
 // dk, dv: a task is a block of keys, and blocks of queries of each head of the group pass by; matrices are [queries,
 // keys].
 #include "kernels/cpu/attention_block.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq {
 

@@ -1,6 +1,7 @@
 // y = x where the mask keeps an element, scaled by 1 / (1 - p), and 0 elsewhere; dropout_mask.h defines the mask.
 // Floor: the bytes of x and y.
 #include "kernels/cpu/dropout_mask.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 #include "kernels/philox.h"
 
 namespace ggq::cpu::GGQ_ISA {

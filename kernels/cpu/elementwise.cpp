@@ -1,6 +1,7 @@
 // Elementwise arithmetic on contiguous tensors of one shape, constants, copies between layouts, and the gradient of a
 // slice. All are bound by memory: one pass, nothing kept.
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -4,6 +4,7 @@
 // Floor for L labelled rows: 2 L C V FLOP, twice that more for dx and again for dw.
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -6,6 +6,7 @@
 // Floor: 2 m n k FLOP each way, and 2 m r (n + k) forward, twice that backward.
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

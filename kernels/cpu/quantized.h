@@ -5,6 +5,7 @@
 // codes permutes that table (avx512: one permute of 16 lanes; avx2: two of 8 lanes and a blend; portable: plain loads).
 #pragma once
 
+#include "kernels/code_maps.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/formats.h"
 

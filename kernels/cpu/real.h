@@ -11,7 +11,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/threads.h"
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 #include "kernels/view.h"
 
 #if defined(__FMA__) || defined(__F16C__)

@@ -1,6 +1,7 @@
 // sum, the norm of a flat range, and the factor that clips by it. A sum is taken in chunks of 4096 elements and then
 // over the chunks in order, all in double: the same bits with any number of threads.
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -1,6 +1,7 @@
 // rms_norm: y = x rstd w, rstd = 1 / sqrt(mean(x^2) + eps), one value of rstd a row.
 // Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)), dw = sum over rows of dy h.
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

@@ -2,6 +2,7 @@
 // second half by the angle position * frequency[i]. The angle is one float product when T is float, as in the models'
 // own code, since at large positions its rounding is part of the result.
 #include "kernels/cpu/real.h"
+#include "kernels/params.h"
 
 namespace ggq::cpu::GGQ_ISA {
 

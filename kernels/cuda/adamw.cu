@@ -10,6 +10,7 @@
 // Floor: the bytes of p, m and v twice and of g once.
 #include "kernels/cuda/code_maps.cuh"
 #include "kernels/cuda/row.cuh"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

@@ -10,6 +10,7 @@
 // Floor: 10 T S D operations a head, half of that where attention is causal; these two kernels do 14.
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_forms.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

@@ -8,6 +8,7 @@
 // key head in bf16.
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_forms.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

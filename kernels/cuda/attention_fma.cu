@@ -4,6 +4,7 @@
 // 16 j and of those queries' outputs elements 64 c + 4 tx .. + 3.
 #include "kernels/cuda/attention_fma.cuh"
 #include "kernels/cuda/attention_forms.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

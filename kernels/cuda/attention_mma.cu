@@ -10,6 +10,7 @@
 // path.
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_forms.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

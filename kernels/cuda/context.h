@@ -5,7 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include "kernels/cuda/device.h"
-#include "kernels/kernels.h"
+#include "kernels/kernel.h"
 
 namespace ggq {
 

@@ -3,7 +3,7 @@
 // one block, in double and in an order that depends on T alone. Floor: the bytes of the logits; of the logits and their
 // gradient.
 #include "kernels/cuda/log_sum_exp.cuh"
-#include "kernels/cuda/workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

@@ -2,6 +2,7 @@
 // thread draws four random words for four elements. Floor: the bytes of x and y.
 #include "kernels/cuda/dropout_mask.cuh"
 #include "kernels/cuda/row.cuh"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

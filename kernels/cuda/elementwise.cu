@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/cuda/elementwise.cuh"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

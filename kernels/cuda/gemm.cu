@@ -3,6 +3,7 @@
 // added in order. Floor: 2 m n k FLOP.
 #include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

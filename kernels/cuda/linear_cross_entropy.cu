@@ -7,6 +7,7 @@
 #include "kernels/cuda/log_sum_exp.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

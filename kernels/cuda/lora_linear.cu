@@ -9,6 +9,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

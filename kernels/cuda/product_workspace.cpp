@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/cuda/workspace.h"
-#include "kernels/formats.h"
 
 namespace ggq::cuda {
 

@@ -2,6 +2,7 @@
 // block adds the chunks, all in double and in an order that depends on the length alone. Floor: the bytes of x.
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

@@ -7,6 +7,7 @@
 // of dy, x and dx, and with dw of dy and x once more.
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 

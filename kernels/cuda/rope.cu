@@ -3,6 +3,7 @@
 // code. A block takes a token: it computes the sines and cosines of up to kPairs pairs once, then turns these pairs of
 // every head. Floor: the bytes of x and y.
 #include "kernels/cuda/row.cuh"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 
