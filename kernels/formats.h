@@ -22,7 +22,17 @@ struct QuantSpec {
     constexpr bool operator==(const QuantSpec&) const = default;
 };
 
+inline constexpr int kQuantBlocks[] = {64, 128, 256}, kLargestQuantBlock = 256;
 inline constexpr int kNestedBlock = 256;
+
+constexpr bool is_quant_block(int64_t block) {
+    for (int b : kQuantBlocks)
+        if (b == block) return true;
+    return false;
+}
+
+// log2 of the weights a scale of a 4-bit tensor.
+inline int block_shift(const QuantParts& q) { return q.block > 0 ? __builtin_ctz(static_cast<unsigned>(q.block)) : 0; }
 
 inline constexpr std::array<float, 16> kNf4Levels = {-1.0f,
                                                      -0.6961928009986877f,

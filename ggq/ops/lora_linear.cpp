@@ -27,8 +27,17 @@ double product_flops(const Shape& x, const Shape& w, const Shape& a, double n_ba
     return 2 * m * (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
 }
 
-cuda::LoraShape lora_shape(const TensorType& x, const TensorType& w, const TensorType& a, const TensorType& b) {
-    return {x.shape[0], w.shape[0], w.shape[1], a.shape[0], x.dtype, w.dtype, a.dtype, b.dtype};
+cuda::LoraShape lora_shape(std::span<const TensorType> x_w_a_b, const LoraParams& params) {
+    const TensorType &x = x_w_a_b[0], &w = x_w_a_b[1], &a = x_w_a_b[2], &b = x_w_a_b[3];
+    return {.m = x.shape[0],
+            .n = w.shape[0],
+            .k = w.shape[1],
+            .rank = a.shape[0],
+            .real = x.dtype,
+            .w = w.dtype,
+            .a = a.dtype,
+            .b = b.dtype,
+            .masked = params.dropout.p > 0};
 }
 
 }  // namespace
@@ -44,7 +53,7 @@ const OpDef lora_linear_op = {
         },
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
-            return cuda::lora_linear_workspace(lora_shape(c.in[0], c.in[1], c.in[2], c.in[3]), device);
+            return cuda::lora_linear_workspace(lora_shape(c.in, c.param<LoraParams>()), device);
         },
     .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
     .cpu = cpu::lora_linear,
@@ -63,7 +72,7 @@ const OpDef lora_linear_backward_op = {
         },
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
-            const cuda::LoraShape shape = lora_shape(c.in[1], c.in[2], c.in[3], c.in[4]);
+            const cuda::LoraShape shape = lora_shape(c.in.subspan(1), c.param<LoraParams>());
             return cuda::lora_linear_backward_workspace(shape, c.out.size() > 2, device);
         },
     .flops =

@@ -64,8 +64,11 @@ void swiglu_backward(const CudaContext& ctx, const KernelArgs& args) {
     with_real(args.out[0].dtype, [&](auto tag) {
         using T = decltype(tag);
         map(ctx, args.out[0].n_elems(),
-            SwigluBackward<T>{args.out[0].as<T>(), args.out[1].as<T>(), args.in[0].as<T>(), args.in[1].as<T>(),
-                              args.in[2].as<T>()});
+            SwigluBackward<T>{.dgate = args.out[0].as<T>(),
+                              .dup = args.out[1].as<T>(),
+                              .dy = args.in[0].as<T>(),
+                              .gate = args.in[1].as<T>(),
+                              .up = args.in[2].as<T>()});
     });
 }
 

@@ -32,8 +32,10 @@ struct StepInputs {
 
 StepInputs step_inputs(const KernelArgs& args) {
     const size_t n = args.in.size();
-    return {args.param<AdamWParams>(), args.in[n - 3].as<float>(), args.in[n - 1].as<float>(),
-            args.in[n - 2].as<int64_t>()};
+    return {.params = args.param<AdamWParams>(),
+            .lr = args.in[n - 3].as<float>(),
+            .grad_factor = args.in[n - 1].as<float>(),
+            .step = args.in[n - 2].as<int64_t>()};
 }
 
 // In double, narrowed once.
@@ -248,8 +250,10 @@ void adamw(const CudaContext& ctx, const KernelArgs& args) {
 
 void adamw_8bit(const CudaContext& ctx, const KernelArgs& args) {
     const int64_t n = args.out[0].n_elems();
-    const Moments moments{args.out[1].as<uint8_t>(), args.out[2].as<uint8_t>(), args.out[3].as<float>(),
-                          args.out[4].as<float>()};
+    const Moments moments{.m = args.out[1].as<uint8_t>(),
+                          .v = args.out[2].as<uint8_t>(),
+                          .m_absmax = args.out[3].as<float>(),
+                          .v_absmax = args.out[4].as<float>()};
     const float* g = args.in[5].as<float>();
     with_real(args.out[0].dtype, [&](auto parameter) {
         using P = decltype(parameter);

@@ -151,24 +151,24 @@ int attention_backward_fma_range_rows(int64_t D) {
 void attention_backward_fma(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan) {
     const AttentionShape shape(args.in[1], args.in[2]);
     std::byte* workspace = args.workspace.data();
-    const Call call{any_rows(args.in[0]),
-                    any_rows(args.in[1]),
-                    any_rows(args.in[2]),
-                    any_rows(args.in[3]),
-                    any_rows(args.out[0]),
-                    any_rows(args.out[1]),
-                    any_rows(args.out[2]),
-                    reinterpret_cast<const QueryFacts*>(workspace + plan.facts),
-                    reinterpret_cast<const KeyRange*>(workspace + plan.ranges),
-                    args.in[6].as<int32_t>(),
-                    args.param<AttentionParams>().scale,
-                    static_cast<int>(shape.T),
-                    static_cast<int>(shape.S),
-                    static_cast<int>(shape.H),
-                    static_cast<int>(shape.G),
-                    static_cast<int>(shape.group),
-                    static_cast<int>(plan.padded_queries),
-                    static_cast<int>(shape.D)};
+    const Call call{.dy = any_rows(args.in[0]),
+                    .q = any_rows(args.in[1]),
+                    .k = any_rows(args.in[2]),
+                    .v = any_rows(args.in[3]),
+                    .dq = any_rows(args.out[0]),
+                    .dk = any_rows(args.out[1]),
+                    .dv = any_rows(args.out[2]),
+                    .facts = reinterpret_cast<const QueryFacts*>(workspace + plan.facts),
+                    .ranges = reinterpret_cast<const KeyRange*>(workspace + plan.ranges),
+                    .spans = args.in[6].as<int32_t>(),
+                    .scale = args.param<AttentionParams>().scale,
+                    .n_queries = static_cast<int>(shape.T),
+                    .n_keys = static_cast<int>(shape.S),
+                    .n_heads = static_cast<int>(shape.H),
+                    .n_key_heads = static_cast<int>(shape.G),
+                    .group = static_cast<int>(shape.group),
+                    .padded = static_cast<int>(plan.padded_queries),
+                    .D = static_cast<int>(shape.D)};
     if (shape.D <= 64) find_gradients<Small>(ctx, call);
     else if (shape.D <= 128) find_gradients<Medium>(ctx, call);
     else find_gradients<Huge>(ctx, call);

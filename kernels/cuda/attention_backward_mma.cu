@@ -48,15 +48,14 @@ __device__ __forceinline__ float weight(float s, float scale, float lse) { retur
 // s and dp of keys (rows) and queries (columns) become p and ds.
 __device__ __forceinline__ void weigh_keys(Scores& s, Scores& dp, const QueryFacts* facts, float scale, bool masked,
                                            int first_key) {
-    const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int n = 0; n < kCount; ++n)
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-            const QueryFacts fact = facts[8 * n + lane % 4 * 2 + j];
+            const QueryFacts fact = facts[fragment_col(n, j)];
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
-                const bool seen = !masked || fact.span.has(first_key + lane / 4 + 8 * r);
+                const bool seen = !masked || fact.span.has(first_key + fragment_row(r));
                 const float p = seen ? weight(s[0][n][2 * r + j], scale, fact.lse) : 0.f;
                 s[0][n][2 * r + j] = p;
                 dp[0][n][2 * r + j] = seen ? p * (dp[0][n][2 * r + j] - fact.delta) : 0.f;
@@ -67,14 +66,13 @@ __device__ __forceinline__ void weigh_keys(Scores& s, Scores& dp, const QueryFac
 // dp of queries (rows) and keys (columns) becomes ds; s is used up.
 __device__ __forceinline__ void weigh_queries(const Scores& s, Scores& dp, const QueryFacts (&facts)[2], float scale,
                                               bool masked, int first_key) {
-    const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int n = 0; n < kCount; ++n)
 #pragma unroll
         for (int r = 0; r < 2; ++r)
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
-                const bool seen = !masked || facts[r].span.has(first_key + 8 * n + lane % 4 * 2 + j);
+                const bool seen = !masked || facts[r].span.has(first_key + fragment_col(n, j));
                 const float p = weight(s[0][n][2 * r + j], scale, facts[r].lse);
                 dp[0][n][2 * r + j] = seen ? p * (dp[0][n][2 * r + j] - facts[r].delta) : 0.f;
             }
@@ -104,16 +102,15 @@ __device__ __forceinline__ QueryTile next_tile(const KeyRange* ranges, int tile,
 template <typename T, int kHead>
 __device__ __forceinline__ void write_partial(const Call<T>& call, float* to, const float (&c)[1][kHead / 8][4],
                                               int key, int key_head) {
-    const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-        const int64_t row = key + lane / 4 + 8 * r;
+        const int64_t row = key + fragment_row(r);
         if (row >= call.n_keys) continue;
-        float* at = to + (row * call.n_key_heads + key_head) * (call.n_pieces * 8) + lane % 4 * 2;
+        float* at = to + (row * call.n_key_heads + key_head) * (call.n_pieces * 8);
 #pragma unroll
         for (int n = 0; n < kHead / 8; ++n)
             if (n < call.n_pieces)
-                *reinterpret_cast<float2*>(at + 8 * n) = make_float2(c[0][n][2 * r], c[0][n][2 * r + 1]);
+                *reinterpret_cast<float2*>(at + fragment_col(n, 0)) = make_float2(c[0][n][2 * r], c[0][n][2 * r + 1]);
     }
 }
 
@@ -199,7 +196,7 @@ __global__ void __launch_bounds__(kThreads, 2) find_query_gradient(const Call<T>
     T* const stages = reinterpret_cast<T*>(dynamic_shared());
     T *const q_tile = stages + 2 * kElems, *const dy_tile = q_tile + kElems;
     const int head = blockIdx.x, key_head = head / call.group, tile = gridDim.y - 1 - blockIdx.y;
-    const int first = tile * kTile, lane = threadIdx.x % kWarp, warp_row = threadIdx.x / kWarp * 16;
+    const int first = tile * kTile, warp_row = threadIdx.x / kWarp * 16;
     load_tile<kTile, kHead, kThreads>(q_tile, call.q, head, first, call.n_queries, call.n_pieces);
     load_tile<kTile, kHead, kThreads>(dy_tile, call.dy, head, first, call.n_queries, call.n_pieces);
     commit_copies();
@@ -213,8 +210,8 @@ __global__ void __launch_bounds__(kThreads, 2) find_query_gradient(const Call<T>
         commit_copies();
     };
     load_keys(0, seen.any_begin);
-    const QueryFacts* own = call.facts + static_cast<int64_t>(head) * call.padded + first + warp_row + lane / 4;
-    const QueryFacts facts[2] = {own[0], own[8]};
+    const QueryFacts* own = call.facts + static_cast<int64_t>(head) * call.padded + first + warp_row;
+    const QueryFacts facts[2] = {own[fragment_row(0)], own[fragment_row(1)]};
 
     wait_copies<1>();
     __syncthreads();
@@ -296,25 +293,25 @@ template <typename T>
 void find_gradients_of(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan) {
     const AttentionShape shape(args.in[1], args.in[2]);
     std::byte* workspace = args.workspace.data();
-    const HeadRows<T> keys{nullptr, shape.G * shape.D, shape.D};
-    const Call<T> call{{args.in[0].as<const T>(), shape.H * shape.D, shape.D},
-                       head_rows<const T>(args.in[1]),
-                       head_rows<const T>(args.in[2]),
-                       head_rows<const T>(args.in[3]),
-                       {args.out[0].as<T>(), shape.H * shape.D, shape.D},
-                       {args.out[1].as<T>(), keys.token, keys.head},
-                       {args.out[2].as<T>(), keys.token, keys.head},
-                       reinterpret_cast<float*>(workspace + plan.partials),
-                       reinterpret_cast<const QueryFacts*>(workspace + plan.facts),
-                       reinterpret_cast<const KeyRange*>(workspace + plan.ranges),
-                       args.param<AttentionParams>().scale,
-                       static_cast<int>(shape.T),
-                       static_cast<int>(shape.S),
-                       static_cast<int>(shape.G),
-                       static_cast<int>(shape.group),
-                       static_cast<int>(plan.n_splits),
-                       static_cast<int>(plan.padded_queries),
-                       static_cast<int>(shape.D / 8)};
+    const int64_t query_token = shape.H * shape.D, key_token = shape.G * shape.D;
+    const Call<T> call{.dy = {.data = args.in[0].as<const T>(), .token = query_token, .head = shape.D},
+                       .q = head_rows<const T>(args.in[1]),
+                       .k = head_rows<const T>(args.in[2]),
+                       .v = head_rows<const T>(args.in[3]),
+                       .dq = {.data = args.out[0].as<T>(), .token = query_token, .head = shape.D},
+                       .dk = {.data = args.out[1].as<T>(), .token = key_token, .head = shape.D},
+                       .dv = {.data = args.out[2].as<T>(), .token = key_token, .head = shape.D},
+                       .partials = reinterpret_cast<float*>(workspace + plan.partials),
+                       .facts = reinterpret_cast<const QueryFacts*>(workspace + plan.facts),
+                       .ranges = reinterpret_cast<const KeyRange*>(workspace + plan.ranges),
+                       .scale = args.param<AttentionParams>().scale,
+                       .n_queries = static_cast<int>(shape.T),
+                       .n_keys = static_cast<int>(shape.S),
+                       .n_key_heads = static_cast<int>(shape.G),
+                       .group = static_cast<int>(shape.group),
+                       .n_splits = static_cast<int>(plan.n_splits),
+                       .padded = static_cast<int>(plan.padded_queries),
+                       .n_pieces = static_cast<int>(shape.D / 8)};
     if (shape.D <= 64) find_gradients<T, 64>(ctx, shape, call);
     else find_gradients<T, 128>(ctx, shape, call);
 }

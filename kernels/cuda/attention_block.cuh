@@ -161,13 +161,12 @@ __device__ __forceinline__ void left_operand(uint32_t (&a)[4], const float (&c)[
 template <typename T, int kHead>
 __device__ __forceinline__ void result_to_tile(T* tile, int row, const float (&c)[kHead / 8][4],
                                                const float (&factor)[2]) {
-    const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int n = 0; n < kHead / 8; ++n)
 #pragma unroll
-        for (int half = 0; half < 2; ++half)
-            *reinterpret_cast<uint32_t*>(tile + tile_offset<kHead>(row + lane / 4 + 8 * half, n) + lane % 4 * 2) =
-                pack_pair<T>(c[n][2 * half] * factor[half], c[n][2 * half + 1] * factor[half]);
+        for (int r = 0; r < 2; ++r)
+            *reinterpret_cast<uint32_t*>(tile + tile_offset<kHead>(row + fragment_row(r), n) + fragment_col(0, 0)) =
+                pack_pair<T>(c[n][2 * r] * factor[r], c[n][2 * r + 1] * factor[r]);
 }
 
 // Rows [row, row + kRows) of a tile, which this warp has written, to rows first + row, ... of y; rows from `end` on do

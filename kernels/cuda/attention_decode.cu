@@ -277,23 +277,23 @@ void attention_decode(const CudaContext& ctx, const KernelArgs& args) {
     const AttentionShape shape(q, k);
     float* const workspace = reinterpret_cast<float*>(args.workspace.data());
     const int64_t n_partial = decode_pieces(shape.S) * shape.T * shape.H;
-    const Call call{{q.data, q.dtype, q.strides[0], q.strides[1]},
-                    k.data,
-                    v.data,
-                    k.strides[0],
-                    k.strides[1],
-                    v.strides[0],
-                    v.strides[1],
-                    args.in[3].as<int32_t>(),
-                    workspace,
-                    reinterpret_cast<float2*>(workspace + n_partial * shape.D),
-                    args.param<AttentionParams>().scale,
-                    static_cast<int>(shape.T),
-                    static_cast<int>(shape.S),
-                    static_cast<int>(shape.H),
-                    static_cast<int>(shape.group),
-                    static_cast<int>(shape.D),
-                    lanes_of_row(shape.D, k.dtype)};
+    const Call call{.q = {.data = q.data, .dtype = q.dtype, .token = q.strides[0], .head = q.strides[1]},
+                    .k = k.data,
+                    .v = v.data,
+                    .k_token = k.strides[0],
+                    .k_head = k.strides[1],
+                    .v_token = v.strides[0],
+                    .v_head = v.strides[1],
+                    .spans = args.in[3].as<int32_t>(),
+                    .o = workspace,
+                    .tops = reinterpret_cast<float2*>(workspace + n_partial * shape.D),
+                    .scale = args.param<AttentionParams>().scale,
+                    .n_queries = static_cast<int>(shape.T),
+                    .n_keys = static_cast<int>(shape.S),
+                    .n_heads = static_cast<int>(shape.H),
+                    .group = static_cast<int>(shape.group),
+                    .D = static_cast<int>(shape.D),
+                    .lanes = lanes_of_row(shape.D, k.dtype)};
     with_real(k.dtype, [&](auto tag) {
         using T = decltype(tag);
         const int64_t n_rows = shape.T * shape.group;

@@ -108,18 +108,18 @@ void attend_with(const CudaContext& ctx, const Call& call) {
 
 void attention_fma(const CudaContext& ctx, const KernelArgs& args) {
     const AttentionShape shape(args.in[0], args.in[1]);
-    const Call call{any_rows(args.in[0]),
-                    any_rows(args.in[1]),
-                    any_rows(args.in[2]),
-                    any_rows(args.out[0]),
-                    args.in[3].as<int32_t>(),
-                    args.out[1].as<float>(),
-                    args.param<AttentionParams>().scale,
-                    static_cast<int>(shape.T),
-                    static_cast<int>(shape.S),
-                    static_cast<int>(shape.H),
-                    static_cast<int>(shape.group),
-                    static_cast<int>(shape.D)};
+    const Call call{.q = any_rows(args.in[0]),
+                    .k = any_rows(args.in[1]),
+                    .v = any_rows(args.in[2]),
+                    .y = any_rows(args.out[0]),
+                    .spans = args.in[3].as<int32_t>(),
+                    .lse = args.out[1].as<float>(),
+                    .scale = args.param<AttentionParams>().scale,
+                    .n_queries = static_cast<int>(shape.T),
+                    .n_keys = static_cast<int>(shape.S),
+                    .n_heads = static_cast<int>(shape.H),
+                    .group = static_cast<int>(shape.group),
+                    .D = static_cast<int>(shape.D)};
     if (shape.D <= 64) attend_with<Tiling<64, 4, 2>>(ctx, call);
     else if (shape.D <= 128) attend_with<Tiling<128, 2, 2>>(ctx, call);
     else attend_with<Tiling<256, 1, 1>>(ctx, call);

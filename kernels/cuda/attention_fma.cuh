@@ -14,7 +14,9 @@ struct AnyRows {
     int64_t token, head;
 };
 
-inline AnyRows any_rows(const View& x) { return {x.data, x.dtype, rows_are_wide(x), x.strides[0], x.strides[1]}; }
+inline AnyRows any_rows(const View& x) {
+    return {.data = x.data, .dtype = x.dtype, .wide = rows_are_wide(x), .token = x.strides[0], .head = x.strides[1]};
+}
 
 template <int kRows, int kHead, int kStride, int kThreads, int kWidth, typename T>
 __device__ __forceinline__ void fill_tile_as(float* tile, const AnyRows& x, int head, int first, int end, int D) {

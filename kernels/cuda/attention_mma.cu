@@ -45,7 +45,7 @@ using Medium = Tiling<128, 1, 64>;  // up to 128, where blocks are few or shared
 using Large = Tiling<128, 2, 64>;   // up to 128
 using Huge = Tiling<256, 1, 32>;    // up to 256
 
-// The state of a warp's rows: row 8 r + lane / 4 of tile i is [i][r].
+// The state of a warp's rows: row fragment_row(r) of tile i is [i][r].
 template <typename Z>
 struct Rows {
     float o[Z::kTiles][Z::kHead / 8][4];
@@ -57,18 +57,17 @@ struct Rows {
 template <typename Z, typename T>
 __device__ __forceinline__ void hide(float (&s)[Z::kTiles][Z::kKeys / 8][4], const Call<T>& call, int first_row,
                                      int first_key) {
-    const int lane = threadIdx.x % kWarp;
 #pragma unroll
     for (int i = 0; i < Z::kTiles; ++i)
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            const int query = first_row + 16 * i + 8 * r + lane / 4;
+            const int query = first_row + 16 * i + fragment_row(r);
             const Span span = span_of(call.spans, query < call.n_queries ? query : call.n_queries - 1);
 #pragma unroll
             for (int n = 0; n < Z::kKeys / 8; ++n)
 #pragma unroll
                 for (int j = 0; j < 2; ++j)
-                    if (!span.has(first_key + 8 * n + lane % 4 * 2 + j)) s[i][n][2 * r + j] = -INFINITY;
+                    if (!span.has(first_key + fragment_col(n, j))) s[i][n][2 * r + j] = -INFINITY;
         }
 }
 
@@ -114,7 +113,7 @@ __device__ __forceinline__ void exponentiate(Rows<Z>& rows, float (&s)[Z::kTiles
 
 template <typename Z, typename T>
 __device__ __forceinline__ void write_rows(const Call<T>& call, Rows<Z>& rows, T* tile, int head, int first) {
-    const int lane = threadIdx.x % kWarp, warp_row = threadIdx.x / kWarp * Z::kWarpRows;
+    const int warp_row = threadIdx.x / kWarp * Z::kWarpRows;
     float* lse = call.lse + static_cast<int64_t>(head) * call.n_queries;
 #pragma unroll
     for (int i = 0; i < Z::kTiles; ++i) {
@@ -122,9 +121,9 @@ __device__ __forceinline__ void write_rows(const Call<T>& call, Rows<Z>& rows, T
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             const float sum = warp_reduce<Sum, 4>(rows.sum[i][r]);
-            const int query = first + warp_row + 16 * i + 8 * r + lane / 4;
+            const int query = first + warp_row + 16 * i + fragment_row(r);
             factor[r] = 1 / sum;
-            if (lane % 4 == 0 && query < call.n_queries) lse[query] = (rows.top[i][r] + log2f(sum)) * kLn2;
+            if (fragment_col(0, 0) == 0 && query < call.n_queries) lse[query] = (rows.top[i][r] + log2f(sum)) * kLn2;
         }
         result_to_tile<T, Z::kHead>(tile, warp_row + 16 * i, rows.o[i], factor);
     }
@@ -222,17 +221,17 @@ bool large_tiles_fill(const Device& device, const AttentionShape& shape) {
 template <typename T>
 void attend_heads(const CudaContext& ctx, const KernelArgs& args) {
     const AttentionShape shape(args.in[0], args.in[1]);
-    const Call<T> call{head_rows<const T>(args.in[0]),
-                       head_rows<const T>(args.in[1]),
-                       head_rows<const T>(args.in[2]),
-                       args.in[3].as<int32_t>(),
-                       {args.out[0].as<T>(), shape.H * shape.D, shape.D},
-                       args.out[1].as<float>(),
-                       args.param<AttentionParams>().scale * kLog2E,
-                       static_cast<int>(shape.T),
-                       static_cast<int>(shape.S),
-                       static_cast<int>(shape.group),
-                       static_cast<int>(shape.D / 8)};
+    const Call<T> call{.q = head_rows<const T>(args.in[0]),
+                       .k = head_rows<const T>(args.in[1]),
+                       .v = head_rows<const T>(args.in[2]),
+                       .spans = args.in[3].as<int32_t>(),
+                       .y = {.data = args.out[0].as<T>(), .token = shape.H * shape.D, .head = shape.D},
+                       .lse = args.out[1].as<float>(),
+                       .scale = args.param<AttentionParams>().scale * kLog2E,
+                       .n_queries = static_cast<int>(shape.T),
+                       .n_keys = static_cast<int>(shape.S),
+                       .group = static_cast<int>(shape.group),
+                       .n_pieces = static_cast<int>(shape.D / 8)};
     if (shape.D <= 64) attend_with<Small>(ctx, shape, call);
     else if (shape.D > 128) attend_with<Huge>(ctx, shape, call);
     else if (large_tiles_fill(*ctx.device, shape)) attend_with<Large>(ctx, shape, call);

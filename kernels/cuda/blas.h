@@ -25,7 +25,7 @@ struct BlasMatrix {
 // f32; y_stride is in elements.
 struct BlasProduct {
     int64_t m = 0, n = 0, k = 0;
-    BlasMatrix x, w;
+    BlasMatrix x = {}, w = {};
     void* y = nullptr;
     DType y_dtype = DType::f32;
     int64_t y_stride = 0;

@@ -36,8 +36,14 @@ bool allows(const View& x) {
 
 void cache_write(const CudaContext& ctx, const KernelArgs& args) {
     const View &cache = args.out[0], &x = args.in[1];
-    const Rows rows{x.shape[0],   x.shape[1],   x.shape[2],       cache.shape[0],
-                    x.strides[0], x.strides[1], cache.strides[0], cache.strides[1]};
+    const Rows rows{.n_tokens = x.shape[0],
+                    .n_heads = x.shape[1],
+                    .D = x.shape[2],
+                    .n_kept = cache.shape[0],
+                    .x_token = x.strides[0],
+                    .x_head = x.strides[1],
+                    .cache_token = cache.strides[0],
+                    .cache_head = cache.strides[1]};
     with_real(cache.dtype, [&](auto to) {
         with_real(x.dtype, [&](auto from) {
             using To = decltype(to);

@@ -119,8 +119,7 @@ void run(const CudaContext& ctx, const Args& p, To* to) {
 }  // namespace
 
 void dequantize_to(const CudaContext& ctx, const QuantParts& q, DType format, int64_t n_elems, DType to, void* dst) {
-    Args args{q, format, 0, n_elems};
-    while (1 << args.shift < q.block) ++args.shift;
+    const Args args{.q = q, .format = format, .shift = block_shift(q), .n = n_elems};
     with_real(to, [&](auto tag) { run(ctx, args, static_cast<decltype(tag)*>(dst)); });
 }
 

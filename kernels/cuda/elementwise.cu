@@ -19,12 +19,12 @@ struct Mul {
     __device__ float operator()(float a, float b) const { return a * b; }
 };
 
-struct ScaleBy {
+struct Scale {
     float factor;
     __device__ float operator()(float x) const { return factor * x; }
 };
 
-struct ScaleByTensor {
+struct ScaleBy {
     const float* factor;  // [1]
     __device__ float operator()(float x) const { return *factor * x; }
 };
@@ -120,11 +120,11 @@ __device__ __forceinline__ Division divide(int64_t a, int64_t b, bool small) {
 }
 
 // Four axes of x, outermost first, without axes of one element or two that lie in memory as one would.
-struct Layout {
+struct Axes {
     int64_t size[4], stride[4];
 };
 
-Layout layout_of(const View& x) {
+Axes axes_of(const View& x) {
     int64_t size[4] = {}, stride[4] = {};
     int rank = 0;
     for (int axis = 0; axis < x.shape.rank; ++axis) {
@@ -137,38 +137,38 @@ Layout layout_of(const View& x) {
             stride[rank++] = x.strides[axis];
         }
     }
-    Layout layout;
+    Axes axes;
     for (int axis = 0; axis < 4; ++axis) {
         const int from = axis - (4 - rank);
-        layout.size[axis] = from < 0 ? 1 : size[from];
-        layout.stride[axis] = from < 0 ? (axis == 3 ? 1 : 0) : stride[from];
+        axes.size[axis] = from < 0 ? 1 : size[from];
+        axes.stride[axis] = from < 0 ? (axis == 3 ? 1 : 0) : stride[from];
     }
-    return layout;
+    return axes;
 }
 
-// y contiguous = x by its layout, `kWidth` neighbours at a time if the innermost stride is 1 and all rows allow it.
+// y contiguous = x by its axes, `kWidth` neighbours at a time if the innermost stride is 1 and all rows allow it.
 template <typename E>
 struct Gather {
     static constexpr int kWidth = 16 / static_cast<int>(sizeof(E));
     E* y;
     const E* x;
-    Layout layout;
+    Axes axes;
     bool small;
 
     bool wide() const {
-        bool yes = aligned(y, 16) && aligned(x, 16) && layout.stride[3] == 1 && layout.size[3] % kWidth == 0;
-        for (int axis = 0; axis < 3; ++axis) yes = yes && layout.stride[axis] % kWidth == 0;
+        bool yes = aligned(y, 16) && aligned(x, 16) && axes.stride[3] == 1 && axes.size[3] % kWidth == 0;
+        for (int axis = 0; axis < 3; ++axis) yes = yes && axes.stride[axis] % kWidth == 0;
         return yes;
     }
     template <int N>
     __device__ void run(int64_t i) const {
-        const Division inner = divide(i, layout.size[3], small);
-        int64_t rest = inner.quotient, offset = inner.remainder * layout.stride[3];
+        const Division inner = divide(i, axes.size[3], small);
+        int64_t rest = inner.quotient, offset = inner.remainder * axes.stride[3];
 #pragma unroll
         for (int axis = 2; axis >= 0; --axis) {
             if (rest == 0) break;
-            const Division outer = divide(rest, layout.size[axis], small);
-            offset += outer.remainder * layout.stride[axis];
+            const Division outer = divide(rest, axes.size[axis], small);
+            offset += outer.remainder * axes.stride[axis];
             rest = outer.quotient;
         }
         *reinterpret_cast<Pack<E, N>*>(y + i) = *reinterpret_cast<const Pack<E, N>*>(x + offset);
@@ -207,7 +207,7 @@ __global__ void __launch_bounds__(kTile* kTileRows) transpose_tiles(E* y, const 
 }
 
 // The axis along which x has stride 1 while it is not the innermost, if both are long enough for tiles; else -1.
-int transposed_axis(const Layout& x) {
+int transposed_axis(const Axes& x) {
     constexpr int64_t kLeast = 8;
     for (int axis = 0; axis < 3; ++axis)
         if (x.stride[axis] == 1 && x.stride[3] != 1 && x.size[axis] >= kLeast && x.size[3] >= kLeast) return axis;
@@ -215,23 +215,23 @@ int transposed_axis(const Layout& x) {
 }
 
 template <typename E>
-void transpose(const CudaContext& ctx, E* y, const E* x, const Layout& layout, int axis) {
+void transpose(const CudaContext& ctx, E* y, const E* x, const Axes& axes, int axis) {
     int64_t y_stride[4] = {0, 0, 0, 1};
-    for (int i = 2; i >= 0; --i) y_stride[i] = y_stride[i + 1] * layout.size[i + 1];
+    for (int i = 2; i >= 0; --i) y_stride[i] = y_stride[i + 1] * axes.size[i + 1];
     Transposition t{};
-    t.n_a = layout.size[axis];
-    t.n_l = layout.size[3];
-    t.x_stride_l = layout.stride[3];
+    t.n_a = axes.size[axis];
+    t.n_l = axes.size[3];
+    t.x_stride_l = axes.stride[3];
     t.y_stride_a = y_stride[axis];
     const int others[2] = {axis == 0 ? 1 : 0, axis == 2 ? 1 : 2};
     for (int i = 0; i < 2; ++i) {
-        t.x_stride[i] = layout.stride[others[i]];
+        t.x_stride[i] = axes.stride[others[i]];
         t.y_stride[i] = y_stride[others[i]];
     }
-    t.n_inner = layout.size[others[1]];
+    t.n_inner = axes.size[others[1]];
     t.tiles_a = ceil_div(t.n_a, kTile);
     t.tiles_l = ceil_div(t.n_l, kTile);
-    const int64_t blocks = layout.size[others[0]] * t.n_inner * t.tiles_a * t.tiles_l;
+    const int64_t blocks = axes.size[others[0]] * t.n_inner * t.tiles_a * t.tiles_l;
     launch(ctx, transpose_tiles<E>, static_cast<unsigned>(blocks), kTile * kTileRows, 0, y, x, t);
 }
 
@@ -270,11 +270,11 @@ void mul(const CudaContext& ctx, const KernelArgs& args) {
 }
 
 void scale(const CudaContext& ctx, const KernelArgs& args) {
-    map_unary(ctx, args.out[0], args.in[0], ScaleBy{static_cast<float>(args.param<ScaleParams>().factor)});
+    map_unary(ctx, args.out[0], args.in[0], Scale{static_cast<float>(args.param<ScaleParams>().factor)});
 }
 
 void scale_by(const CudaContext& ctx, const KernelArgs& args) {
-    map_unary(ctx, args.out[0], args.in[0], ScaleByTensor{args.in[1].as<float>()});
+    map_unary(ctx, args.out[0], args.in[0], ScaleBy{args.in[1].as<float>()});
 }
 
 void accumulate(const CudaContext& ctx, const KernelArgs& args) {
@@ -304,13 +304,13 @@ void broadcast(const CudaContext& ctx, const KernelArgs& args) {
 void copy(const CudaContext& ctx, const KernelArgs& args) {
     const View& x = args.in[0];
     if (x.n_elems() == 0) return;
-    const Layout layout = layout_of(x);
-    const int axis = transposed_axis(layout);
+    const Axes axes = axes_of(x);
+    const int axis = transposed_axis(axes);
     with_bytes(info(x.dtype).bytes, [&](auto tag) {
         using E = decltype(tag);
         E* y = args.out[0].as<E>();
-        if (axis >= 0) return transpose(ctx, y, x.as<const E>(), layout, axis);
-        map(ctx, x.n_elems(), Gather<E>{y, x.as<const E>(), layout, small(x.n_elems())});
+        if (axis >= 0) return transpose(ctx, y, x.as<const E>(), axes, axis);
+        map(ctx, x.n_elems(), Gather<E>{y, x.as<const E>(), axes, small(x.n_elems())});
     });
 }
 
@@ -322,8 +322,12 @@ void slice_backward(const CudaContext& ctx, const KernelArgs& args) {
     with_bytes(info(y.dtype).bytes, [&](auto tag) {
         using E = decltype(tag);
         map(ctx, y.n_elems(),
-            SliceBackward<E>{y.as<E>(), args.in[0].as<const E>(), inner * y.shape[slice.axis], inner * slice.begin,
-                             inner * (slice.end - slice.begin), small(y.n_elems())});
+            SliceBackward<E>{.y = y.as<E>(),
+                             .dy = args.in[0].as<const E>(),
+                             .period = inner * y.shape[slice.axis],
+                             .before = inner * slice.begin,
+                             .kept = inner * (slice.end - slice.begin),
+                             .small = small(y.n_elems())});
     });
 }
 

@@ -193,8 +193,7 @@ void few_rows(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const bool aligned = runs_are_aligned(p);
     if (aligned && p.x.dtype == p.real && few_rows_in_tensor_cores(p.k, p.real, p.w.dtype))
         return few_rows_4bit(ctx, p, scratch);
-    Args args{p.x, p.w, p.m, p.n, p.k, 0, p.y};
-    while (1 << args.shift < p.w.quant.block) ++args.shift;
+    const Args args{.x = p.x, .w = p.w, .m = p.m, .n = p.n, .k = p.k, .shift = block_shift(p.w.quant), .y = p.y};
     if (aligned) return run_aligned(ctx, args);
     const dim3 grid(blocks_for(ctx, p.n, kWarps), static_cast<unsigned>(p.m));
     launch(ctx, few_rows_plain_kernel, grid, kThreads, 0, args);

@@ -74,7 +74,7 @@ __device__ __forceinline__ void load_group(const Args& p, const Warp& at, const 
     const int64_t first = at.first_k(place.round);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-        const int64_t wanted = place.tile * kTileRows + at.g + 8 * r, row = wanted < p.n ? wanted : p.n - 1;
+        const int64_t wanted = place.tile * kTileRows + fragment_row(r), row = wanted < p.n ? wanted : p.n - 1;
         const int64_t begin = row * p.k + first;
         const auto* codes = reinterpret_cast<const uint2*>(p.w.codes + begin / 2) + at.t;
 #pragma unroll
@@ -131,8 +131,8 @@ template <int MX>
 __device__ __forceinline__ void finish_tile(const Args& p, const Warp& at, int64_t tile, const float (&sums)[4],
                                             float* of_warps) {
     float* mine = of_warps + at.warp * (kTileRows * kTileCols);
-    *reinterpret_cast<float2*>(mine + at.g * kTileCols + 2 * at.t) = {sums[0], sums[1]};
-    *reinterpret_cast<float2*>(mine + (at.g + 8) * kTileCols + 2 * at.t) = {sums[2], sums[3]};
+    *reinterpret_cast<float2*>(mine + fragment_row(0) * kTileCols + fragment_col(0, 0)) = {sums[0], sums[1]};
+    *reinterpret_cast<float2*>(mine + fragment_row(1) * kTileCols + fragment_col(0, 0)) = {sums[2], sums[3]};
     __syncthreads();
     const int i = static_cast<int>(threadIdx.x) / kTileRows, row = static_cast<int>(threadIdx.x) % kTileRows;
     const int64_t j = tile * kTileRows + row;
@@ -204,9 +204,17 @@ void run(const CudaContext& ctx, const Args& p, int64_t parts) {
 
 void few_rows_4bit(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const int64_t chunk = few_rows_chunk(p.m, p.k, *ctx.device), parts = ceil_div(p.k, chunk);
-    Args args{p.x.data, p.x.row_stride, p.m, p.n, p.k, chunk, p.w.quant, p.w.dtype, 0, p.y, nullptr};
-    while (1 << args.shift < p.w.quant.block) ++args.shift;
-    if (parts > 1) args.partial = static_cast<float*>(scratch.take(parts * p.m * p.n * 4));
+    const Args args{.x = p.x.data,
+                    .x_stride = p.x.row_stride,
+                    .m = p.m,
+                    .n = p.n,
+                    .k = p.k,
+                    .chunk = chunk,
+                    .w = p.w.quant,
+                    .format = p.w.dtype,
+                    .shift = block_shift(p.w.quant),
+                    .y = p.y,
+                    .partial = parts > 1 ? static_cast<float*>(scratch.take(parts * p.m * p.n * 4)) : nullptr};
     p.real == DType::f16 ? run<f16>(ctx, args, parts) : run<bf16>(ctx, args, parts);
     if (parts > 1) sum_partials(ctx, args.partial, static_cast<int>(parts), p.m, p.n, p.y);
 }

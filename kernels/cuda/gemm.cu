@@ -71,10 +71,13 @@ __global__ void __launch_bounds__(kSumThreads)
     }
 }
 
-void sum_parts(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, bool halves,
-               int64_t y_cols, const Output& y) {
-    launch(ctx, sum_partials_kernel, dim3(blocks_for(ctx, m * y_cols, kSumThreads)), kSumThreads, 0, partial, splits, m,
-           n, halves, y_cols, y);
+// With y_cols the product is in halves.
+void sum_parts(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, int64_t y_cols,
+               const Output& y) {
+    const bool halves = y_cols > 0;
+    const int64_t n_cols = halves ? y_cols : n;
+    launch(ctx, sum_partials_kernel, dim3(blocks_for(ctx, m * n_cols, kSumThreads)), kSumThreads, 0, partial, splits, m,
+           n, halves, n_cols, y);
 }
 
 }  // namespace
@@ -85,32 +88,32 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
     // A sum over no k is zeros, and one block of each tile writes them.
     const int64_t k = g.k > 0 ? g.k : 1, chunk = ceil_div(ceil_div(k, g.splits), kDepth) * kDepth;
     const auto parts = static_cast<int>(ceil_div(k, chunk));
-    const bool summed = parts > 1 || g.halves;
+    const bool summed = parts > 1 || g.in_halves();
     const bool pairs = g.y.col_stride == 1 && g.y.row_stride % 2 == 0 && g.n % 2 == 0 &&
                        reinterpret_cast<uintptr_t>(g.y.data) % 4 == 0;
-    const GemmArgs args{g.x,
-                        g.w,
-                        g.m,
-                        g.n,
-                        g.k,
-                        chunk,
-                        g.y,
-                        summed ? g.partial : nullptr,
-                        pairs,
-                        g.x_mask.p > 0,
-                        g.y_mask.p > 0,
-                        mask.rng,
-                        DropoutScale(DropoutParams{mask.p, mask.site})};
+    const GemmArgs args{.x = g.x,
+                        .w = g.w,
+                        .m = g.m,
+                        .n = g.n,
+                        .k = g.k,
+                        .chunk = chunk,
+                        .y = g.y,
+                        .partial = summed ? g.partial : nullptr,
+                        .pairs = pairs,
+                        .mask_x = g.x_mask.p > 0,
+                        .mask_y = g.y_mask.p > 0,
+                        .rng = mask.rng,
+                        .dropout = DropoutScale(DropoutParams{.p = mask.p, .site = mask.site})};
     switch (g.x.dtype) {
         case DType::f32: gemm_f32(ctx, args, parts); break;
         case DType::f16: run<f16>(ctx, args, parts); break;
         default: run<bf16>(ctx, args, parts); break;
     }
-    if (summed) sum_parts(ctx, g.partial, parts, g.m, g.n, g.halves, g.halves ? g.y_cols : g.n, g.y);
+    if (summed) sum_parts(ctx, g.partial, parts, g.m, g.n, g.y_cols, g.y);
 }
 
 void sum_partials(const CudaContext& ctx, const float* partial, int splits, int64_t m, int64_t n, const Output& y) {
-    sum_parts(ctx, partial, splits, m, n, false, n, y);
+    sum_parts(ctx, partial, splits, m, n, 0, y);
 }
 
 }  // namespace ggq::cuda

@@ -257,13 +257,12 @@ __global__ void __launch_bounds__(Form::threads) gemm_kernel(const __grid_consta
     }
     wait_copies<0>();
 
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
     for (int i = 0; i < Form::fragments_down; ++i)
 #pragma unroll
         for (int j = 0; j < Form::fragments_across; ++j) {
-            const int64_t row = first_row + warp_row + i * 16 + lane / 4;
-            const int64_t col = first_col + warp_col + j * 8 + lane % 4 * 2;
+            const int64_t row = first_row + warp_row + i * 16 + fragment_row(0);
+            const int64_t col = first_col + warp_col + fragment_col(j, 0);
             float(&c)[4] = sums[i][j];
             if constexpr (!Form::narrow && (Form::x == Layout::any || Form::w == Layout::along_rows))
                 if (p.mask_y) mask_fragment(p, mask, row, col, c);

@@ -152,7 +152,8 @@ struct Head {
     bool has_dw() const { return args.out.size() > 2; }
 
     void product(int64_t m, int64_t n, int64_t k, const Operand& left, const Operand& right, const Output& y) const {
-        multiply_tiled(ctx, {m, n, k, left, right, y, real}, Scratch(args.workspace.subspan(at.product)));
+        const Product p{.m = m, .n = n, .k = k, .x = left, .w = right, .y = y, .real = real};
+        multiply_tiled(ctx, p, Scratch(args.workspace.subspan(at.product)));
     }
 
     // Calls f with a word and the words of a row [C] of x or dx: 16 bytes if rows at both addresses allow it.

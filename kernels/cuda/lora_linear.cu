@@ -17,14 +17,13 @@ namespace {
 
 Mask mask_of(const View& rng, const DropoutParams& params) { return {rng.as<const int64_t>(), params.site, params.p}; }
 
-// y = mask(x) w^T times the scale of what stays; y has few columns. With y_cols w is in halves.
+// y = mask(x) w^T times the scale of what stays; y has few columns. With y_cols w is in halves. low_rank_workspace()
+// bytes.
 void multiply_masked(const CudaContext& ctx, const Product& p, const Mask& mask, Scratch scratch, int64_t y_cols = 0) {
-    Gemm g{p.m, p.n, p.k, p.x, p.w, p.y, mask};
+    Gemm g{.m = p.m, .n = p.n, .k = p.k, .x = p.x, .w = p.w, .y = p.y, .x_mask = mask, .y_cols = y_cols};
     g.y.alpha *= mask.kept();
     g.splits = low_rank_splits(p.m, p.n, p.k, *ctx.device);
-    g.halves = y_cols > 0;
-    g.y_cols = y_cols;
-    if (g.splits > 1 || g.halves) g.partial = static_cast<float*>(scratch.take(g.splits * p.m * p.n * 4));
+    if (g.splits > 1 || g.in_halves()) g.partial = static_cast<float*>(scratch.take(g.splits * p.m * p.n * 4));
     gemm(ctx, g);
 }
 
@@ -71,7 +70,9 @@ struct Backward {
           rank(static_cast<int>(a.shape[0])),
           real(dy.dtype) {}
 
-    Output out(int i, int64_t stride) const { return {args.out[i].data, args.out[i].dtype, stride}; }
+    Output out(int i, int64_t stride) const {
+        return {.data = args.out[i].data, .dtype = args.out[i].dtype, .row_stride = stride};
+    }
 
     bool in_halves() const { return real != DType::f32; }
 
@@ -95,34 +96,52 @@ struct Backward {
     }
 
     void gradient_in_float(void* g, int64_t stride, Scratch scratch) const {
-        Output to{g, DType::f32, stride};
-        to.alpha = scaling;
-        const Product p{m, rank, n, operand(dy), transposed(operand(b)), to, real};
+        const Product p{.m = m,
+                        .n = rank,
+                        .k = n,
+                        .x = operand(dy),
+                        .w = transposed(operand(b)),
+                        .y = {.data = g, .dtype = DType::f32, .row_stride = stride, .alpha = scaling},
+                        .real = real};
         m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
     }
 
     void gradient_of_b(Scratch scratch) const {
-        Output to = out(1, rank);
-        to.alpha = scaling;
-        multiply_tiled(ctx, {n, rank, m, transposed(operand(dy)), transposed(operand(xa)), to, real}, scratch);
+        Product p{.m = n,
+                  .n = rank,
+                  .k = m,
+                  .x = transposed(operand(dy)),
+                  .w = transposed(operand(xa)),
+                  .y = out(1, rank),
+                  .real = real};
+        p.y.alpha = scaling;
+        multiply_tiled(ctx, p, scratch);
     }
 
     // da^T = mask(x)^T g, so that x is the left factor.
     void gradient_of_a(const Operand& g, Scratch scratch) const {
-        Output to = out(0, 1);
-        to.col_stride = k;
-        const Product p{k, in_halves() ? g.row_stride : rank, m, transposed(operand(x)), transposed(g), to, real};
+        Product p{.m = k,
+                  .n = in_halves() ? g.row_stride : rank,
+                  .k = m,
+                  .x = transposed(operand(x)),
+                  .w = transposed(g),
+                  .y = out(0, 1),
+                  .real = real};
+        p.y.col_stride = k;
         multiply_masked(ctx, p, mask, scratch, in_halves() ? rank : 0);
     }
 
     void gradient_of_x(const Operand& g, Scratch scratch) const {
-        Output to = out(2, k);
-        multiply_tiled(ctx, {m, k, n, operand(dy), transposed(operand(w)), to, real}, scratch);
-        to.beta = 1;
-        if (mask.p == 0) return multiply_tiled(ctx, {m, k, rank, g, transposed(operand(a)), to, real}, scratch);
-        to.alpha = mask.kept();
-        Gemm update{m, k, rank, g, transposed(converted(ctx, operand(a), rank, k, real, scratch)), to};
-        update.y_mask = mask;
+        Product p{.m = m, .n = k, .k = n, .x = operand(dy), .w = transposed(operand(w)), .y = out(2, k), .real = real};
+        multiply_tiled(ctx, p, scratch);
+        p.k = rank;
+        p.x = g;
+        p.w = transposed(operand(a));
+        p.y.beta = 1;
+        if (mask.p == 0) return multiply_tiled(ctx, p, scratch);
+        Gemm update{.m = p.m, .n = p.n, .k = p.k, .x = p.x, .y = p.y, .y_mask = mask};
+        update.w = transposed(converted(ctx, operand(a), rank, k, real, scratch));
+        update.y.alpha = mask.kept();
         gemm(ctx, update);
     }
 };
@@ -135,17 +154,34 @@ void lora_linear(const CudaContext& ctx, const KernelArgs& args) {
     const auto& params = args.param<LoraParams>();
     const Mask mask = mask_of(args.in[4], params.dropout);
     const int64_t m = x.shape[0], k = x.shape[1], n = w.shape[0], rank = a.shape[0];
-    const Output to_xa{xa.data, xa.dtype, rank};
+    Product to_xa{.m = m,
+                  .n = rank,
+                  .k = k,
+                  .x = operand(x),
+                  .w = operand(a),
+                  .y = {.data = xa.data, .dtype = xa.dtype, .row_stride = rank},
+                  .real = y.dtype};
     if (mask.p == 0) {
-        multiply(ctx, {m, rank, k, operand(x), operand(a), to_xa, y.dtype}, Scratch(args.workspace));
+        multiply(ctx, to_xa, Scratch(args.workspace));
     } else {
         Scratch scratch(args.workspace);
-        const Operand real_a = converted(ctx, operand(a), rank, k, y.dtype, scratch);
-        multiply_masked(ctx, {m, rank, k, operand(x), real_a, to_xa, y.dtype}, mask, scratch);
+        to_xa.w = converted(ctx, operand(a), rank, k, y.dtype, scratch);
+        multiply_masked(ctx, to_xa, mask, scratch);
     }
-    Output to_y{y.data, y.dtype, n};
-    to_y.low_rank = {xa.data, b.data, xa.dtype, b.dtype, static_cast<int>(rank), params.scaling};
-    multiply(ctx, {m, n, k, operand(x), operand(w), to_y, y.dtype}, Scratch(args.workspace));
+    const LowRank update{.xa = xa.data,
+                         .b = b.data,
+                         .xa_dtype = xa.dtype,
+                         .b_dtype = b.dtype,
+                         .rank = static_cast<int>(rank),
+                         .scale = params.scaling};
+    const Product to_y{.m = m,
+                       .n = n,
+                       .k = k,
+                       .x = operand(x),
+                       .w = operand(w),
+                       .y = {.data = y.data, .dtype = y.dtype, .row_stride = n, .low_rank = update},
+                       .real = y.dtype};
+    multiply(ctx, to_y, Scratch(args.workspace));
 }
 
 void lora_linear_backward(const CudaContext& ctx, const KernelArgs& args) {

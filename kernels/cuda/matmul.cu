@@ -6,8 +6,14 @@ namespace ggq::cuda {
 
 void matmul(const CudaContext& ctx, const KernelArgs& args) {
     const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
-    const Output out{y.data, y.dtype, y.shape[1]};
-    multiply(ctx, {x.shape[0], w.shape[0], x.shape[1], operand(x), operand(w), out, y.dtype}, Scratch(args.workspace));
+    const Product product{.m = x.shape[0],
+                          .n = w.shape[0],
+                          .k = x.shape[1],
+                          .x = operand(x),
+                          .w = operand(w),
+                          .y = {.data = y.data, .dtype = y.dtype, .row_stride = y.shape[1]},
+                          .real = y.dtype};
+    multiply(ctx, product, Scratch(args.workspace));
 }
 
 }  // namespace ggq::cuda

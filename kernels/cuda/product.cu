@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // As cuBLAS wants it: rows, or k, that run along memory and do not overlap.
 bool as_blas(const Operand& o, int64_t rows, int64_t k, BlasMatrix& matrix) {
-    matrix = {o.data, o.dtype, 0, false};
+    matrix = {.data = o.data, .dtype = o.dtype};
     if ((o.k_stride == 1 || k == 1) && (o.row_stride >= k || rows == 1)) {
         matrix.stride = rows == 1 ? k : o.row_stride;
         return true;
@@ -50,12 +50,18 @@ bool as_blas(const Operand& o, int64_t rows, int64_t k, BlasMatrix& matrix) {
 
 // Both factors have one type; no low-rank update.
 void multiply_dense(const CudaContext& ctx, const Product& p, void* blas_bytes) {
-    BlasProduct b{p.m, p.n, p.k, {}, {}, p.y.data, p.y.dtype, p.y.row_stride, p.y.alpha, p.y.beta};
+    BlasProduct b{.m = p.m,
+                  .n = p.n,
+                  .k = p.k,
+                  .y = p.y.data,
+                  .y_dtype = p.y.dtype,
+                  .y_stride = p.y.row_stride,
+                  .alpha = p.y.alpha,
+                  .beta = p.y.beta};
     if (ctx.blas && as_blas(p.x, p.m, p.k, b.x) && as_blas(p.w, p.n, p.k, b.w) && p.y.col_stride == 1 &&
         p.y.row_stride >= p.n)
         return ctx.blas->multiply(ctx.stream, b, blas_bytes, blas_workspace(*ctx.device));
-    Gemm g{p.m, p.n, p.k, p.x, p.w, p.y};
-    gemm(ctx, g);
+    gemm(ctx, {.m = p.m, .n = p.n, .k = p.k, .x = p.x, .w = p.w, .y = p.y});
 }
 
 bool on_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
@@ -93,7 +99,7 @@ Operand converted(const CudaContext& ctx, const Operand& o, int64_t rows, int64_
     void* data = scratch.take(rows * k * info(to).bytes);
     if (info(o.dtype).quantized) {
         dequantize_to(ctx, o.quant, o.dtype, rows * k, to, data);
-        return {data, to, o.row_stride, o.k_stride, {}};
+        return {.data = data, .dtype = to, .row_stride = o.row_stride, .k_stride = o.k_stride};
     }
     if (o.row_stride == 1 && o.k_stride != 1) {  // in the order in which it lies
         convert_dense(ctx, transposed(o), k, rows, to, data);

@@ -24,10 +24,14 @@ struct Operand {
 };
 
 // A view [rows, k] as it lies.
-inline Operand operand(const View& v) { return {v.data, v.dtype, v.strides[0], v.strides[1], v.quant}; }
+inline Operand operand(const View& v) {
+    return {.data = v.data, .dtype = v.dtype, .row_stride = v.strides[0], .k_stride = v.strides[1], .quant = v.quant};
+}
 
 // A matrix in memory of our own, `stride` elements from row to row.
-inline Operand operand(const void* data, DType dtype, int64_t stride) { return {data, dtype, stride, 1, {}}; }
+inline Operand operand(const void* data, DType dtype, int64_t stride) {
+    return {.data = data, .dtype = dtype, .row_stride = stride, .k_stride = 1};
+}
 
 inline Operand transposed(Operand o) {
     const int64_t row_stride = o.row_stride;
@@ -106,7 +110,7 @@ struct Mask {
 };
 
 // Own tiled product: dense x and w of one dtype, any strides. `splits` > 1 cuts k into so many parts, whose sums go to
-// `partial` f32[splits,m,n] and are then added in order. With `halves`, w holds numbers as sums of two, the second ones
+// `partial` f32[splits,m,n] and are then added in order. In halves, w holds numbers as sums of two, the second ones
 // n / 2 rows further: column j < y_cols of y is column j and column j + n / 2 of the product; needs `partial` too.
 struct Gemm {
     int64_t m = 0, n = 0, k = 0;
@@ -116,8 +120,9 @@ struct Gemm {
     Mask y_mask = {};  // y += mask(alpha x w^T) over offsets in y; beta is 1
     int splits = 1;
     float* partial = nullptr;
-    bool halves = false;
-    int64_t y_cols = 0;  // with halves
+    int64_t y_cols = 0;  // in halves: columns of y; else 0, and y has n
+
+    bool in_halves() const { return y_cols > 0; }
 };
 void gemm(const CudaContext& ctx, const Gemm& g);
 

@@ -83,8 +83,9 @@ int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device) {
     return static_cast<int>(std::clamp<int64_t>(wanted / tiles, 1, std::clamp<int64_t>(k / 256, 1, 32)));
 }
 
-int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device) {
-    return aligned_256(low_rank_splits(m, n, k, device) * m * n * 4);
+int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, bool in_halves, const Device& device) {
+    const int splits = low_rank_splits(m, n, k, device);
+    return splits > 1 || in_halves ? aligned_256(splits * m * n * 4) : 0;
 }
 
 int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
@@ -92,11 +93,12 @@ int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType r
 }
 
 int64_t lora_linear_workspace(const LoraShape& s, const Device& device) {
-    const int64_t dropped = converted_bytes(s.rank * s.k, s.a, s.real) + low_rank_workspace(s.m, s.rank, s.k, device);
-    const int64_t plain = product_workspace(s.m, s.rank, s.k, s.real, s.a, device);
+    const int64_t xa =
+        s.masked ? converted_bytes(s.rank * s.k, s.a, s.real) + low_rank_workspace(s.m, s.rank, s.k, false, device)
+                 : product_workspace(s.m, s.rank, s.k, s.real, s.a, device);
     const int64_t y =
         converted_bytes(s.n * s.rank, s.b, s.real) + product_workspace(s.m, s.n, s.k, s.real, s.w, device);
-    return std::max({dropped, plain, y});
+    return std::max(xa, y);
 }
 
 int64_t gradient_stride(int64_t rank) { return divide_up(rank, 8) * 8; }
@@ -105,12 +107,14 @@ int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, 
     const auto tiled = [&](int64_t m, int64_t n, int64_t k, DType w) {
         return tiled_workspace(m, n, k, s.real, s.real, w, device);
     };
-    const int64_t stride = gradient_stride(s.rank), halves = is_half(s.real) ? 2 : 1;
-    const int64_t g = tiled(s.m, s.rank, s.n, s.b) + (halves > 1 ? bytes_of(s.m * s.rank, DType::f32) : 0);
-    int64_t products = std::max({g, tiled(s.n, s.rank, s.m, s.real), tiled(s.rank, s.k, s.m, s.real),
-                                 low_rank_workspace(s.k, halves * stride, s.m, device)});
+    const bool in_halves = is_half(s.real);
+    const int64_t width = gradient_stride(s.rank) * (in_halves ? 2 : 1);
+    const int64_t g = tiled(s.m, s.rank, s.n, s.b) + (in_halves ? bytes_of(s.m * s.rank, DType::f32) : 0);
+    const int64_t db = tiled(s.n, s.rank, s.m, s.real);
+    const int64_t da = low_rank_workspace(s.k, in_halves ? width : s.rank, s.m, in_halves, device);
+    int64_t products = std::max({g, db, da});
     if (input_gradient) products = std::max({products, tiled(s.m, s.k, s.n, s.w), tiled(s.m, s.k, s.rank, s.a)});
-    return bytes_of(s.m * halves * stride, s.real) + products;
+    return bytes_of(s.m * width, s.real) + products;
 }
 
 HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,

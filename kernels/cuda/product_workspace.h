@@ -38,9 +38,10 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
 // x (for which there is only a use where x is not aligned); or that of many.
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
-// gemm.cu: parts of k for a product with few columns, and f32[parts,m,n] sums.
+// gemm.cu: parts of k for a product with few columns, and f32[parts,m,n] sums if there is more than one, or if what is
+// multiplied are halves of numbers.
 int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device);
-int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
+int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, bool in_halves, const Device& device);
 
 // What the ops want. matmul and quant_matmul: product_workspace().
 
@@ -51,10 +52,12 @@ int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType r
 struct LoraShape {
     int64_t m = 0, n = 0, k = 0, rank = 0;
     DType real = DType::f32, w = DType::f32, a = DType::f32, b = DType::f32;
+    bool masked = false;  // dropout's p is above 0
 };
 
 // Forward: the larger of
-//   for xa   a in the computing type, if it has another, and sums of parts (dropout), or what a plain product wants;
+//   for xa   a in the computing type, if it has another, and sums of parts where there is a mask, else what a plain
+//            product wants;
 //   for y    b in the computing type, likewise, and what x w^T wants.
 // Backward: g[m, gradient_stride()], in 16 bits twice as wide, then the largest of what the products want: g (in
 // 16 bits f32[m,r] first), db, da (sums of parts), dx and its update.

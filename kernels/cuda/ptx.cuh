@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/real.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 namespace ggq::cuda {
 
@@ -83,6 +84,11 @@ __device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t addre
 // c[16,8] += a[16,16] b[16,8]. A lane holds, with i = lane / 4 and j = 2 * (lane % 4), pairs side by side:
 //   a: (i, j), (i + 8, j), (i, j + 8), (i + 8, j + 8);   b: (j, i) and (j + 8, i), pairs going down;
 //   c: (i, j), (i, j + 1), (i + 8, j), (i + 8, j + 1)
+// Of results c[n][4] that stand side by side, 8 columns each, element c[n][2 * r + j] of this lane is thus the one at
+// (fragment_row(r), fragment_col(n, j)), r and j being 0 or 1; four lanes share a row.
+__device__ __forceinline__ int fragment_row(int r) { return static_cast<int>(threadIdx.x % kWarp / 4) + 8 * r; }
+__device__ __forceinline__ int fragment_col(int n, int j) { return 8 * n + static_cast<int>(threadIdx.x % 4) * 2 + j; }
+
 template <typename T>
 __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

@@ -8,15 +8,26 @@ namespace ggq::cuda {
 
 void quant_matmul(const CudaContext& ctx, const KernelArgs& args) {
     const View &y = args.out[0], &x = args.in[0], &w = args.in[1];
-    const Output out{y.data, y.dtype, y.shape[1]};
-    multiply(ctx, {x.shape[0], w.shape[0], x.shape[1], operand(x), operand(w), out, y.dtype}, Scratch(args.workspace));
+    const Product product{.m = x.shape[0],
+                          .n = w.shape[0],
+                          .k = x.shape[1],
+                          .x = operand(x),
+                          .w = operand(w),
+                          .y = {.data = y.data, .dtype = y.dtype, .row_stride = y.shape[1]},
+                          .real = y.dtype};
+    multiply(ctx, product, Scratch(args.workspace));
 }
 
 void quant_matmul_backward(const CudaContext& ctx, const KernelArgs& args) {
     const View &dx = args.out[0], &dy = args.in[0], &w = args.in[1];
-    const Output out{dx.data, dx.dtype, dx.shape[1]};
-    multiply_tiled(ctx, {dy.shape[0], w.shape[1], w.shape[0], operand(dy), transposed(operand(w)), out, dx.dtype},
-                   Scratch(args.workspace));
+    const Product product{.m = dy.shape[0],
+                          .n = w.shape[1],
+                          .k = w.shape[0],
+                          .x = operand(dy),
+                          .w = transposed(operand(w)),
+                          .y = {.data = dx.data, .dtype = dx.dtype, .row_stride = dx.shape[1]},
+                          .real = dx.dtype};
+    multiply_tiled(ctx, product, Scratch(args.workspace));
 }
 
 }  // namespace ggq::cuda

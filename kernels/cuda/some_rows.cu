@@ -51,7 +51,7 @@ struct Lane {
           k_begin(static_cast<int>(blockIdx.y) * p.chunk),
           k_end(k_begin + p.chunk < p.k ? k_begin + p.chunk : p.k) {
         for (int r = 0; r < 2; ++r) {
-            const int64_t row = first_row() + g + 8 * r;
+            const int64_t row = first_row() + fragment_row(r);
             rows[r] = (row < p.n ? row : p.n - 1) * p.k;
         }
     }
@@ -152,14 +152,13 @@ __global__ void __launch_bounds__(kThreads, 2) some_rows_kernel(const __grid_con
         now = next;
     }
     wait_copies<0>();
-    const int64_t col = at.first_row() + at.g;
-    float* partial = p.partial + blockIdx.y * p.m * p.n + col;
+    float* partial = p.partial + blockIdx.y * p.m * p.n;
 #pragma unroll
     for (int j = 0; j < n_tiles; ++j)
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
-            const int64_t i = j * 8 + 2 * at.t + c % 2, right = c / 2 * 8;
-            if (i < p.m && col + right < p.n) partial[i * p.n + right] = sums[j][c];
+            const int64_t i = fragment_col(j, c % 2), col = at.first_row() + fragment_row(c / 2);
+            if (i < p.m && col < p.n) partial[i * p.n + col] = sums[j][c];
         }
 }
 
@@ -182,18 +181,16 @@ void run(const CudaContext& ctx, const Args& p, int64_t parts) {
 
 void some_rows(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const int64_t chunk = some_rows_chunk(p.m, p.n, p.k, *ctx.device), parts = ceil_div(p.k, chunk);
-    Args args{p.x.data,
-              p.x.row_stride,
-              static_cast<int>(p.m),
-              static_cast<int>(p.k),
-              static_cast<int>(chunk),
-              p.n,
-              p.w.quant,
-              p.w.dtype,
-              0,
-              nullptr};
-    while (1 << args.shift < p.w.quant.block) ++args.shift;
-    args.partial = static_cast<float*>(scratch.take(parts * p.m * p.n * 4));
+    const Args args{.x = p.x.data,
+                    .x_stride = p.x.row_stride,
+                    .m = static_cast<int>(p.m),
+                    .k = static_cast<int>(p.k),
+                    .chunk = static_cast<int>(chunk),
+                    .n = p.n,
+                    .w = p.w.quant,
+                    .format = p.w.dtype,
+                    .shift = block_shift(p.w.quant),
+                    .partial = static_cast<float*>(scratch.take(parts * p.m * p.n * 4))};
     p.real == DType::f16 ? run<f16>(ctx, args, parts) : run<bf16>(ctx, args, parts);
     sum_partials(ctx, args.partial, static_cast<int>(parts), p.m, p.n, p.y);
 }
