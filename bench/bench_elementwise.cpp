@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "bench/products.h"
+#include "kernels/code_maps.h"
 #include "kernels/kernels.h"
 #include "kernels/params.h"
+#include "kernels/rounding.h"
 
 namespace {
 
@@ -136,7 +138,7 @@ void BM_adamw_8bit(benchmark::State& state) {
     const int64_t n = state.range(0) * state.range(1);
     std::vector<Tensor> out = tensors(1, DType::f32, {n});
     for (const DType dtype : {DType::u8, DType::f32})
-        for (int i = 0; i < 2; ++i) out.emplace_back(dtype, Shape{dtype == DType::u8 ? n : (n + 255) / 256});
+        for (int i = 0; i < 2; ++i) out.emplace_back(dtype, Shape{dtype == DType::u8 ? n : ceil_div(n, kStateBlock)});
     run(state, cpu::adamw_8bit, out, update_inputs(n), AdamWParams{}, 5);
 }
 

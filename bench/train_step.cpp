@@ -50,7 +50,7 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
                                         static_cast<uint32_t>(vocabulary));
         };
         batch.ids.push_back(token(t));
-        batch.labels.push_back(at + 1 < length ? token(t + 1) : kNoLabel);
+        batch.labels.push_back(at + 1 < length ? token(t + 1) : kIgnoredLabel);
         batch.positions.push_back(static_cast<int32_t>(at));
         batch.spans.push_back(static_cast<int32_t>(t - at));
         batch.spans.push_back(static_cast<int32_t>(t + 1));

@@ -12,6 +12,7 @@
 #include "ggq/backend.h"
 #include "ggq/error.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/rounding.h"
 
 namespace ggq {
 
@@ -90,7 +91,7 @@ private:
     void* do_allocate(int64_t bytes) override {
         const auto wanted = static_cast<size_t>(bytes);
         const size_t alignment = wanted < kHugePage ? kAlignment : kHugePage;
-        void* data = std::aligned_alloc(alignment, (wanted + alignment - 1) / alignment * alignment);
+        void* data = std::aligned_alloc(alignment, round_up(wanted, alignment));
         // Fewer addresses to translate while weights stream through.
         if (data && alignment == kHugePage) madvise(data, wanted, MADV_HUGEPAGE);
         return data;

@@ -1,6 +1,7 @@
 #include "ggq/buffer.h"
 
 #include "ggq/backend.h"
+#include "kernels/rounding.h"
 
 namespace ggq {
 
@@ -9,7 +10,7 @@ namespace {
 constexpr int64_t kAlignment = 256;
 constexpr Kind kPersistent[] = {Kind::input, Kind::constant, Kind::parameter, Kind::state};
 
-int64_t place_bytes(const Buffer& b) { return (b.bytes() + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t place_bytes(const Buffer& b) { return round_up(b.bytes(), kAlignment); }
 
 }  // namespace
 

@@ -4,12 +4,13 @@
 #include <numeric>
 
 #include "ggq/backend.h"
+#include "kernels/rounding.h"
 
 namespace ggq {
 
 namespace {
 
-int64_t align(int64_t bytes) { return (bytes + kArenaAlignment - 1) / kArenaAlignment * kArenaAlignment; }
+int64_t align(int64_t bytes) { return round_up(bytes, kArenaAlignment); }
 
 const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
 

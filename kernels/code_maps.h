@@ -6,6 +6,8 @@
 
 namespace ggq {
 
+inline constexpr int kStateBlock = 256;  // elements of 8-bit optimizer state under one absmax
+
 // clang-format off
 // 8-bit scales, and the first moment of 8-bit AdamW
 inline constexpr std::array<float, 256> kSignedMap = {

@@ -1,10 +1,12 @@
 #include "kernels/formats.h"
 
+#include "kernels/rounding.h"
+
 namespace ggq {
 
 namespace {
 
-constexpr int64_t align16(int64_t n) { return (n + 15) / 16 * 16; }
+constexpr int64_t align16(int64_t n) { return round_up(n, 16); }
 
 }  // namespace
 
@@ -12,15 +14,15 @@ QuantLayout quant_layout(DType dtype, const Shape& shape, QuantSpec spec) {
     const int64_t n = shape.n_elems();
     const FormatInfo& f = format(dtype);
     QuantLayout at;
-    at.codes_bytes = f.bits == 4 ? (n + 1) / 2 : n;
+    at.codes_bytes = f.bits == 4 ? ceil_div(n, 2) : n;
     at.scales_at = align16(at.codes_bytes);
     if (!f.block_scales) {
         at.n_scales = n == 0 ? 0 : n / shape[shape.rank - 1];
         at.nested_at = at.offset_at = at.bytes = align16(at.scales_at + 4 * at.n_scales);
         return at;
     }
-    at.n_scales = (n + spec.block - 1) / spec.block;
-    at.n_nested = spec.double_quant ? (at.n_scales + kNestedBlock - 1) / kNestedBlock : 0;
+    at.n_scales = ceil_div(n, spec.block);
+    at.n_nested = spec.double_quant ? ceil_div(at.n_scales, kNestedBlock) : 0;
     at.nested_at = align16(at.scales_at + at.n_scales * (spec.double_quant ? 1 : 4));
     at.offset_at = align16(at.nested_at + 4 * at.n_nested);
     at.bytes = spec.double_quant ? align16(at.offset_at + 4) : at.offset_at;

@@ -66,8 +66,8 @@ GGQ_KERNEL(embedding_backward);
 // rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
 // out y[T,C], rstd[T] stat; in x[T,C], w[C] any float. RmsNormParams
 GGQ_KERNEL(rms_norm);
-// out dx[T,C], dw[C] stat, optional; in dy[T,C], x[T,C], w[C] any float, rstd[T] stat. dw is summed over chunks of 64
-// rows.
+// out dx[T,C], dw[C] stat, optional; in dy[T,C], x[T,C], w[C] any float, rstd[T] stat. dw is summed over chunks of
+// kNormChunk rows.
 GGQ_KERNEL(rms_norm_backward);
 
 // matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any strides (a transposed view is fine)
@@ -144,7 +144,7 @@ GGQ_KERNEL(softmax);
 // out dx = y * (dy - sum(dy * y)); in dy, y
 GGQ_KERNEL(softmax_backward);
 
-// reduce.cpp   chunks of 4096 elements, then the chunk sums in order, accumulated in double
+// reduce.cpp   chunks of kSumChunk elements, then the chunk sums in order, accumulated in double
 // out y[1]; in x
 GGQ_KERNEL(sum);
 // out norm[1] = sqrt(sum(x^2)); in x
@@ -172,7 +172,7 @@ GGQ_KERNEL(linear_cross_entropy);
 // that is not finite leaves everything as it is. AdamWParams
 // inout p any float, m, v; in p, m, v, g, rate, step, factor. Decoupled decay as torch: p *= 1 - lr wd first.
 GGQ_KERNEL(adamw);
-// inout p any float, m u8[N], v u8[N], m_scale f32[ceil(N/256)], v_scale; in these, g f32, rate, step, factor.
+// inout p any float, m u8[N], v u8[N], m_scale f32[ceil(N/kStateBlock)], v_scale; in these, g f32, rate, step, factor.
 // bitsandbytes' blockwise form: kSignedMap for m, kUnsignedMap for v, decay after the update.
 GGQ_KERNEL(adamw_8bit);
 

@@ -5,11 +5,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define GGQ_HOST_DEVICE __host__ __device__
-#else
-#define GGQ_HOST_DEVICE
-#endif
+#include "kernels/host_device.h"
 
 namespace ggq {
 

@@ -22,8 +22,6 @@ T named(const JsonFields& fields, const char* key, const OptionName<T> (&table)[
 
 }  // namespace
 
-bool is_block_size(int64_t block) { return block == 64 || block == 128 || block == 256; }
-
 std::string describe(const BaseForm& form) {
     std::string text = option_text(kQuantNames, form.quant);
     if (form.quant && *form.quant != DType::int8)
@@ -47,7 +45,7 @@ BaseForm read_form(const JsonFields& fields) {
     BaseForm form;
     form.quant = named(fields, "quant", kQuantNames, form.quant);
     const int64_t block = fields.count_or("quant_block", form.quant_spec.block);
-    if (!is_block_size(block)) fields.refuse("quant_block", "64, 128 or 256");
+    if (!is_quant_block(block)) fields.refuse("quant_block", "64, 128 or 256");
     form.quant_spec.block = static_cast<int>(block);
     form.quant_spec.double_quant = fields.flag_or("double_quant", form.quant_spec.double_quant);
     form.quant_only_adapted = fields.flag_or("quant_only_adapted", form.quant_only_adapted);

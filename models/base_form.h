@@ -23,9 +23,6 @@ struct BaseForm {
     bool operator==(const BaseForm&) const = default;
 };
 
-// Weights that may share a scale: 64, 128 or 256.
-bool is_block_size(int64_t block);
-
 // "nf4, blocks of 64, double scales": all that changes the numbers of the base, whatever type computes with them.
 std::string describe(const BaseForm& form);
 

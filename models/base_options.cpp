@@ -21,7 +21,7 @@ void validate(const BaseOptions& options) {
     gpu_memory_bytes(options);
     require_not_negative("--threads", static_cast<int64_t>(options.threads));
     require_at_most("--threads", options.threads, kMostThreads);
-    require(is_block_size(options.quant_spec.block), "--quant-block: expected 64, 128 or 256, got {}",
+    require(is_quant_block(options.quant_spec.block), "--quant-block: expected 64, 128 or 256, got {}",
             options.quant_spec.block);
 }
 

@@ -35,16 +35,4 @@ void BatchInputs::write(const MicroBatch& batch, uint64_t seed, int64_t counter)
     store_.write(*rng_, rng);
 }
 
-MicroBatch blank_batch(int64_t length) {
-    MicroBatch batch;
-    const auto n = static_cast<size_t>(length);
-    batch.ids.assign(n, 0);
-    batch.labels.assign(n, kNoLabel);
-    for (int32_t t = 0; t < length; ++t) {
-        batch.positions.push_back(t);
-        batch.spans.insert(batch.spans.end(), {t, t + 1});
-    }
-    return batch;
-}
-
 }  // namespace ggq

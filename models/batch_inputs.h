@@ -36,7 +36,4 @@ private:
     Buffer* rng_;
 };
 
-// Tokens of no document, without a label.
-MicroBatch blank_batch(int64_t length);
-
 }  // namespace ggq

@@ -16,9 +16,9 @@ void append_row(const int64_t* ids, const int64_t* labels, const int64_t* mask, 
     const auto first = static_cast<int32_t>(batch.ids.size());
     const int64_t n = std::count(mask, mask + width, 1);
     for (int64_t t = 0; t < n; ++t) {
-        const bool predicts = t + 1 < n && labels[t + 1] != kNoLabel;
+        const bool predicts = t + 1 < n && labels[t + 1] != kIgnoredLabel;
         batch.ids.push_back(static_cast<int32_t>(ids[t]));
-        batch.labels.push_back(predicts ? static_cast<int32_t>(labels[t + 1]) : kNoLabel);
+        batch.labels.push_back(predicts ? static_cast<int32_t>(labels[t + 1]) : kIgnoredLabel);
         batch.positions.push_back(static_cast<int32_t>(t));
         batch.spans.push_back(first);
         batch.spans.push_back(first + static_cast<int32_t>(t) + 1);

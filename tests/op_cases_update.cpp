@@ -1,6 +1,8 @@
 // Cases of optimizer steps and of the quantized formats. A quantized result is read through dequantize.
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/code_maps.h"
+#include "kernels/rounding.h"
 #include "tests/op_cases.h"
 
 namespace ggq::test {
@@ -42,7 +44,7 @@ void add_adamw(std::vector<OpCase>& table, int64_t n, int64_t step) {
 }
 
 void add_adamw_8bit(std::vector<OpCase>& table, int64_t n, int64_t step) {
-    const int64_t n_blocks = (n + kNestedBlock - 1) / kNestedBlock;
+    const int64_t n_blocks = ceil_div(n, kStateBlock);
     const auto codes = [&] { return state(below(DType::u8, {n}, 256)); };
     OpCase c{case_name(adamw_8bit_op, "step " + std::to_string(step), n),
              &adamw_8bit_op,

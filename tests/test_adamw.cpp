@@ -12,6 +12,7 @@
 #include "kernels/code_maps.h"
 #include "kernels/kernels.h"
 #include "kernels/params.h"
+#include "kernels/rounding.h"
 #include "tests/fixtures.h"
 #include "tests/kernel_check.h"
 
@@ -153,7 +154,7 @@ TEST_CASE("adamw_8bit keeps codes and absmax of what the formula gives, with a s
     const AdamWParams params{0.9f, 0.99f, 1e-8f, 0.1f};
     for (int64_t n : {1, 255, 256, 3001, 40000})
         for (DType stored : {DType::f32, DType::bf16}) {
-            const int64_t n_blocks = (n + 255) / 256;
+            const int64_t n_blocks = ceil_div(n, kStateBlock);
             const std::vector<TestTensor> state = {
                 random_tensor(stored, {n}, 1), random_tensor(DType::u8, {n}, 2, 0, 256),
                 random_tensor(DType::u8, {n}, 3, 0, 256), random_tensor(DType::f32, {n_blocks}, 4, 0.1, 1),
@@ -242,7 +243,7 @@ TEST_CASE("golden: adamw_8bit follows bitsandbytes' trace") {
         const SafetensorsFile file(path);
         const GoldenSettings settings(path);
         const TestTensor p = from_file(file.at("p0"));
-        const int64_t n = p.n_elems(), n_blocks = (n + 255) / 256;
+        const int64_t n = p.n_elems(), n_blocks = ceil_div(n, kStateBlock);
         for (int64_t c = 0; c < 256; ++c) {
             CHECK(from_file(file.at("qmap1")).at(c) == static_cast<double>(kSignedMap[static_cast<size_t>(c)]));
             CHECK(from_file(file.at("qmap2")).at(c) == static_cast<double>(kUnsignedMap[static_cast<size_t>(c)]));

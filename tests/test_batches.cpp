@@ -13,7 +13,7 @@
 
 using ggq::Batches;
 using ggq::BatchOptions;
-using ggq::kNoLabel;
+using ggq::kIgnoredLabel;
 using ggq::MicroBatch;
 using ggq::Sample;
 using ggq::Update;
@@ -50,9 +50,9 @@ std::vector<int> check_micro_batch(const MicroBatch& batch, const std::vector<Sa
         const auto at = static_cast<size_t>(t);
         CAPTURE(t);
         CHECK(batch.spans[2 * at + 1] == t + 1);
-        n_labels += batch.labels[at] != kNoLabel;
+        n_labels += batch.labels[at] != kIgnoredLabel;
         if (batch.ids[at] == 0) {
-            CHECK(batch.labels[at] == kNoLabel);
+            CHECK(batch.labels[at] == kIgnoredLabel);
             CHECK(batch.positions[at] == 0);
             CHECK(batch.spans[2 * at] == t);
             continue;
@@ -64,7 +64,7 @@ std::vector<int> check_micro_batch(const MicroBatch& batch, const std::vector<Sa
         const bool labelled = next < sample.ids.size() && sample.has_loss[next] != 0;
         CHECK(batch.positions[at] == position);
         CHECK(batch.spans[2 * at] == t - position);
-        CHECK(batch.labels[at] == (labelled ? sample.ids[next] : kNoLabel));
+        CHECK(batch.labels[at] == (labelled ? sample.ids[next] : kIgnoredLabel));
         if (position == 0) {
             found.push_back(index);
             if (row > 0) CHECK(t / row == (t + sample.n_tokens() - 1) / row);

@@ -2,7 +2,9 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/code_maps.h"
 #include "kernels/kernels.h"
+#include "kernels/rounding.h"
 
 namespace ggq {
 
@@ -27,7 +29,7 @@ void adamw(Tensor param, Tensor m, Tensor v, const AdamWInputs& in, const AdamWP
 }
 
 void adamw_8bit(Tensor param, const AdamW8State& s, const AdamWInputs& in, const AdamWParams& params) {
-    const int64_t n_blocks = (param.shape().n_elems() + kNestedBlock - 1) / kNestedBlock;
+    const int64_t n_blocks = ceil_div(param.shape().n_elems(), kStateBlock);
     require(s.m_scale.shape() == Shape{n_blocks}, "[adamw_8bit] m_scale: expected shape [{}], got {}", n_blocks,
             to_string(s.m_scale.shape()));
     param.graph->append(adamw_8bit_op,

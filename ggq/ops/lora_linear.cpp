@@ -1,4 +1,6 @@
 // A frozen linear layer with a trainable low-rank update (Hu et al., 2021): y = x w^T + s (dropout(x) a^T) b^T.
+#include <span>
+
 #include "ggq/backward.h"
 #include "ggq/error.h"
 #include "ggq/op_table.h"

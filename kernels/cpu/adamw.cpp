@@ -2,18 +2,17 @@
 //
 // adamw       as torch: p -= lr wd p;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
 //             p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), where c = 1 - b^step.
-// adamw_8bit  as bitsandbytes' blockwise optimizer: m and v are 8-bit codes in blocks of 256 with one absmax each; the
-//             update is made from the float moments before they are rounded,
+// adamw_8bit  as bitsandbytes' blockwise optimizer: m and v are 8-bit codes in blocks of kStateBlock with one absmax
+//             each; the update is made from the float moments before they are rounded,
 //             p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)), then p -= lr wd p.
 #include "kernels/code_maps.h"
 #include "kernels/cpu/real.h"
 #include "kernels/params.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
 namespace {
-
-constexpr int64_t kBlock = 256;  // elements under one absmax
 
 double scalar(const View& v) { return v.dtype == DType::f64 ? *v.as<double>() : static_cast<double>(*v.as<float>()); }
 
@@ -98,14 +97,14 @@ const CodeMap& unsigned_map() {
     return map;
 }
 
-// Writes n <= kBlock values as the codes nearest to x / absmax, and their absmax.
+// Writes n <= kStateBlock values as the codes nearest to x / absmax, and their absmax.
 void encode(uint8_t* codes, float* absmax, const float* x, int64_t n, const CodeMap& map) {
-    float magnitude[kBlock] = {};
+    float magnitude[kStateBlock] = {};
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) magnitude[i] = __builtin_fabsf(x[i]);
     const float top = max_of(magnitude, n);
     const float divisor = top > 0 ? top : 1;
-    int32_t found[kBlock];
+    int32_t found[kStateBlock];
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
         const float scaled = x[i] / divisor;
@@ -152,10 +151,10 @@ void update_8bit(const CpuContext& ctx, const KernelArgs& args) {
     auto* v_codes = args.out[2].as<uint8_t>();
     auto* m_absmax = args.out[3].as<float>();
     auto* v_absmax = args.out[4].as<float>();
-    ctx.threads->for_range((n_elems + kBlock - 1) / kBlock, kTaskElems / kBlock, [&](int64_t begin, int64_t end) {
-        float m[kBlock], v[kBlock];
+    ctx.threads->for_range(ceil_div(n_elems, kStateBlock), kTaskElems / kStateBlock, [&](int64_t begin, int64_t end) {
+        float m[kStateBlock], v[kStateBlock];
         for (int64_t block = begin; block < end; ++block) {
-            const int64_t at = block * kBlock, n = n_elems - at < kBlock ? n_elems - at : kBlock;
+            const int64_t at = block * kStateBlock, n = n_elems - at < kStateBlock ? n_elems - at : kStateBlock;
             decode(m, m_codes + at, m_absmax[block], n, m_map);
             decode(v, v_codes + at, v_absmax[block], n, v_map);
             update_block(args.out[0].as<P>() + at, m, v, args.in[5].as<float>() + at, n, s);

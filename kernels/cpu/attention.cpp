@@ -8,6 +8,7 @@
 // pieces, each with its own m, sum and o, which are combined in order.
 #include "kernels/cpu/attention_block.h"
 #include "kernels/params.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -150,7 +151,7 @@ template <typename T>
 void attend_in_pieces(const CpuContext& ctx, const KernelArgs& args, const AttentionShape& shape, int64_t piece_keys) {
     T* workspace = reinterpret_cast<T*>(args.workspace.data());
     const int64_t worker_elems = kAttentionBlock * (4 * shape.D + kAttentionBlock);
-    const int64_t n_pieces = (shape.S + piece_keys - 1) / piece_keys, width = padded_width(shape.n_rows());
+    const int64_t n_pieces = ceil_div(shape.S, piece_keys), width = padded_width(shape.n_rows());
     T* pieces = workspace + ctx.threads->size() * worker_elems;
     const auto state_of = [&](int64_t g, int64_t piece) {
         T* o = pieces + (g * n_pieces + piece) * (shape.D + 2) * width;

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/attention_workspace.h"
 #include "kernels/cpu/vec.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -91,9 +92,7 @@ void pack_transposed(T* dst, int64_t n, int64_t D, int64_t width, T factor, cons
     }
 }
 
-GGQ_INLINE int64_t padded_width(int64_t n) {
-    return (n + kAttentionPadding - 1) / kAttentionPadding * kAttentionPadding;
-}
+GGQ_INLINE int64_t padded_width(int64_t n) { return round_up(n, kAttentionPadding); }
 
 // f(width), where the width of a full and of the narrowest block is a constant, so that loops over it unroll.
 template <typename F>
@@ -111,8 +110,8 @@ struct AttentionShape {
     AttentionShape(const View& q, const View& k)
         : T(q.shape[0]), H(q.shape[1]), D(q.shape[2]), S(k.shape[0]), G(k.shape[1]), group(H / G) {}
     int64_t n_rows() const { return T * group; }
-    int64_t n_row_blocks() const { return (n_rows() + kAttentionBlock - 1) / kAttentionBlock; }
-    int64_t n_key_blocks() const { return (S + kAttentionBlock - 1) / kAttentionBlock; }
+    int64_t n_row_blocks() const { return ceil_div(n_rows(), kAttentionBlock); }
+    int64_t n_key_blocks() const { return ceil_div(S, kAttentionBlock); }
 };
 
 // A block of at most kAttentionBlock rows of key head g, and the keys that each sees.

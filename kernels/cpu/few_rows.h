@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/few_rows_4bit.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -51,7 +52,7 @@ void few_dots_all(const T* w, const T* x, int64_t x_stride, int64_t n, int64_t m
     for (; r < m; ++r) few_dots<T, 1>(w, x + r * x_stride, x_stride, n, sums + r * kFewCols);
 }
 
-constexpr int64_t padded(int64_t k) { return (k + kFewPadding - 1) / kFewPadding * kFewPadding; }
+constexpr int64_t padded(int64_t k) { return round_up(k, kFewPadding); }
 
 // The sum of all lanes, halves added to halves.
 template <typename T>

@@ -86,7 +86,7 @@ void few_dots_4bit(const Operand& w, int64_t k, int64_t col, int64_t n_cols, con
                                                         dot_groups<4>};
     const int64_t piece = kPieceElems / (m < 2 ? 1 : m < 4 ? 2 : 4);
     float scales[Cols * kPieceElems / 64];
-    const int shift = __builtin_ctz(static_cast<unsigned>(w.quant.block));
+    const int shift = block_shift(w.quant);
     const LevelTable levels(format(w.dtype).levels->data(), 1.0f);
     for (int64_t begin = 0; begin < k; begin += piece) {
         const int64_t n = k - begin < piece ? k - begin : piece, n_blocks = n >> shift;

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/product.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -122,12 +123,12 @@ void multiply_panel(const Product<T>& p, const GemmBlock& b, const T* x, const T
 template <typename T>
 void multiply_block(ThreadPool& pool, const Product<T>& p, const GemmBlock& b, const T* x, T* w_of_workers) {
     constexpr int64_t kTasksWanted = 64, kLeastPanels = 8;
-    const int64_t n_panels = (b.n_rows + kTileRows - 1) / kTileRows;
-    const int64_t n_cols_tasks = (p.n + kColBlock - 1) / kColBlock;
-    const int64_t wanted = (kTasksWanted + n_cols_tasks - 1) / n_cols_tasks;
-    const int64_t possible = (n_panels + kLeastPanels - 1) / kLeastPanels;
+    const int64_t n_panels = ceil_div(b.n_rows, kTileRows);
+    const int64_t n_cols_tasks = ceil_div(p.n, kColBlock);
+    const int64_t wanted = ceil_div(kTasksWanted, n_cols_tasks);
+    const int64_t possible = ceil_div(n_panels, kLeastPanels);
     const int64_t n_pieces = wanted < possible ? wanted : possible;
-    const int64_t piece = (n_panels + n_pieces - 1) / n_pieces;
+    const int64_t piece = ceil_div(n_panels, n_pieces);
     pool.run(n_cols_tasks * n_pieces, [&](int64_t task, int worker) {
         const int64_t col = task / n_pieces * kColBlock, panel = task % n_pieces * piece;
         const int64_t n_cols = p.n - col < kColBlock ? p.n - col : kColBlock;
@@ -151,8 +152,7 @@ void pack_x(ThreadPool& pool, const Product<T>& p, const GemmBlock& b, T* x) {
 
 // [0, n) in equal steps of at most `largest` rounded up to `multiple`.
 GGQ_INLINE int64_t equal_step(int64_t n, int64_t largest, int64_t multiple) {
-    const int64_t count = (n + largest - 1) / largest;
-    return ((n + count - 1) / count + multiple - 1) / multiple * multiple;
+    return round_up(ceil_div(n, ceil_div(n, largest)), multiple);
 }
 
 template <typename T>
@@ -163,7 +163,7 @@ void gemm(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
         if (!p.add && !p.mask) std::memset(p.y, 0, static_cast<size_t>(p.m * p.n) * sizeof(T));
         return;
     }
-    const int64_t rows = equal_step(p.m, kRowBlock, kTileRows), depth = equal_step(k, kDepthBlock, 64);
+    const int64_t rows = equal_step(p.m, kRowBlock, kTileRows), depth = equal_step(k, kDepthBlock, kDepthStep);
     T* w = reinterpret_cast<T*>(workspace);
     T* x = w + pool.size() * (kColBlock * kDepthBlock);
     for (GemmBlock b{0, 0, 0, 0}; b.row < p.m; b.row += rows) {

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/operand.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -56,7 +57,7 @@ inline void transpose_rows(const T* rows, int64_t n_cols, T* dst) {
 // One panel, read along k.
 template <int R, typename T>
 inline void pack_along(const Operand& o, int64_t row, int64_t n_rows, int64_t k0, int64_t nk, T* dst) {
-    constexpr int kRows = (R + 7) / 8 * 8;
+    constexpr int kRows = round_up(R, 8);
     alignas(64) T rows[kRows * kPackRun];
     std::memset(rows + n_rows * kPackRun, 0, static_cast<size_t>(kRows - n_rows) * kPackRun * sizeof(T));
     for (int64_t k = 0; k < nk; k += kPackRun) {

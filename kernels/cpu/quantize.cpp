@@ -3,17 +3,19 @@
 //             In an all-zero block 0 * inf = NaN is above no threshold, so every code is 0, as on bitsandbytes' CUDA.
 //   scales    double quantization: offset = mean of all absmax, (absmax - offset) / (absmax of 256 of these), then the
 //             nearest entry of kSignedMap (code 0 where all 256 are the mean, again by NaN). The mean is summed in
-//             double: chunks of 4096 in order, then their sums.
+//             double: chunks of kSumChunk in order, then their sums.
 //   int8      round half to even of x * (127 / absmax of the row)
 // Floor: the bytes of both tensors.
+#include "kernels/chunks.h"
 #include "kernels/cpu/quantized.h"
+#include "kernels/cpu/workspace.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
 namespace {
 
-constexpr int64_t kBlocksPerTask = 64, kMeanChunk = 4096;
-constexpr int kLargestBlock = 256;
+constexpr int64_t kBlocksPerTask = 64;
 
 // A view's parts are read-only; the quantizer alone writes them.
 template <typename T>
@@ -50,7 +52,7 @@ void fp4_codes(const float* x, int n, uint8_t* codes) {
 // Codes and absmax of one block of n values; an odd last value is paired with 0.
 float quantize_block(DType dtype, float* x, int n, uint8_t* bytes) {
     const float absmax = largest_magnitude(x, n), inverse = 1.0f / absmax;
-    uint8_t codes[kLargestBlock];
+    uint8_t codes[kLargestQuantBlock];
     x[n] = 0;
     const int n_even = n + n % 2;
     for (int i = 0; i < n_even; ++i) x[i] *= inverse;
@@ -68,8 +70,8 @@ template <typename From>
 void quantize_blocks(ThreadPool& pool, const View& q, const From* x, float* absmax) {
     const int64_t n = q.n_elems(), block = q.quant.block;
     auto* codes = writable(q.quant.codes);
-    pool.for_range((n + block - 1) / block, kBlocksPerTask, [&](int64_t begin, int64_t end) {
-        float values[kLargestBlock + 1];
+    pool.for_range(ceil_div(n, block), kBlocksPerTask, [&](int64_t begin, int64_t end) {
+        float values[kLargestQuantBlock + 1];
         for (int64_t b = begin; b < end; ++b) {
             const int64_t at = b * block, count = n - at < block ? n - at : block;
             to_floats(x + at, count, values);
@@ -79,13 +81,13 @@ void quantize_blocks(ThreadPool& pool, const View& q, const From* x, float* absm
 }
 
 float mean_in_order(ThreadPool& pool, const float* x, int64_t n, double* chunk_sums) {
-    pool.for_range(n, kMeanChunk, [&](int64_t begin, int64_t end) {
+    pool.for_range(n, kSumChunk, [&](int64_t begin, int64_t end) {
         double sum = 0;
         for (int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]);
-        chunk_sums[begin / kMeanChunk] = sum;
+        chunk_sums[begin / kSumChunk] = sum;
     });
     double sum = 0;
-    for (int64_t i = 0; i * kMeanChunk < n; ++i) sum += chunk_sums[i];
+    for (int64_t i = 0; i * kSumChunk < n; ++i) sum += chunk_sums[i];
     return n > 0 ? static_cast<float>(sum / static_cast<double>(n)) : 0.0f;
 }
 
@@ -103,7 +105,7 @@ GGQ_INLINE uint8_t nearest_code(float x) {
 void quantize_scales(ThreadPool& pool, const QuantParts& q, const float* absmax, int64_t n, double* chunk_sums) {
     const float offset = mean_in_order(pool, absmax, n, chunk_sums);
     *writable(q.offset) = offset;
-    pool.for_range((n + kNestedBlock - 1) / kNestedBlock, kBlocksPerTask, [&](int64_t begin, int64_t end) {
+    pool.for_range(ceil_div(n, kNestedBlock), kBlocksPerTask, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b) {
             const int64_t at = b * kNestedBlock, count = n - at < kNestedBlock ? n - at : kNestedBlock;
             float centred[kNestedBlock];
@@ -149,10 +151,11 @@ void quantize(const CpuContext& ctx, const KernelArgs& args) {
     with_float(x.dtype, [&](auto tag) {
         const auto* from = x.as<const decltype(tag)>();
         if (!format(q.dtype).block_scales) return quantize_rows(*ctx.threads, q, from);
-        const int64_t n_scales = (q.n_elems() + q.quant.block - 1) / q.quant.block;
+        const int64_t n_scales = ceil_div(q.n_elems(), q.quant.block);
         if (q.quant.scales) return quantize_blocks(*ctx.threads, q, from, writable(q.quant.scales));
-        auto* absmax = reinterpret_cast<float*>(args.workspace.data());
-        auto* chunk_sums = reinterpret_cast<double*>(absmax + (n_scales + 15) / 16 * 16);
+        const QuantizeBuffers at = quantize_buffers(n_scales);
+        auto* absmax = reinterpret_cast<float*>(args.workspace.data() + at.absmax);
+        auto* chunk_sums = reinterpret_cast<double*>(args.workspace.data() + at.chunk_sums);
         quantize_blocks(*ctx.threads, q, from, absmax);
         quantize_scales(*ctx.threads, q.quant, absmax, n_scales, chunk_sums);
     });
@@ -163,9 +166,9 @@ void dequantize(const CpuContext& ctx, const KernelArgs& args) {
     with_float(y.dtype, [&](auto tag) {
         auto* to = y.as<decltype(tag)>();
         ctx.threads->for_range(y.n_elems(), kTaskElems, [&](int64_t begin, int64_t end) {
-            float values[kLargestBlock];
-            for (int64_t i = begin; i < end; i += kLargestBlock) {
-                const int64_t n = end - i < kLargestBlock ? end - i : kLargestBlock;
+            float values[kLargestQuantBlock];
+            for (int64_t i = begin; i < end; i += kLargestQuantBlock) {
+                const int64_t n = end - i < kLargestQuantBlock ? end - i : kLargestQuantBlock;
                 decode(q.quant, q.dtype, i, n, values);
                 for (int64_t j = 0; j < n; ++j) to[i + j] = convert<decltype(tag)>(values[j]);
             }

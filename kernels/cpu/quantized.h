@@ -99,7 +99,7 @@ GGQ_INLINE void decode_within_block(const uint8_t* codes, const float* levels, f
 }
 
 inline void decode_4bit(const QuantParts& q, const float* levels, int64_t begin, int64_t n, float* dst) {
-    const int shift = __builtin_ctz(static_cast<unsigned>(q.block));  // blocks are powers of two
+    const int shift = block_shift(q);
     for (int64_t i = begin; i < begin + n;) {
         const int64_t block = i >> shift, block_end = (block + 1) << shift;
         const int64_t end = block_end < begin + n ? block_end : begin + n;

@@ -1,27 +1,28 @@
-// sum, the norm of a flat range, and the factor that clips by it. A sum is taken in chunks of 4096 elements and then
-// over the chunks in order, all in double: the same bits with any number of threads.
+// sum, the norm of a flat range, and the factor that clips by it. A sum is taken in chunks of kSumChunk elements and
+// then over the chunks in order, all in double: the same bits with any number of threads.
+#include "kernels/chunks.h"
 #include "kernels/cpu/real.h"
 #include "kernels/params.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
 namespace {
 
-constexpr int64_t kChunk = 4096;
 constexpr int64_t kWave = 2048;  // chunks summed at a time: their sums wait in an array on the stack
 
 // The sum of term(x[i]) over i in [0, n).
 template <typename T, typename F>
 double sum_of(const CpuContext& ctx, const T* x, int64_t n, const F& term) {
     double total = 0;
-    for (int64_t first = 0; first < n; first += kWave * kChunk) {
-        const int64_t left = n - first < kWave * kChunk ? n - first : kWave * kChunk;
-        const int64_t n_chunks = (left + kChunk - 1) / kChunk;
+    for (int64_t first = 0; first < n; first += kWave * kSumChunk) {
+        const int64_t left = n - first < kWave * kSumChunk ? n - first : kWave * kSumChunk;
+        const int64_t n_chunks = ceil_div(left, kSumChunk);
         double sums[kWave];
-        ctx.threads->for_range(n_chunks, kTaskElems / kChunk, [&](int64_t begin, int64_t end) {
+        ctx.threads->for_range(n_chunks, kTaskElems / kSumChunk, [&](int64_t begin, int64_t end) {
             for (int64_t chunk = begin; chunk < end; ++chunk) {
-                const T* from = x + first + chunk * kChunk;
-                const int64_t count = left - chunk * kChunk < kChunk ? left - chunk * kChunk : kChunk;
+                const T* from = x + first + chunk * kSumChunk;
+                const int64_t count = left - chunk * kSumChunk < kSumChunk ? left - chunk * kSumChunk : kSumChunk;
                 double sum = 0;
 #pragma omp simd reduction(+ : sum)
                 for (int64_t i = 0; i < count; ++i) sum += term(static_cast<double>(from[i]));

@@ -1,5 +1,6 @@
 // rms_norm: y = x rstd w, rstd = 1 / sqrt(mean(x^2) + eps), one value of rstd a row.
 // Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)), dw = sum over rows of dy h.
+#include "kernels/chunks.h"
 #include "kernels/cpu/real.h"
 #include "kernels/params.h"
 
@@ -7,7 +8,6 @@ namespace ggq::cpu::GGQ_ISA {
 
 namespace {
 
-constexpr int64_t kRowChunk = 64;  // rows whose terms of dw are summed before they join the total
 constexpr int64_t kColumns = 256;  // of dw in one task
 
 template <typename T, typename W>
@@ -35,8 +35,8 @@ void norm_row_backward(T* dx, const T* dy, const T* x, const W* w, T rstd, int64
 template <typename T>
 void weight_gradient(T* dw, const T* dy, const T* x, const T* rstd, int64_t n_rows, int64_t C, int64_t n) {
     double total[kColumns] = {};
-    for (int64_t first = 0; first < n_rows; first += kRowChunk) {
-        const int64_t last = first + kRowChunk < n_rows ? first + kRowChunk : n_rows;
+    for (int64_t first = 0; first < n_rows; first += kNormChunk) {
+        const int64_t last = first + kNormChunk < n_rows ? first + kNormChunk : n_rows;
         T part[kColumns] = {};
         for (int64_t t = first; t < last; ++t) {
             const T r = rstd[t];

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "kernels/rounding.h"
+
 namespace ggq {
 
 class ThreadPool {
@@ -31,7 +33,7 @@ public:
     // Splits [0, n) into chunks of `grain` and calls f(begin, end).
     template <typename F>
     void for_range(int64_t n, int64_t grain, const F& f) {
-        run((n + grain - 1) / grain, [&](int64_t task, int) {
+        run(ceil_div(n, grain), [&](int64_t task, int) {
             const int64_t begin = task * grain;
             f(begin, begin + grain < n ? begin + grain : n);
         });

@@ -1,5 +1,6 @@
 // Sizes that do not depend on the instruction set: how products are cut into blocks, and the workspace bytes that the
-// product kernels want. `real_bytes` is 4 or 8, the size of the computing type; `n_threads` that of the pool.
+// kernels other than attention want. `real_bytes` is 4 or 8, the size of the computing type; `n_threads` that of the
+// pool.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@ namespace ggq::cpu {
 // A block of packed x is at most kRowBlock + kMaxTile rows of kDepthBlock and stays in a core's L2 cache beside one
 // panel of packed w, kColBlock by kDepthBlock.
 inline constexpr int64_t kRowBlock = 768, kDepthBlock = 512, kColBlock = 128;
-inline constexpr int64_t kMaxTile = 16;  // rows of the largest register tile, rounded up
+inline constexpr int64_t kDepthStep = 64;  // the depth of a block is a multiple of it
+inline constexpr int64_t kMaxTile = 16;    // rows of the largest register tile, rounded up
 
 // Products of at most so many rows take the form of few_rows.h, which pads the k of each term to kFewPadding.
 inline constexpr int64_t kFewRows = 16, kFewPadding = 16;
@@ -44,7 +46,13 @@ HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, c
 int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary,
                                        const LinearCrossEntropyParams& params, int n_threads, int64_t real_bytes);
 
-// A tensor of n_elems elements; zero without double quantization.
+// quantize: under double quantization the absmax of all blocks, before they are coded themselves; else nothing.
+struct QuantizeBuffers {
+    int64_t absmax = 0;      // f32[blocks]
+    int64_t chunk_sums = 0;  // f64[ceil(blocks / kSumChunk)]
+    int64_t bytes = 0;
+};
+QuantizeBuffers quantize_buffers(int64_t n_scales);
 int64_t quantize_workspace(DType dtype, int64_t n_elems, int block, bool double_quant);
 
 }  // namespace ggq::cpu

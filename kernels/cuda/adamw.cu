@@ -4,8 +4,8 @@
 //
 // adamw       as torch: p -= lr wd p;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
 //             p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps), where c = 1 - b^step.
-// adamw_8bit  as bitsandbytes' blockwise optimizer (Dettmers et al., 2022): m and v are 8-bit codes in blocks of 256
-//             with one absmax each; the update is made from the float moments before they are rounded,
+// adamw_8bit  as bitsandbytes' blockwise optimizer (Dettmers et al., 2022): m and v are 8-bit codes in blocks of
+//             kStateBlock with one absmax each; the update is made from the float moments before they are rounded,
 //             p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps sqrt(c2)), then p -= lr wd p. A warp takes a block.
 // Floor: the bytes of p, m and v twice and of g once.
 #include "kernels/cuda/code_maps.cuh"
@@ -101,8 +101,7 @@ __global__ void __launch_bounds__(kThreads) update_elements(P* p, T* m, T* v, co
     }
 }
 
-constexpr int kCodeBlock = 256;              // elements under one absmax
-constexpr int kOfLane = kCodeBlock / kWarp;  // elements of a lane, side by side
+constexpr int kOfLane = kStateBlock / kWarp;  // elements of a block that a lane has, side by side
 
 struct Maps {
     float value[2][256];  // of m, of v
@@ -165,14 +164,14 @@ __device__ __forceinline__ LaneCodes encode(const MidpointTree& tree, const floa
 
 struct Moments {
     uint8_t *m, *v;              // [n]
-    float *m_absmax, *v_absmax;  // [ceil(n / 256)]
+    float *m_absmax, *v_absmax;  // [ceil(n / kStateBlock)]
 };
 
-// The warp's block of 256, of which this lane has elements at .. at + 7; `whole` if none lies beyond n.
+// The warp's block, of which this lane has elements at .. at + 7; `whole` if none lies beyond n.
 template <bool whole, typename P>
 __device__ __forceinline__ void update_block(P* p, const Moments& moments, const float* g, const Step& s,
                                              const Maps& maps, int64_t at, int64_t n) {
-    const int64_t block = at / kCodeBlock, left = n - at;
+    const int64_t block = at / kStateBlock, left = n - at;
     const int n_valid = whole || left > kOfLane ? kOfLane : left > 0 ? static_cast<int>(left) : 0;
     LaneCodes m_codes = load_codes<whole>(moments.m, at, n), v_codes = load_codes<whole>(moments.v, at, n);
     float m_absmax = moments.m_absmax[block], v_absmax = moments.v_absmax[block];
@@ -214,7 +213,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t step = int64_t{gridDim.x} * kThreads * kOfLane;
     const int before = static_cast<int>(threadIdx.x) % kWarp * kOfLane;  // elements of the block to the left
     for (int64_t at = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kOfLane; at - before < n; at += step) {
-        if (wide && at - before + kCodeBlock <= n) update_block<wide>(p, moments, g, s, maps, at, n);
+        if (wide && at - before + kStateBlock <= n) update_block<wide>(p, moments, g, s, maps, at, n);
         else update_block<false>(p, moments, g, s, maps, at, n);
     }
 }

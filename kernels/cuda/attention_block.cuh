@@ -56,7 +56,7 @@ template <int n>
 __device__ __forceinline__ KeyRange range_of_queries(const int* spans, int first, int n_queries) {
     KeyRange range{INT_MAX, 0, 0, INT_MAX};
 #pragma unroll
-    for (int i = 0; i < (n + kWarp - 1) / kWarp; ++i) {
+    for (int i = 0; i < ceil_div(n, kWarp); ++i) {
         const int query = first + (threadIdx.x % kWarp + i * kWarp) % n;
         const Span span = span_of(spans, query < n_queries ? query : n_queries - 1);
         range = {min(range.any_begin, span.begin), max(range.any_end, span.end), max(range.all_begin, span.begin),

@@ -1,10 +1,10 @@
 #include "kernels/cuda/attention_workspace.h"
 
+#include "kernels/cuda/workspace.h"
+
 namespace ggq::cuda {
 
 namespace {
-
-int64_t padded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // The fewest parts, a divisor of the heads of a group, that give every multiprocessor several blocks: those of early
 // keys have most to do where attention is causal, and only more blocks than fit at a time even that out.
@@ -29,10 +29,10 @@ AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, i
     AttentionBackwardPlan plan;
     plan.tensor_cores = has_tensor_cores_for(real, device) && D % 8 == 0 && D <= 128 &&
                         key_gradient_shared_bytes(D <= 64 ? 64 : 128) <= device.shared_bytes;
-    if (plan.tensor_cores) plan.n_splits = head_splits((S + kGradientTile - 1) / kGradientTile * G, H / G, device);
-    plan.padded_queries = padded(T, kGradientTile);
+    if (plan.tensor_cores) plan.n_splits = head_splits(ceil_div(S, kGradientTile) * G, H / G, device);
+    plan.padded_queries = round_up(T, kGradientTile);
     plan.ranges = H * plan.padded_queries * 16;
-    plan.partials = padded(plan.ranges + padded(T, kFewestRangeRows) / kFewestRangeRows * 16, 256);
+    plan.partials = aligned_256(plan.ranges + ceil_div(T, kFewestRangeRows) * 16);
     plan.bytes = plan.partials + (plan.n_splits > 1 ? 2 * plan.n_splits * S * G * D * 4 : 0);
     return plan;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/device.h"
+#include "kernels/rounding.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
@@ -15,7 +16,7 @@ inline constexpr int64_t kMostHeadSize = 256;
 inline constexpr int64_t kDecodeQueries = 8, kDecodeKeys = 256, kDecodePiece = 128;
 
 constexpr bool attention_may_decode(int64_t T, int64_t S) { return T <= kDecodeQueries && S >= kDecodeKeys; }
-constexpr int64_t decode_pieces(int64_t S) { return (S + kDecodePiece - 1) / kDecodePiece; }
+constexpr int64_t decode_pieces(int64_t S) { return ceil_div(S, kDecodePiece); }
 
 // Decode alone wants a workspace: o f32[pieces,T,H,D], then {maximum, sum} f32[pieces,T,H,2].
 int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S);

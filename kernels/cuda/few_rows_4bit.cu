@@ -58,7 +58,7 @@ struct Warp {
           warp(static_cast<int>(threadIdx.x) / kWarp),
           k_begin(blockIdx.y * p.chunk),
           k_end(k_begin + p.chunk < p.k ? k_begin + p.chunk : p.k),
-          rounds(static_cast<int>((k_end - k_begin + kGroup * kWarps - 1) / (kGroup * kWarps))) {}
+          rounds(static_cast<int>(ceil_div(k_end - k_begin, kGroup * kWarps))) {}
 
     // The first k of this warp's group, which may lie beyond the part.
     __device__ int64_t first_k(int round) const { return k_begin + (round * kWarps + warp) * int64_t{kGroup}; }
@@ -90,7 +90,7 @@ __device__ __forceinline__ void load_group(const Args& p, const Warp& at, const 
 template <typename T, int MX>
 __device__ __forceinline__ void stage_x(const Args& p, const Warp& at, uint4* to) {
     const auto* x = static_cast<const T*>(p.x);
-    const int pieces = static_cast<int>((at.k_end - at.k_begin + kGroup - 1) / kGroup) * (kGroup / 8) * MX;
+    const int pieces = static_cast<int>(ceil_div(at.k_end - at.k_begin, kGroup)) * (kGroup / 8) * MX;
     for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kThreads) {
         const int t = i % 4, row = i / 4 % MX, half = i / (4 * MX) % 2, unit = i / (8 * MX);
         const int64_t k = at.k_begin + unit * kUnit + 16 * t + 8 * half;
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_4bit_kernel(const __grid
     auto* x = reinterpret_cast<uint4*>(shared + kPairTableBytes + kMapBytes + kSumsBytes);
 
     const Warp at(p);
-    const int64_t n_tiles = (p.n + kTileRows - 1) / kTileRows;
+    const int64_t n_tiles = ceil_div(p.n, kTileRows);
     Place place{blockIdx.x, 0};
     Group now, next;
     load_group(p, at, place, now);
@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_4bit_kernel(const __grid
 
 template <typename T, int MX>
 void run(const CudaContext& ctx, const Args& p, int64_t parts) {
-    const int64_t x_bytes = ceil_div(std::min(p.chunk, p.k), kGroup) * kGroup * MX * 2;
+    const int64_t x_bytes = round_up(std::min(p.chunk, p.k), kGroup) * MX * 2;
     const int64_t tiles = ceil_div(p.n, kTileRows), fill = 2 * int64_t{ctx.device->n_sms};
     // As many tiles for each block, to within one.
     const int64_t blocks = ceil_div(tiles, ceil_div(tiles, fill));

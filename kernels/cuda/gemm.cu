@@ -86,7 +86,7 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
     GGQ_ASSERT(g.x.dtype == g.w.dtype && g.y.low_rank.rank == 0);
     const Mask& mask = g.x_mask.p > 0 ? g.x_mask : g.y_mask;
     // A sum over no k is zeros, and one block of each tile writes them.
-    const int64_t k = g.k > 0 ? g.k : 1, chunk = ceil_div(ceil_div(k, g.splits), kDepth) * kDepth;
+    const int64_t k = g.k > 0 ? g.k : 1, chunk = round_up(ceil_div(k, g.splits), kDepth);
     const auto parts = static_cast<int>(ceil_div(k, chunk));
     const bool summed = parts > 1 || g.in_halves();
     const bool pairs = g.y.col_stride == 1 && g.y.row_stride % 2 == 0 && g.n % 2 == 0 &&

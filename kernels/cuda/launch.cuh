@@ -4,6 +4,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/real.cuh"
+#include "kernels/rounding.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
@@ -18,8 +19,6 @@ void with_real(DType dtype, const F& f) {
         default: GGQ_ASSERT(false, name(dtype));
     }
 }
-
-constexpr int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 // Blocks of `threads` that give each of n items a thread; a kernel with a grid-stride loop needs no more than fill the
 // card several times.

@@ -11,6 +11,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/workspace.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
@@ -68,7 +69,7 @@ class Scratch {
 public:
     explicit Scratch(std::span<std::byte> bytes) : rest_(bytes) {}
     void* take(int64_t bytes) {
-        const auto n = static_cast<size_t>((bytes + 255) / 256 * 256);
+        const auto n = static_cast<size_t>(aligned_256(bytes));
         GGQ_ASSERT(n <= rest_.size(), "workspace too small");
         void* at = rest_.data();
         rest_ = rest_.subspan(n);

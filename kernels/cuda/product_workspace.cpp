@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "kernels/cuda/workspace.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cuda {
 
 namespace {
-
-int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 bool is_4bit(DType t) { return t == DType::nf4 || t == DType::fp4; }
 bool is_half(DType t) { return t == DType::f16 || t == DType::bf16; }
@@ -27,13 +26,13 @@ int64_t few_rows_chunk(int64_t m, int64_t k, const Device& device) {
     while (rows < m) rows *= 2;
     const int64_t room = std::min(kLargest, device.shared_bytes - kTables);
     const int64_t fits = std::max(room / (2 * rows) / kGroup * kGroup, kGroup);
-    const int64_t parts = divide_up(k, fits);
-    return divide_up(divide_up(k, parts), kGroup) * kGroup;
+    const int64_t parts = ceil_div(k, fits);
+    return round_up(ceil_div(k, parts), kGroup);
 }
 
 int64_t few_rows_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
     if (!few_rows_in_tensor_cores(k, real, w)) return 0;
-    const int64_t parts = divide_up(k, few_rows_chunk(m, k, device));
+    const int64_t parts = ceil_div(k, few_rows_chunk(m, k, device));
     return parts > 1 ? aligned_256(parts * m * n * 4) : 0;
 }
 
@@ -51,15 +50,15 @@ bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& de
 // Two blocks for each multiprocessor, or one where there are so many rows that sums of parts weigh as much as w; each
 // of four steps at least.
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device) {
-    const int64_t blocks = std::max<int64_t>(divide_up(n, kSomeCols), 1),
+    const int64_t blocks = std::max<int64_t>(ceil_div(n, kSomeCols), 1),
                   wanted = int64_t{device.n_sms} * (m <= 32 ? 2 : 1);
-    const int64_t steps = divide_up(k, kSomeStep), most = std::max<int64_t>(steps / 4, 1);
-    const int64_t parts = std::clamp<int64_t>(divide_up(wanted, blocks), 1, most);
-    return divide_up(steps, parts) * kSomeStep;
+    const int64_t steps = ceil_div(k, kSomeStep), most = std::max<int64_t>(steps / 4, 1);
+    const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, blocks), 1, most);
+    return ceil_div(steps, parts) * kSomeStep;
 }
 
 int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device) {
-    return aligned_256(divide_up(k, some_rows_chunk(m, n, k, device)) * m * n * 4);
+    return aligned_256(ceil_div(k, some_rows_chunk(m, n, k, device)) * m * n * 4);
 }
 
 int64_t blas_workspace(const Device& device) { return int64_t{device.capability >= 90 ? 32 : 4} << 20; }
@@ -78,7 +77,7 @@ int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, 
 
 // Four blocks for each multiprocessor, each of 256 of k at least.
 int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device) {
-    const int64_t tiles = std::max<int64_t>(divide_up(m, 128) * divide_up(n, n <= 32 ? 32 : 64), 1);
+    const int64_t tiles = std::max<int64_t>(ceil_div(m, 128) * ceil_div(n, n <= 32 ? 32 : 64), 1);
     const int64_t wanted = int64_t{4} * device.n_sms;
     return static_cast<int>(std::clamp<int64_t>(wanted / tiles, 1, std::clamp<int64_t>(k / 256, 1, 32)));
 }
@@ -101,7 +100,7 @@ int64_t lora_linear_workspace(const LoraShape& s, const Device& device) {
     return std::max(xa, y);
 }
 
-int64_t gradient_stride(int64_t rank) { return divide_up(rank, 8) * 8; }
+int64_t gradient_stride(int64_t rank) { return round_up(rank, 8); }
 
 int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device) {
     const auto tiled = [&](int64_t m, int64_t n, int64_t k, DType w) {
@@ -121,7 +120,7 @@ HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, D
                          const LinearCrossEntropyParams& params) {
     HeadBuffers at;
     at.chunk = std::min<int64_t>(params.chunk, n_rows);
-    at.logits_stride = divide_up(vocabulary, 8) * 8;
+    at.logits_stride = round_up(vocabulary, 8);
     const int64_t gathered_bytes = bytes_of(at.chunk * channels, real);
     at.rows = at.n_labelled + aligned_256(4);
     at.losses = at.rows + aligned_256(n_rows * 4);

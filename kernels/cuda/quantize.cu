@@ -3,10 +3,11 @@
 //             thresholds lie below it: the code, or FP4's interval. In an all-zero block 0 * inf = NaN is above no
 //             threshold, so every code is 0.
 //   scales    double quantization: offset = mean of all absmax, (absmax - offset) / (absmax of 256 of these), then the
-//             nearest entry of kSignedMap. The mean is summed in double, element after element in chunks of 4096, then
-//             chunk after chunk: one thread a chunk adds, for the order is part of the result.
+//             nearest entry of kSignedMap. The mean is summed in double, element after element in chunks of kSumChunk,
+//             then chunk after chunk: one thread a chunk adds, for the order is part of the result.
 //   int8      round half to even of x * (127 / absmax of the row)
 // Floor: the bytes of both tensors. The way back is dequantize.cu.
+#include "kernels/chunks.h"
 #include "kernels/cuda/code_maps.cuh"
 #include "kernels/cuda/dequantize.h"
 #include "kernels/cuda/row.cuh"
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) add_chunk_in_order(double* chunk_sum
 __global__ void mean_of_chunks(float* offset, const double* chunk_sums, int64_t n) {
     double sum = 0;
 #pragma unroll 16
-    for (int64_t chunk = 0; chunk < (n + kSumChunk - 1) / kSumChunk; ++chunk) sum += chunk_sums[chunk];
+    for (int64_t chunk = 0; chunk < ceil_div(n, kSumChunk); ++chunk) sum += chunk_sums[chunk];
     *offset = static_cast<float>(sum / static_cast<double>(n));
 }
 

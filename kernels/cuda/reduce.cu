@@ -1,5 +1,6 @@
 // sum, the norm of a flat range, and the factor that clips by it. A block adds a chunk of kSumChunk elements, then one
 // block adds the chunks, all in double and in an order that depends on the length alone. Floor: the bytes of x.
+#include "kernels/chunks.h"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
 #include "kernels/params.h"

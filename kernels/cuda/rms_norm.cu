@@ -5,6 +5,7 @@
 // registers between the sum and the output; what is beyond is read again, from the cache. dw has a pass of its own:
 // sums of kNormChunk rows, column by column, in float, then the chunks in order in double. Floor: the bytes of x and y;
 // of dy, x and dx, and with dw of dy and x once more.
+#include "kernels/chunks.h"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
 #include "kernels/params.h"

@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kThreads)
             sines[i] = sign * sine;
         }
         __syncthreads();
-        const int n_parts = (n_pairs + N - 1) / N;
+        const int n_parts = ceil_div(n_pairs, N);
         for (int task = static_cast<int>(threadIdx.x); task < n_heads * n_parts; task += kThreads) {
             const int head = task / n_parts, pair = task % n_parts * N;
             const T* from = x + head * x_stride_h + first;

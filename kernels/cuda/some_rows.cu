@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kThreads, 2) some_rows_kernel(const __grid_con
     constexpr int kStage = n_tiles * 8 * kPieces;
 
     const Lane at(p);
-    const int n_steps = (at.k_end - at.k_begin + kStep - 1) / kStep;
+    const int n_steps = ceil_div(at.k_end - at.k_begin, kStep);
     Codes now, next;
     load_codes(p, at, at.k_begin, now);
 #pragma unroll

@@ -4,18 +4,17 @@
 
 #include <cstdint>
 
+#include "kernels/rounding.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
 
-constexpr int64_t aligned_256(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+constexpr int64_t aligned_256(int64_t bytes) { return round_up(bytes, 256); }
 
 // sum, global_norm: f64 sums of chunks of kSumChunk elements.
-inline constexpr int64_t kSumChunk = 4096;
 int64_t reduce_workspace(int64_t n_elems);
 
 // rms_norm_backward of dx[T,C]: with dw, f32[ceil(T / kNormChunk), C] sums over chunks of rows; else nothing.
-inline constexpr int64_t kNormChunk = 64;
 int64_t rms_norm_backward_workspace(int64_t n_rows, int64_t C, bool with_dw);
 
 // embedding_backward of dy[T,C] into dtable[V,C].

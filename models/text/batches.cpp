@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ggq/error.h"
+#include "kernels/rounding.h"
 #include "models/text/shuffle.h"
 
 namespace ggq {
@@ -14,21 +15,12 @@ constexpr size_t kOpenRows = 32;
 constexpr int64_t kLengthStep = 16;     // lengths without packing are multiples of this
 constexpr int64_t kEpochsLookedAt = 4;  // to learn which lengths occur without packing
 
-MicroBatch empty_micro_batch(int64_t length) {
-    MicroBatch batch;
-    batch.ids.assign(static_cast<size_t>(length), 0);
-    batch.labels.assign(static_cast<size_t>(length), kNoLabel);
-    batch.positions.assign(static_cast<size_t>(length), 0);
-    for (int32_t t = 0; t < length; ++t) batch.spans.insert(batch.spans.end(), {t, t + 1});
-    return batch;
-}
-
 void place(const Sample& sample, int64_t at, MicroBatch& batch) {
     const size_t n = sample.ids.size(), start = static_cast<size_t>(at);
     for (size_t i = 0; i < n; ++i) {
         const bool has_label = i + 1 < n && sample.has_loss[i + 1] != 0;
         batch.ids[start + i] = sample.ids[i];
-        batch.labels[start + i] = has_label ? sample.ids[i + 1] : kNoLabel;
+        batch.labels[start + i] = has_label ? sample.ids[i + 1] : kIgnoredLabel;
         batch.positions[start + i] = static_cast<int32_t>(i);
         batch.spans[2 * (start + i)] = static_cast<int32_t>(start);
         batch.label_tokens += has_label;
@@ -37,9 +29,16 @@ void place(const Sample& sample, int64_t at, MicroBatch& batch) {
     batch.n_tokens += sample.n_tokens();
 }
 
-int64_t rounded_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-
 }  // namespace
+
+MicroBatch blank_batch(int64_t length) {
+    MicroBatch batch;
+    batch.ids.assign(static_cast<size_t>(length), 0);
+    batch.labels.assign(static_cast<size_t>(length), kIgnoredLabel);
+    batch.positions.assign(static_cast<size_t>(length), 0);
+    for (int32_t t = 0; t < length; ++t) batch.spans.insert(batch.spans.end(), {t, t + 1});
+    return batch;
+}
 
 Batches::Batches(std::span<const Sample> samples, const BatchOptions& options) : samples_(samples), options_(options) {
     GGQ_ASSERT(options.batch_size > 0 && options.grad_accum > 0 && options.max_length > 0);
@@ -97,16 +96,14 @@ std::vector<int64_t> Batches::find_lengths() const {
         const auto n = std::min(std::ssize(sizes), options_.batch_size);
         lengths.push_back(std::accumulate(sizes.begin(), sizes.begin() + n, int64_t{0}));
     }
-    for (int64_t& length : lengths) length = rounded_up(length, kLengthStep);
+    for (int64_t& length : lengths) length = round_up(length, kLengthStep);
     lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
     return lengths;
 }
 
-int64_t Batches::n_micro_batches() const {
-    return rounded_up(std::ssize(rows_), options_.batch_size) / options_.batch_size;
-}
+int64_t Batches::n_micro_batches() const { return ceil_div(std::ssize(rows_), options_.batch_size); }
 
-int64_t Batches::n_updates() const { return rounded_up(n_micro_batches(), options_.grad_accum) / options_.grad_accum; }
+int64_t Batches::n_updates() const { return ceil_div(n_micro_batches(), options_.grad_accum); }
 
 std::vector<int64_t> Batches::order(int64_t epoch) const {
     if (options_.shuffle) {
@@ -134,7 +131,7 @@ int64_t Batches::tokens_of(std::span<const int64_t> order, int64_t index) const 
 
 MicroBatch Batches::micro_batch(std::span<const int64_t> order, int64_t index) const {
     const int64_t length = *std::lower_bound(lengths_.begin(), lengths_.end(), tokens_of(order, index));
-    MicroBatch batch = empty_micro_batch(length);
+    MicroBatch batch = blank_batch(length);
     int64_t at = 0, row_begin = 0;
     for (const int64_t each : rows_of(order, index)) {
         if (options_.packing) at = row_begin;

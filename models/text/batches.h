@@ -2,7 +2,8 @@
 //
 // A micro-batch is one flat run of T tokens in which several documents (samples) lie one after the other:
 //   ids        [T]     unused tail tokens: 0
-//   labels     [T]     the next token's id if it belongs to the same document and carries loss, else -100
+//   labels     [T]     the next token's id if it belongs to the same document and carries loss, else
+//                      kIgnoredLabel
 //   positions  [T]     from 0 in each document; unused: 0
 //   spans      [T][2]  the keys that query t sees, [first, last): its document's start and t + 1; unused: t and t + 1
 //
@@ -17,11 +18,10 @@
 #include <span>
 #include <vector>
 
+#include "kernels/params.h"
 #include "models/text/dataset.h"
 
 namespace ggq {
-
-constexpr int32_t kNoLabel = -100;
 
 struct BatchOptions {
     int64_t batch_size = 4;
@@ -39,10 +39,13 @@ struct MicroBatch {
     std::vector<int32_t> spans;  // [T][2]
     int64_t n_samples = 0;
     int64_t n_tokens = 0;      // that belong to a document
-    int64_t label_tokens = 0;  // labels other than -100
+    int64_t label_tokens = 0;  // labels other than kIgnoredLabel
 
     int64_t length() const { return static_cast<int64_t>(ids.size()); }  // T
 };
+
+// T tokens that belong to no document.
+MicroBatch blank_batch(int64_t length);
 
 // What one step of the optimizer sees: grad_accum micro-batches, fewer at the end of an epoch.
 struct Update {

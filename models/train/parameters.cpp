@@ -1,14 +1,15 @@
 #include "models/train/parameters.h"
 
 #include "ggq/error.h"
+#include "kernels/code_maps.h"
+#include "kernels/rounding.h"
 
 namespace ggq {
 
 namespace {
 
-constexpr int64_t kAlign = kNestedBlock;  // elements; a block of 8-bit state
-
-int64_t padded(int64_t n_elems) { return (n_elems + kAlign - 1) / kAlign * kAlign; }
+// Every tensor begins with a block of 8-bit state, whatever state it has.
+int64_t padded(int64_t n_elems) { return round_up(n_elems, kStateBlock); }
 
 }  // namespace
 
@@ -47,8 +48,8 @@ void ParameterSet::add_range(Store& store, const std::vector<TrainedTensor>& ten
     range.m = &store.declare("m" + suffix, Kind::state, {dtype, {n}, {}});
     range.v = &store.declare("v" + suffix, Kind::state, {dtype, {n}, {}});
     if (eight_bit) {
-        range.m_scale = &store.declare("m_scale" + suffix, Kind::state, {DType::f32, {n / kAlign}, {}});
-        range.v_scale = &store.declare("v_scale" + suffix, Kind::state, {DType::f32, {n / kAlign}, {}});
+        range.m_scale = &store.declare("m_scale" + suffix, Kind::state, {DType::f32, {n / kStateBlock}, {}});
+        range.v_scale = &store.declare("v_scale" + suffix, Kind::state, {DType::f32, {n / kStateBlock}, {}});
     }
     ranges_.push_back(range);
 }

@@ -1,6 +1,6 @@
 // What is trained, laid out for the optimizer: masters, gradients and optimizer state are flat ranges in which every
-// tensor starts at a multiple of 256 elements, so that one norm and a few update launches serve all tensors, and the
-// blocks of 8-bit state never cross a tensor.
+// tensor starts at a multiple of kStateBlock elements, so that one norm and a few update launches serve all tensors,
+// and the blocks of 8-bit state never cross a tensor.
 #pragma once
 
 #include <map>
@@ -33,7 +33,7 @@ struct ParameterRange {
     Buffer* param = nullptr;
     Buffer* gradient = nullptr;
     Buffer *m = nullptr, *v = nullptr;              // f32, or u8 codes
-    Buffer *m_scale = nullptr, *v_scale = nullptr;  // f32 [n_elems / 256], 8-bit state only
+    Buffer *m_scale = nullptr, *v_scale = nullptr;  // f32 [n_elems / kStateBlock], 8-bit state only
 };
 
 class ParameterSet {

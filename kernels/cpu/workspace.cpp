@@ -2,20 +2,22 @@
 
 #include <algorithm>
 
+#include "kernels/chunks.h"
 #include "kernels/formats.h"
+#include "kernels/rounding.h"
 
 namespace ggq::cpu {
 
 namespace {
 
-int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+int64_t aligned(int64_t bytes) { return round_up(bytes, 64); }
 
 }  // namespace
 
 // few_rows.h keeps x and one more row; gemm.h a panel of w for each thread and a block of x.
 int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes) {
     const int64_t few = (std::min(m, kFewRows) + 1) * (k + n_terms * kFewPadding);
-    const int64_t rows = std::min(m, kRowBlock) + kMaxTile, depth = std::min((k + 63) / 64 * 64, kDepthBlock);
+    const int64_t rows = std::min(m, kRowBlock) + kMaxTile, depth = std::min(round_up(k, kDepthStep), kDepthBlock);
     return aligned(real_bytes * std::max(few, n_threads * kColBlock * kDepthBlock + rows * depth));
 }
 
@@ -64,10 +66,16 @@ int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t
     return head_buffers(n_rows, channels, vocabulary, params, real_bytes).product + product;
 }
 
+QuantizeBuffers quantize_buffers(int64_t n_scales) {
+    QuantizeBuffers at;
+    at.chunk_sums = at.absmax + aligned(4 * n_scales);
+    at.bytes = at.chunk_sums + aligned(8 * ceil_div(n_scales, kSumChunk));
+    return at;
+}
+
 int64_t quantize_workspace(DType dtype, int64_t n_elems, int block, bool double_quant) {
     if (!format(dtype).block_scales || !double_quant) return 0;
-    const int64_t n_scales = (n_elems + block - 1) / block;
-    return aligned(4 * n_scales) + aligned(8 * ((n_scales + 4095) / 4096));
+    return quantize_buffers(ceil_div(n_elems, block)).bytes;
 }
 
 }  // namespace ggq::cpu
