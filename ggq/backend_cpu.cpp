@@ -58,7 +58,7 @@ public:
     DType compute_dtype() const override { return DType::f32; }
 
     void check_supported(const OpCall& call) const override {
-        GGQ_ASSERT(static_cast<bool>(call.op.cpu), std::string(call.op.name) + " has no CPU kernel");
+        GGQ_ASSERT(static_cast<bool>(call.op.kernel.cpu), std::string(call.op.name) + " has no CPU kernel");
         const Signature signature = parse_signature(call.op);
         for (size_t i = 0; i < call.in.size(); ++i) {
             const TensorType& t = call.in[i];
@@ -72,7 +72,7 @@ public:
         return call.op.cpu_workspace ? call.op.cpu_workspace(call, threads_.size()) : 0;
     }
 
-    void run(const OpDef& op, const KernelArgs& args) override { op.cpu[isa_]({&threads_}, args); }
+    void run(const OpDef& op, const KernelArgs& args) override { op.kernel.cpu[isa_]({&threads_}, args); }
     void synchronize() override {}
 
     void copy_in(void* device, const void* host, int64_t bytes) override {

@@ -147,7 +147,7 @@ public:
 
     void check_supported(const OpCall& call) const override {
         const std::string place = call.where.empty() ? "" : " " + std::string(call.where);
-        require(call.op.cuda != nullptr, "[{}]{}: has no CUDA kernel", call.op.name, place);
+        require(call.op.kernel.cuda != nullptr, "[{}]{}: has no CUDA kernel", call.op.name, place);
         const Signature signature = parse_signature(call.op);
         for (size_t i = 0; i < call.in.size(); ++i) check_dtype(signature.in[i], call.in[i], call.op.name, place);
         for (size_t i = 0; i < call.out.size(); ++i) check_dtype(signature.out[i], call.out[i], call.op.name, place);
@@ -159,7 +159,7 @@ public:
 
     void run(const OpDef& op, const KernelArgs& args) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        op.cuda({stream_, &device_, blas_.get()}, args);
+        op.kernel.cuda({stream_, &device_, blas_.get()}, args);
     }
 
     void synchronize() override { GGQ_CUDA_CHECK(cudaStreamSynchronize(stream_)); }

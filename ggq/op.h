@@ -71,8 +71,7 @@ struct OpDef {
     int64_t (*bytes)(const OpCall& call) = nullptr;
     bool view = false;  // gives another look at its input's memory and has no kernel
 
-    CpuKernel cpu = {};
-    CudaKernel cuda = nullptr;
+    Kernel kernel = {};
 };
 
 // One input or output of a parsed signature.

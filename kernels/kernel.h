@@ -44,8 +44,16 @@ struct CpuKernel {
     Fn operator[](CpuIsa isa) const { return fn[static_cast<int>(isa)]; }
 };
 
-// The same kernel on a CUDA device: it is put on the context's stream and may not have run when the call returns. Null
-// in a build without CUDA.
+// The same kernel on a CUDA device: it is put on the context's stream and may not have run when the call returns.
 using CudaKernel = void (*)(const CudaContext&, const KernelArgs&);
+
+// Stands for each of them in a build without CUDA, and is never run there.
+void cuda_not_built(const CudaContext&, const KernelArgs&);
+
+// What a row names: the kernel on every device.
+struct Kernel {
+    CpuKernel cpu = {};
+    CudaKernel cuda = nullptr;
+};
 
 }  // namespace ggq

@@ -47,14 +47,21 @@ namespace ggq {
     void name(const CudaContext&, const KernelArgs&); \
     }
 #else
-#define GGQ_CUDA_KERNEL(name)                   \
-    namespace cuda {                            \
-    inline constexpr CudaKernel name = nullptr; \
+#define GGQ_CUDA_KERNEL(name)                          \
+    namespace cuda {                                   \
+    inline constexpr CudaKernel name = cuda_not_built; \
     }
 #endif
 
-// Declares ggq::cpu::name and ggq::cuda::name.
-#define GGQ_KERNEL(name) GGQ_CPU_KERNEL(name) GGQ_CUDA_KERNEL(name) static_assert(true)
+// Declares ggq::cpu::name, ggq::cuda::name, and ggq::kernels::name, which is both, so that no row names one without the
+// other.
+#define GGQ_KERNEL(name)                                 \
+    GGQ_CPU_KERNEL(name)                                 \
+    GGQ_CUDA_KERNEL(name)                                \
+    namespace kernels {                                  \
+    inline constexpr Kernel name{cpu::name, cuda::name}; \
+    }                                                    \
+    static_assert(true)
 
 // embedding.cpp
 // out y[T,C]; in table[V,C] any float, ids[T] i32

@@ -169,7 +169,7 @@ const OpDef sum_and_difference_op = {
             g.set(0, add(g.dy(0), g.dy(1)));
             g.set(1, add(g.dy(0), scale(g.dy(1), -1)));
         },
-    .cpu = {{sum_and_difference, sum_and_difference, sum_and_difference}},
+    .kernel = {{{sum_and_difference, sum_and_difference, sum_and_difference}}},
 };
 
 // Which outputs the loss reads.

@@ -1,4 +1,4 @@
-// What the rows of ops say beside shapes and gradients: the memory traffic of a call.
+// What the rows of ops say beside shapes and gradients: their kernels, and the memory traffic of a call.
 #include <doctest/doctest.h>
 
 #include "ggq/backend.h"
@@ -26,6 +26,14 @@ struct Sketch {
 };
 
 }  // namespace
+
+TEST_CASE("every op that is no view has a kernel for each device, and no view has one") {
+    for (const OpDef* op : op_table()) {
+        CAPTURE(op->name);
+        CHECK(static_cast<bool>(op->kernel.cpu) == !op->view);
+        CHECK((op->kernel.cuda != nullptr) == !op->view);
+    }
+}
 
 TEST_CASE("traffic of an op is each input and output once, as stored") {
     Sketch s;

@@ -23,7 +23,7 @@ void tick(const CpuContext&, const KernelArgs& args) { *args.out[1].as<float>() 
 const OpDef tick_op = {
     .name = "tick",
     .signature = "counter!:real[1] -> now[1]",
-    .cpu = {{tick, tick, tick}},
+    .kernel = {{{tick, tick, tick}}},
 };
 
 // A layer silu(x + what `read` makes of state), then `overwrite`, then the gradient of the parameter x.

@@ -22,30 +22,26 @@ const OpDef silu_op = {
     .name = "silu",
     .signature = "x:real[...] -> y[...]",
     .gradient = silu_gradient,
-    .cpu = cpu::silu,
-    .cuda = cuda::silu,
+    .kernel = kernels::silu,
 };
 
 const OpDef silu_backward_op = {
     .name = "silu_backward",
     .signature = "dy:real[...] x:real[...] -> dx[...]",
-    .cpu = cpu::silu_backward,
-    .cuda = cuda::silu_backward,
+    .kernel = kernels::silu_backward,
 };
 
 const OpDef swiglu_op = {
     .name = "swiglu",
     .signature = "gate:real[...] up:real[...] -> y[...]",
     .gradient = swiglu_gradient,
-    .cpu = cpu::swiglu,
-    .cuda = cuda::swiglu,
+    .kernel = kernels::swiglu,
 };
 
 const OpDef swiglu_backward_op = {
     .name = "swiglu_backward",
     .signature = "dy:real[...] gate:real[...] up:real[...] -> dgate[...] dup[...]",
-    .cpu = cpu::swiglu_backward,
-    .cuda = cuda::swiglu_backward,
+    .kernel = kernels::swiglu_backward,
 };
 
 Tensor silu(Tensor x) { return x.graph->append(silu_op, {x})[0]; }

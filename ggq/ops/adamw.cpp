@@ -11,8 +11,7 @@ namespace ggq {
 const OpDef adamw_op = {
     .name = "adamw",
     .signature = "p!:float[N] m!:real[N] v!:real[N] g:real[N] rate:stat[1] step:i64[1] factor:stat[1] ->",
-    .cpu = cpu::adamw,
-    .cuda = cuda::adamw,
+    .kernel = kernels::adamw,
 };
 
 const OpDef adamw_8bit_op = {
@@ -20,8 +19,7 @@ const OpDef adamw_8bit_op = {
     .signature =
         "p!:float[N] m!:u8[N] v!:u8[N] m_scale!:f32[B] v_scale!:f32[B] g:f32[N] rate:f32[1] step:i64[1] "
         "factor:f32[1] ->",
-    .cpu = cpu::adamw_8bit,
-    .cuda = cuda::adamw_8bit,
+    .kernel = kernels::adamw_8bit,
 };
 
 void adamw(Tensor param, Tensor m, Tensor v, const AdamWInputs& in, const AdamWParams& params) {

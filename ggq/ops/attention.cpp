@@ -50,8 +50,7 @@ const OpDef attention_op = {
             return cuda::attention_workspace(q[0], q[1], q[2], c.in[1].shape[0]);
         },
     .flops = attention_flops,
-    .cpu = cpu::attention,
-    .cuda = cuda::attention,
+    .kernel = kernels::attention,
 };
 
 const OpDef attention_backward_op = {
@@ -74,8 +73,7 @@ const OpDef attention_backward_op = {
         [](const OpCall& c) {
             return 2.5 * attention_flops({c.op, c.in.subspan(1), c.out, c.params, c.where, c.keys_a_query});
         },
-    .cpu = cpu::attention_backward,
-    .cuda = cuda::attention_backward,
+    .kernel = kernels::attention_backward,
 };
 
 const OpDef cache_write_op = {
@@ -86,8 +84,7 @@ const OpDef cache_write_op = {
             const TensorType rows{c.out[0].dtype, c.in[1].shape, {}};  // of the cache, those that are written
             return c.in[1].bytes() + c.in[2].bytes() + rows.bytes();
         },
-    .cpu = cpu::cache_write,
-    .cuda = cuda::cache_write,
+    .kernel = kernels::cache_write,
 };
 
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {

@@ -23,8 +23,7 @@ const OpDef cast_op = {
     .signature = "x:float[...] -> y[...]",
     .infer = cast_types,
     .gradient = cast_gradient,
-    .cpu = cpu::cast,
-    .cuda = cuda::cast,
+    .kernel = kernels::cast,
 };
 
 Tensor cast(Tensor x, DType to) { return x.dtype() == to ? x : x.graph->append(cast_op, {x}, CastParams{to})[0]; }

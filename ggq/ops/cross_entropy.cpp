@@ -21,15 +21,13 @@ const OpDef cross_entropy_op = {
     .gradient = cross_entropy_gradient,
     .cuda_workspace = [](const OpCall& c,
                          const cuda::Device&) { return cuda::cross_entropy_workspace(c.in[0].shape[0]); },
-    .cpu = cpu::cross_entropy,
-    .cuda = cuda::cross_entropy,
+    .kernel = kernels::cross_entropy,
 };
 
 const OpDef cross_entropy_backward_op = {
     .name = "cross_entropy_backward",
     .signature = "dloss:float[1] logits:real[T,V] labels:i32[T] lse:stat[T] -> dlogits[T,V]",
-    .cpu = cpu::cross_entropy_backward,
-    .cuda = cuda::cross_entropy_backward,
+    .kernel = kernels::cross_entropy_backward,
 };
 
 Tensor cross_entropy(Tensor logits, Tensor labels) {

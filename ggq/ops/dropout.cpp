@@ -16,8 +16,7 @@ const OpDef dropout_op = {
     .name = "dropout",
     .signature = "x:real[...] rng:i64[2] -> y[...]",
     .gradient = dropout_gradient,
-    .cpu = cpu::dropout,
-    .cuda = cuda::dropout,
+    .kernel = kernels::dropout,
 };
 
 Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params) {

@@ -44,32 +44,28 @@ const OpDef add_op = {
     .name = "add",
     .signature = "a:real[...] b:real[...] -> y[...]",
     .gradient = add_gradient,
-    .cpu = cpu::add,
-    .cuda = cuda::add,
+    .kernel = kernels::add,
 };
 
 const OpDef mul_op = {
     .name = "mul",
     .signature = "a:real[...] b:real[...] -> y[...]",
     .gradient = mul_gradient,
-    .cpu = cpu::mul,
-    .cuda = cuda::mul,
+    .kernel = kernels::mul,
 };
 
 const OpDef scale_op = {
     .name = "scale",
     .signature = "x:real[...] -> y[...]",
     .gradient = scale_gradient,
-    .cpu = cpu::scale,
-    .cuda = cuda::scale,
+    .kernel = kernels::scale,
 };
 
 const OpDef scale_by_op = {
     .name = "scale_by",
     .signature = "x:real[...] s:stat[1] -> y[...]",
     .gradient = scale_by_gradient,
-    .cpu = cpu::scale_by,
-    .cuda = cuda::scale_by,
+    .kernel = kernels::scale_by,
 };
 
 const OpDef broadcast_op = {
@@ -77,31 +73,27 @@ const OpDef broadcast_op = {
     .signature = "s:real[1] -> y[...]",
     .infer = broadcast_types,
     .gradient = broadcast_gradient,
-    .cpu = cpu::broadcast,
-    .cuda = cuda::broadcast,
+    .kernel = kernels::broadcast,
 };
 
 const OpDef full_op = {
     .name = "full",
     .signature = "-> y[...]",
     .infer = full_types,
-    .cpu = cpu::full,
-    .cuda = cuda::full,
+    .kernel = kernels::full,
 };
 
 const OpDef accumulate_op = {
     .name = "accumulate",
     .signature = "y!:real[...] x:float[...] ->",
-    .cpu = cpu::accumulate,
-    .cuda = cuda::accumulate,
+    .kernel = kernels::accumulate,
 };
 
 const OpDef fill_op = {
     .name = "fill",
     .signature = "y!:real[...] ->",
     .bytes = [](const OpCall& c) { return c.out[0].bytes(); },  // written, not read
-    .cpu = cpu::fill,
-    .cuda = cuda::fill,
+    .kernel = kernels::fill,
 };
 
 Tensor add(Tensor a, Tensor b) { return a.graph->append(add_op, {a, b})[0]; }

@@ -34,8 +34,7 @@ const OpDef embedding_op = {
             const TensorType rows{c.in[0].dtype, c.out[0].shape, {}};  // of the table, those that are looked up
             return rows.bytes() + c.in[1].bytes() + c.out[0].bytes();
         },
-    .cpu = cpu::embedding,
-    .cuda = cuda::embedding,
+    .kernel = kernels::embedding,
 };
 
 const OpDef embedding_backward_op = {
@@ -47,8 +46,7 @@ const OpDef embedding_backward_op = {
             return cuda::embedding_backward_workspace(c.in[0].shape[0], c.in[2].shape[0]);
         },
     .bytes = [](const OpCall& c) { return c.in[0].bytes() + c.in[1].bytes() + c.out[0].bytes(); },
-    .cpu = cpu::embedding_backward,
-    .cuda = cuda::embedding_backward,
+    .kernel = kernels::embedding_backward,
 };
 
 Tensor embedding(Tensor table, Tensor ids, DType out) {

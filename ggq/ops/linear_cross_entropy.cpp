@@ -45,8 +45,7 @@ const OpDef linear_cross_entropy_op = {
                                                         c.param<LinearCrossEntropyParams>(), device);
         },
     .flops = linear_cross_entropy_flops,
-    .cpu = cpu::linear_cross_entropy,
-    .cuda = cuda::linear_cross_entropy,
+    .kernel = kernels::linear_cross_entropy,
 };
 
 Tensor linear_cross_entropy(Tensor x, Tensor w, Tensor labels, HeadGradient gradient, int chunk) {

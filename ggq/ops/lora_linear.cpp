@@ -58,8 +58,7 @@ const OpDef lora_linear_op = {
             return cuda::lora_linear_workspace(lora_shape(c.in, c.param<LoraParams>()), device);
         },
     .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
-    .cpu = cpu::lora_linear,
-    .cuda = cuda::lora_linear,
+    .kernel = kernels::lora_linear,
 };
 
 const OpDef lora_linear_backward_op = {
@@ -81,8 +80,7 @@ const OpDef lora_linear_backward_op = {
         [](const OpCall& c) {
             return product_flops(c.in[1].shape, c.in[2].shape, c.in[3].shape, c.out.size() > 2 ? 1 : 0, 2);
         },
-    .cpu = cpu::lora_linear_backward,
-    .cuda = cuda::lora_linear_backward,
+    .kernel = kernels::lora_linear_backward,
 };
 
 Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params) {

@@ -35,8 +35,7 @@ const OpDef matmul_op = {
             return cuda::product_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = matmul_flops,
-    .cpu = cpu::matmul,
-    .cuda = cuda::matmul,
+    .kernel = kernels::matmul,
 };
 
 Tensor matmul(Tensor x, Tensor w) { return x.graph->append(matmul_op, {x, w})[0]; }

@@ -32,8 +32,7 @@ const OpDef quant_matmul_op = {
             return cuda::product_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = quant_matmul_flops,
-    .cpu = cpu::quant_matmul,
-    .cuda = cuda::quant_matmul,
+    .kernel = kernels::quant_matmul,
 };
 
 const OpDef quant_matmul_backward_op = {
@@ -49,8 +48,7 @@ const OpDef quant_matmul_backward_op = {
             return cuda::quant_matmul_backward_workspace(dy[0], w[0], w[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = quant_matmul_flops,
-    .cpu = cpu::quant_matmul_backward,
-    .cuda = cuda::quant_matmul_backward,
+    .kernel = kernels::quant_matmul_backward,
 };
 
 Tensor quant_matmul(Tensor x, Tensor w) { return x.graph->append(quant_matmul_op, {x, w})[0]; }

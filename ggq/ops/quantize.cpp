@@ -38,16 +38,14 @@ const OpDef quantize_op = {
             const auto& p = c.param<QuantizeParams>();
             return cuda::quantize_workspace(p.to, c.in[0].shape.n_elems(), p.spec.block, p.spec.double_quant);
         },
-    .cpu = cpu::quantize,
-    .cuda = cuda::quantize,
+    .kernel = kernels::quantize,
 };
 
 const OpDef dequantize_op = {
     .name = "dequantize",
     .signature = "q:quant[...] -> y[...]",
     .infer = dequantize_types,
-    .cpu = cpu::dequantize,
-    .cuda = cuda::dequantize,
+    .kernel = kernels::dequantize,
 };
 
 Tensor quantize(Tensor x, DType to, QuantSpec spec) {

@@ -22,23 +22,20 @@ const OpDef sum_op = {
     .signature = "x:real[...] -> y[1]",
     .gradient = sum_gradient,
     .cuda_workspace = sums_of_chunks,
-    .cpu = cpu::sum,
-    .cuda = cuda::sum,
+    .kernel = kernels::sum,
 };
 
 const OpDef global_norm_op = {
     .name = "global_norm",
     .signature = "x:real[...] -> norm[1]",
     .cuda_workspace = sums_of_chunks,
-    .cpu = cpu::global_norm,
-    .cuda = cuda::global_norm,
+    .kernel = kernels::global_norm,
 };
 
 const OpDef clip_factor_op = {
     .name = "clip_factor",
     .signature = "norm:real[1] -> factor[1]",
-    .cpu = cpu::clip_factor,
-    .cuda = cuda::clip_factor,
+    .kernel = kernels::clip_factor,
 };
 
 Tensor sum(Tensor x) { return x.graph->append(sum_op, {x})[0]; }

@@ -22,8 +22,7 @@ const OpDef rms_norm_op = {
     .name = "rms_norm",
     .signature = "x:real[T,C] w:float[C] -> y[T,C] rstd:stat[T]",
     .gradient = rms_norm_gradient,
-    .cpu = cpu::rms_norm,
-    .cuda = cuda::rms_norm,
+    .kernel = kernels::rms_norm,
 };
 
 const OpDef rms_norm_backward_op = {
@@ -34,8 +33,7 @@ const OpDef rms_norm_backward_op = {
             const Shape& x = c.in[1].shape;
             return cuda::rms_norm_backward_workspace(x[0], x[1], c.out.size() > 1);
         },
-    .cpu = cpu::rms_norm_backward,
-    .cuda = cuda::rms_norm_backward,
+    .kernel = kernels::rms_norm_backward,
 };
 
 Tensor rms_norm(Tensor x, Tensor w, float eps) { return x.graph->append(rms_norm_op, {x, w}, RmsNormParams{eps})[0]; }

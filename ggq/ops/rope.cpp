@@ -22,8 +22,7 @@ const OpDef rope_op = {
     .name = "rope",
     .signature = "x~:real[T,H,D] positions:i32[T] frequencies:f32[D/2] -> y[T,H,D]",
     .gradient = rope_gradient,
-    .cpu = cpu::rope,
-    .cuda = cuda::rope,
+    .kernel = kernels::rope,
 };
 
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies) {

@@ -16,15 +16,13 @@ const OpDef softmax_op = {
     .name = "softmax",
     .signature = "x:real[...] -> y[...]",
     .gradient = softmax_gradient,
-    .cpu = cpu::softmax,
-    .cuda = cuda::softmax,
+    .kernel = kernels::softmax,
 };
 
 const OpDef softmax_backward_op = {
     .name = "softmax_backward",
     .signature = "dy:real[...] y:real[...] -> dx[...]",
-    .cpu = cpu::softmax_backward,
-    .cuda = cuda::softmax_backward,
+    .kernel = kernels::softmax_backward,
 };
 
 Tensor softmax(Tensor x) { return x.graph->append(softmax_op, {x})[0]; }

@@ -45,8 +45,7 @@ const OpDef slice_backward_op = {
     .name = "slice_backward",
     .signature = "dy:real[...] -> dx[...]",
     .infer = slice_backward_types,
-    .cpu = cpu::slice_backward,
-    .cuda = cuda::slice_backward,
+    .kernel = kernels::slice_backward,
 };
 
 const OpDef copy_op = {
@@ -54,8 +53,7 @@ const OpDef copy_op = {
     .signature = "x~~:any[...] -> y[...]",
     .infer = copy_types,
     .gradient = copy_gradient,
-    .cpu = cpu::copy,
-    .cuda = cuda::copy,
+    .kernel = kernels::copy,
 };
 
 Tensor contiguous(Tensor x) { return x.graph->value(x).contiguous() ? x : x.graph->append(copy_op, {x})[0]; }
