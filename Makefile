@@ -17,7 +17,7 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu check-archs demo base bench format format-check tidy floors check loc sanitize clean
+.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu mutants check-archs demo base bench format format-check tidy floors check loc sanitize clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
@@ -45,6 +45,9 @@ test-gpu: built-tests ## the tests that run on a GPU; without one they say so an
 sanitize-gpu: built-tests ## the op cases on a GPU under compute-sanitizer's memcheck, racecheck and synccheck; racecheck takes long
 	set -e; for tool in memcheck racecheck synccheck; do \
 	    compute-sanitizer --tool $$tool --error-exitcode 9 $(BUILD)/bin/ggq-tests --test-case='gpu: every op*'; done
+
+mutants: ## are the tests awake: each fault of tests/mutants must turn its test red; builds a copy, takes long
+	JOBS=$(JOBS) sh tests/mutants/run.sh $(BUILD)
 
 check-archs: ## compile the CUDA code for every architecture (CUDA 12.8 or later)
 	cmake -S . -B $(BUILD)-archs -DGGQ_CUDA=ON -DGGQ_CUDA_ARCH=all $(CMAKE_FLAGS)
@@ -88,7 +91,7 @@ sanitize: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) test-all BUILD=$(BUILD)-sanitize CMAKE_FLAGS="$(CMAKE_FLAGS) -DGGQ_SANITIZE=ON -DGGQ_CUDA=OFF"
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs
+	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs $(BUILD)-mutants
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile

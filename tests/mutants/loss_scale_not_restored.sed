@@ -1,0 +1,3 @@
+# file: models/train/checkpoint.cpp
+# test: counters: a resumed run has the loss scale*
+/counters\.loss_scale = /d

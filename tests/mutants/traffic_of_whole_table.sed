@@ -1,0 +1,3 @@
+# file: ggq/op.cpp
+# test: traffic of a look-up*
+/if (call\.op\.bytes)/d
