@@ -40,7 +40,8 @@ void Gradients::check_complete() const {
                 "{} output {}: a gradient reaches it, but this op passes on none of it", place(*graph_, *step_),
                 signature.out[i].name);
     for (size_t i = 0; i < set_.size(); ++i) {
-        const std::string& name = in(static_cast<int>(i)).name();
+        const Tensor input = in(static_cast<int>(i));
+        const std::string& name = input.name();
         require(set_[i] || !needs(static_cast<int>(i)), "{} input {}: a gradient{} is wanted, but this op gives none",
                 place(*graph_, *step_), signature.in[i].name, name.empty() ? "" : " of '" + name + "'");
     }
