@@ -3,8 +3,9 @@
 //   build/bin/train_step --shape llama-15m --tokens 4x256 --quant nf4 --steps 5 --profile
 //
 // Prints tokens/s, the share of the arithmetic ceiling measured in the same run (multiply-adds in float on the CPU,
-// cuBLAS in bf16 on a GPU), and memory beside the plan. Counted is the arithmetic of products and of attention over the
-// keys that each query's document has before it, once for every time that a step runs: what is recomputed counts again.
+// cuBLAS in bf16 on a GPU), and memory beside the plan. Counted is the arithmetic of products, and of attention over
+// the keys that each query's document has before it; what is recomputed counts again where it is needed (see
+// ggq/plan.h).
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
 #include "bench/model_bench.h"

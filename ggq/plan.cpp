@@ -141,11 +141,17 @@ Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options
 }
 
 double flops(const Plan& plan, const Graph& graph, double keys_a_query) {
+    const auto owner = [&](int32_t tensor) {
+        return static_cast<size_t>(plan.tensors[static_cast<size_t>(tensor)].storage);
+    };
+    std::vector<bool> is_read(plan.tensors.size());
+    for (const PlannedStep& s : plan.steps)
+        for (int32_t tensor : s.in) is_read[owner(tensor)] = true;
     std::vector<TensorType> types;
     double sum = 0;
     for (const PlannedStep& s : plan.steps) {
         const Step& step = graph.steps()[static_cast<size_t>(s.step)];
-        if (!step.op->flops) continue;
+        if (!step.op->flops || (s.recomputed && !is_read[owner(s.out[0])])) continue;
         OpCall call = graph.call(step, types);
         call.keys_a_query = keys_a_query;
         sum += step.op->flops(call);

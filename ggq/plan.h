@@ -44,8 +44,9 @@ struct PlanOptions {
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});
 
-// Arithmetic of one run, multiply-add counting 2, of recomputed steps too. `keys_a_query` is the mean number of keys
-// that attention's spans name.
+// Arithmetic that one run needs, multiply-add counting 2. Recomputed steps count again, but for those that run again
+// only for a by-product (LoRA's x a, which is next to nothing). `keys_a_query` is the mean number of keys that
+// attention's spans name.
 double flops(const Plan& plan, const Graph& graph, double keys_a_query);
 
 // Places blocks of (bytes, first step, last step) so that those alive together do not overlap; returns the offsets.
