@@ -2,7 +2,7 @@
 //
 // The decision is a set of kept values; schedule() turns it into steps: wherever a backward step reads a value that is
 // not kept, the forward steps that lead to it from kept ones are run once more, just before. What no backward step asks
-// for (a layer's last product) is thus never recomputed.
+// for is thus never recomputed: of a layer without adapters its last product.
 //
 // A step that writes state, or reads persistent memory that was overwritten since, would not make the same values
 // again. What it made the first time is then read, kept or not.
