@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <tuple>
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
@@ -154,27 +155,31 @@ json json_of_new_config(const LlamaConfig& config) {
             {"eos_token_id", ids_json(config.eos_token_ids)}};
 }
 
-// Each width, and the weights in all, far beyond any model and far below what 64 bits hold of bytes.
-constexpr int64_t kMostLayers = int64_t{1} << 16;
+// Each width, the layers, the weights in all and the values that a token has in all layers: far beyond any model, and
+// so far below 64 bits that bytes of them, for any number of tokens that a model has positions for, are.
 constexpr int64_t kMostWide = int64_t{1} << 24;
+constexpr int64_t kMostLayers = int64_t{1} << 12;
 constexpr int64_t kMostWeights = int64_t{1} << 46;
+constexpr int64_t kMostOfToken = int64_t{1} << 32;
 
 void check_extent(const LlamaConfig& c, const std::string& where) {
     const int64_t q = c.num_attention_heads * c.head_dim;  // both fit 32 bits
-    const std::pair<const char*, int64_t> widths[] = {{"vocab_size", c.vocab_size},
-                                                      {"hidden_size", c.hidden_size},
-                                                      {"intermediate_size", c.intermediate_size},
-                                                      {"num_attention_heads * head_dim", q}};
-    for (const auto& [key, value] : widths)
-        require(value <= kMostWide, "{}: {} is {}; at most {} are held", where, key, value, kMostWide);
-    require(c.num_hidden_layers <= kMostLayers, "{}: num_hidden_layers is {}; at most {} are held", where,
-            c.num_hidden_layers, kMostLayers);
+    const std::tuple<const char*, int64_t, int64_t> sizes[] = {
+        {"vocab_size", c.vocab_size, kMostWide},
+        {"hidden_size", c.hidden_size, kMostWide},
+        {"intermediate_size", c.intermediate_size, kMostWide},
+        {"num_attention_heads * head_dim", q, kMostWide},
+        {"max_position_embeddings", c.max_position_embeddings, kMostWide},
+        {"num_hidden_layers", c.num_hidden_layers, kMostLayers}};
+    for (const auto& [key, value, most] : sizes)
+        require(value <= most, "{}: {} is {}; at most {} are held", where, key, value, most);
     const int64_t in_layer = c.hidden_size * (4 * q + 3 * c.intermediate_size);  // or less, by the key heads
     const int64_t beside = 2 * c.vocab_size * c.hidden_size;
-    const bool held = beside <= kMostWeights && in_layer <= kMostWeights / c.num_hidden_layers;
-    require(held, "{}: these sizes make {:.3g} weights; at most {:.3g} are held", where,
+    const bool held = beside <= kMostWeights && in_layer <= kMostWeights / c.num_hidden_layers &&
+                      c.num_hidden_layers * (c.hidden_size + q + c.intermediate_size) <= kMostOfToken;
+    require(held, "{}: these sizes make a model of {:.3g} weights in {} layers, beyond what is held", where,
             static_cast<double>(beside) + static_cast<double>(in_layer) * static_cast<double>(c.num_hidden_layers),
-            static_cast<double>(kMostWeights));
+            c.num_hidden_layers);
 }
 
 // One step of the llama3 rule, in float32 as transformers: long wavelengths are slowed down by the factor, short ones

@@ -97,19 +97,22 @@ TEST_CASE("config: sizes that no model has are refused, whatever their products 
     CHECK(refusal(with("intermediate_size", large)) ==
           "config.json: intermediate_size is 1073741824; at most 16777216 are held");
     CHECK(refusal(with("num_hidden_layers", 2147483647)) ==
-          "config.json: num_hidden_layers is 2147483647; at most 65536 are held");
+          "config.json: num_hidden_layers is 2147483647; at most 4096 are held");
+    CHECK(refusal(with("max_position_embeddings", 2147483647)) ==
+          "config.json: max_position_embeddings is 2147483647; at most 16777216 are held");
     json wide = with("hidden_size", 1 << 24);
     wide["intermediate_size"] = 1 << 24;
-    CHECK(refusal(wide) == "config.json: these sizes make 3.94e+15 weights; at most 7.04e+13 are held");
+    CHECK(refusal(wide) ==
+          "config.json: these sizes make a model of 3.94e+15 weights in 2 layers, beyond what is held");
 }
 
 TEST_CASE("config: more layers than the checkpoint has tensors are refused before they are counted out") {
     const Workplace place;
     TrainOptions options = place.options(2);
     options.base.model = place.copy_of_model();
-    change_config(options.base.model, "num_hidden_layers", 60000);
+    change_config(options.base.model, "num_hidden_layers", 4000);
     check_contains(error_of([&] { train(options); }),
-                   "num_hidden_layers is 60000, but the checkpoint holds only 47 tensors");
+                   "num_hidden_layers is 4000, but the checkpoint holds only 47 tensors");
 }
 
 TEST_CASE("config: dropout of attention is not applied, and that is said") {
