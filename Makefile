@@ -17,7 +17,7 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu mutants check-archs demo base bench format format-check tidy floors check loc sanitize clean
+.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu mutants check-archs demo base bench format format-check tidy floors check loc sanitize fuzz clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
@@ -90,8 +90,14 @@ loc: ## lines of code in each folder
 sanitize: ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) test-all BUILD=$(BUILD)-sanitize CMAKE_FLAGS="$(CMAKE_FLAGS) -DGGQ_SANITIZE=ON -DGGQ_CUDA=OFF"
 
+fuzz: ## every reader of files under libFuzzer, FUZZ_SECONDS (5) each
+	.ci/packages fuzz
+	cmake -S . -B $(BUILD)-fuzz -DCMAKE_CXX_COMPILER=clang++ -DGGQ_FUZZ=ON -DGGQ_ISAS=portable -DGGQ_CUDA=OFF $(CMAKE_FLAGS)
+	cmake --build $(BUILD)-fuzz -j $(JOBS) --target fuzzers
+	sh tests/fuzz/run.sh $(BUILD)-fuzz
+
 clean:
-	rm -rf $(BUILD) $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs $(BUILD)-mutants
+	rm -rf $(BUILD) $(BUILD)-fuzz $(BUILD)-tidy $(BUILD)-sanitize $(BUILD)-archs $(BUILD)-mutants
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile

@@ -21,7 +21,7 @@ public:
     int64_t count_or(const char* key, int64_t fallback) const;
     // A whole number from 0 to 2^31 - 1 or a list of them, which is what `expected` says; nothing if absent.
     std::vector<int32_t> numbers_or_none(const char* key, const char* expected) const;
-    double positive(const char* key) const;                   // finite and above zero; must be there
+    double positive(const char* key) const;  // finite and above zero; must be there
     double positive_or(const char* key, double fallback) const;
     bool flag_or(const char* key, bool fallback) const;
     std::string text_or(const char* key, const std::string& fallback) const;
