@@ -90,6 +90,43 @@ TEST_CASE("dataset: alpaca form, with and without input") {
     CHECK(data.report.missing_eos == 0);
 }
 
+TEST_CASE("dataset: the guides' shorter wording of alpaca") {
+    DataOptions options;
+    options.records.form = "alpaca-short";
+    const Dataset data = load(R"([{"instruction": "Add.", "input": "1 2", "output": "3"},
+                                  {"instruction": "Say hi", "input": "", "output": "hi"}])",
+                              options);
+    CHECK(letters(data.train[0]) == "^### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:\n3$");
+    CHECK(letters(data.train[1]) == "^### Instruction:\nSay hi\n\n### Response:\nhi$");
+    CHECK(labelled(data.train[0]) == "3$");
+    CHECK(letters(data.train[1]) == "^" + ggq::alpaca_prompt("Say hi", "", ggq::Form::alpaca_short) + "hi$");
+    CHECK(ggq::form_name(data.report.form) == "alpaca-short");
+}
+
+TEST_CASE("dataset: what the post-processor puts behind a text is not doubled, and bytes without a token are counted") {
+    json file = ggq::test::byte_level_tokenizer();
+    file["model"]["vocab"].erase("Z");
+    file["added_tokens"] = {{{"id", 300}, {"content", "<s>"}, {"special", true}},
+                            {{"id", 301}, {"content", "</s>"}, {"special", true}}};
+    const Tokenizer tokenizer = ggq::test::make_tokenizer(
+        file, {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"add_bos_token", true}, {"add_eos_token", true}});
+    const TempDir folder;
+    write_file(folder / "data.jsonl", "{\"text\": \"aZbZ\"}\n{\"text\": \"c</s>\"}");
+    const Dataset data = load_dataset(folder / "data.jsonl", tokenizer, kVocab, {});
+    CHECK(letters(data.train[0]) == "^ab$");
+    CHECK(letters(data.train[1]) == "^c$");
+    CHECK(data.report.bytes_without_token == 2);
+    CHECK(data.report.records_without_token == 1);
+}
+
+TEST_CASE("dataset: a sample is shown without what a terminal would obey") {
+    const Dataset data = load(R"({"text": "one\u0000two\u001b[31m\nx"})");
+    const std::string text = show_sample(data.train[0], ggq::test::byte_tokenizer());
+    CHECK(text.starts_with("<s>one\\u0000two\\u001b[31m\nx</s>\n--- "));
+    CHECK(text.find('\0') == std::string::npos);
+    CHECK(text.find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("dataset: prompt and completion, plain text, and loss on the prompt") {
     const std::string pair = R"({"prompt": "ab", "completion": "cd"})";
     CHECK(labelled(load(pair).train[0]) == "cd$");
@@ -271,7 +308,8 @@ TEST_CASE("dataset: options that make no sense are refused") {
     CHECK(load_error(text, options).starts_with("a validation share of 0.3 of 1 records leaves 0 for validation"));
     options = {};
     options.records.form = "alpacca";
-    CHECK(load_error(text, options) == "template 'alpacca' is not known; known are alpaca, completion and text");
+    CHECK(load_error(text, options) ==
+          "template 'alpacca' is not known; known are alpaca|alpaca-short|completion|text");
     options.records.form = "alpaca";
     CHECK(load_error(text, options) ==
           "data.jsonl: line 1: expected a field instruction (data of form alpaca), got keys text");

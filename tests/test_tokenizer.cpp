@@ -140,8 +140,8 @@ TEST_CASE("tokenizer: SentencePiece style with byte fallback") {
         file["model"]["fuse_unk"] = false;
         CHECK(spelled(make_tokenizer(file), "漢漢") == Spelled{"▁", "<unk>", "<unk>"});
         file["model"].erase("unk_token");
-        CHECK_THROWS_WITH_AS(plain(make_tokenizer(file), "漢"), "the tokenizer has no token for '漢' and no unk_token",
-                             ggq::Error);
+        CHECK(spelled(make_tokenizer(file), "a漢b") == Spelled{"▁ab"});  // dropped, and what is left merges
+        CHECK(make_tokenizer(file).encode_open("a漢b").n_dropped == 3);
     }
     SUBCASE("Metaspace is the same, done by the pre-tokenizer") {
         json file = spm_tokenizer();
@@ -304,8 +304,6 @@ TEST_CASE("tokenizer: bos, eos and pad from the files beside it") {
     json config = names;
     config["tokenizer_class"] = "LlamaTokenizerFast";
     CHECK(make_tokenizer(no_template, config).encode("") == Ids{1});
-    CHECK_THROWS_WITH_AS(make_tokenizer(spm_tokenizer(), {{"eos_token", "<end>"}}),
-                         doctest::Contains("eos_token '<end>' is not in tokenizer.json"), ggq::Error);
 
     const ggq::test::TempDir folder;
     write_file(folder / "tokenizer.json", spm_tokenizer().dump());
@@ -351,9 +349,92 @@ TEST_CASE("tokenizer: components that are not known are refused by name") {
     CHECK(load_error(file, "/model/end_of_word_suffix", "</w>").ends_with("\"</w>\" is not supported"));
     CHECK(load_error(file, "/model/merges/0", "a x") == "model: token 'x' of merge \"a x\" is not in the vocab");
     CHECK(load_error(file, "/model/merges/0", 5).ends_with("got 5"));
-    CHECK(load_error(file, "/model/vocab/a", -4).find("has id -4, expected 0 to") != std::string::npos);
+    for (const json& id :
+         {json(-4), json(5.0), json(5.5), json(uint64_t{1} << 31), json(uint64_t{1} << 40), json("5")}) {
+        const std::string expected = "id of token 'a': expected a whole number of 0 to 2147483646, got " + id.dump();
+        CHECK(load_error(file, "/model/vocab/a", id) == expected);
+        CHECK(load_error(file, "/added_tokens/0/id", id).ends_with("0 to 2147483646, got " + id.dump()));
+        CHECK(load_error(file, "/post_processor/special_tokens/<s>/ids/0", id).ends_with("got " + id.dump()));
+    }
+    CHECK(load_error(file, "/model/vocab/a", 2147483646) == "loaded");
     CHECK(load_error(file, "/model/vocab/a", 2).find("id 2 has two tokens") != std::string::npos);
     CHECK(load_error(file, "/added_tokens/0/id", 7).find("has two ids, 1 and 7") != std::string::npos);
+}
+
+TEST_CASE("tokenizer: bytes that the vocabulary lacks are dropped and counted") {
+    json file = byte_level_tokenizer();
+    for (const int byte : {0x16, 0xC3}) {
+        for (auto entry = file["model"]["vocab"].begin(); entry != file["model"]["vocab"].end(); ++entry)
+            if (entry.value() == byte) {
+                file["model"]["vocab"].erase(entry);
+                break;
+            }
+    }
+    const Tokenizer tokenizer = make_tokenizer(file);
+    const ggq::OpenText open = tokenizer.encode_open(
+        "he\x16"
+        "e \x16");
+    CHECK(open.tokens == std::vector<Token>{{256, 0, 2}, {'e', 3, 4}, {' ', 4, 5}});
+    CHECK(open.n_dropped == 2);
+    CHECK(tokenizer.encode_open("é").tokens == std::vector<Token>{{0xA9, 1, 2}});
+    CHECK(tokenizer.encode_open("\x16").tokens.empty());
+    CHECK(tokenizer.encode_open("he").n_dropped == 0);
+}
+
+TEST_CASE("tokenizer: 300,000 added tokens with one beginning take no longer than few") {
+    std::vector<ggq::AddedToken> tokens;
+    for (int id = 0; id < 300'000; ++id)
+        tokens.push_back({.id = id, .content = fmt::format("<|reserved_{:06}|>", id), .special = true});
+    const ggq::AddedTokens added(std::move(tokens));
+    std::string text;
+    for (int i = 0; i < 40'000; ++i) text += "<|reserved_<|reserved_000007|>";
+    const auto parts = added.split(text, true);
+    CHECK(parts.size() == 80'000);
+    CHECK(parts[1].id == 7);
+    CHECK(added.split(text, false).size() == 1);
+    std::vector<ggq::AddedToken> nested;  // each the beginning of the next
+    for (size_t n = 1; n <= 1000; ++n)
+        nested.push_back({.id = static_cast<int32_t>(n), .content = std::string(n, 'a')});
+    const auto longest = ggq::AddedTokens(std::move(nested)).split(std::string(1500, 'a') + "b", true);
+    CHECK(longest.size() == 3);
+    CHECK(longest[1].id == 500);
+}
+
+TEST_CASE("tokenizer: parts that multiply text or work are refused") {
+    const json file = spm_tokenizer();
+    const auto replace = [](const char* from, const std::string& to) {
+        return json{{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+    };
+    json chain = {{"type", "Sequence"}, {"normalizers", json::array()}};
+    for (int i = 0; i < 20; ++i) chain["normalizers"].push_back(replace("a", "aa"));
+    json grows = file;
+    grows["normalizer"] = chain;
+    CHECK_THROWS_WITH_AS(plain(make_tokenizer(grows), std::string(1000, 'a')),
+                         "normalizer Replace: makes 32000 bytes of text out of 16000; expected at most 17024",
+                         ggq::Error);
+    grows["normalizer"] = replace("", "xyz");  // as the tokenizers library: at every place
+    CHECK(make_tokenizer(grows).encode("ab").size() > 10);
+    CHECK(load_error(file, "/normalizer", replace("a", std::string(300, 'b'))) ==
+          "normalizer Replace: expected content of at most 256 bytes, got 300");
+    CHECK(load_error(file, "/normalizer", {{"type", "Prepend"}, {"prepend", std::string(300, 'b')}}) ==
+          "normalizer Prepend: expected prepend of at most 256 bytes, got 300");
+    json many = {{"type", "Sequence"}, {"pretokenizers", json::array()}};
+    for (int i = 0; i < 65; ++i) many["pretokenizers"].push_back({{"type", "Digits"}});
+    CHECK(load_error(file, "/pre_tokenizer", many) == "pre_tokenizer: expected at most 64 parts, got more");
+    CHECK(load_error(file, "/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", std::string(9, '_')}}) ==
+          "pre_tokenizer Metaspace: expected a replacement of one character, got '_________'");
+    CHECK(load_error(file, "/decoder/decoders/3/start", 1ull << 40).find("at most 64 times") != std::string::npos);
+    CHECK(load_error(file, "/decoder/decoders/0", replace("a", std::string(256, 'b'))) == "loaded");
+    CHECK(load_error(file, "/model/vocab/" + std::string(20, 'a'), 400) == "loaded");
+    json long_token = file;
+    long_token["model"]["vocab"][std::string(20, 'a')] = 400;
+    CHECK(load_error(long_token, "/decoder/decoders/0", replace("a", std::string(256, 'b'))) ==
+          "decoder: makes 5120 bytes of token 'aaaaaaaaaaaaaaaaaaaa', expected at most 576");
+    std::string deep;
+    for (int i = 0; i < 8000; ++i) deep += R"({"type": "Sequence", "pretokenizers": [)";
+    const ggq::test::TempDir folder;
+    write_file(folder / "tokenizer.json", R"({"model": {}, "pre_tokenizer": )" + deep);
+    CHECK_THROWS_WITH_AS(Tokenizer::load(folder.path()), doctest::Contains("nested"), ggq::Error);
 }
 
 TEST_CASE("tokenizer: long words and broken text") {

@@ -48,7 +48,7 @@ bool is_escaped(char32_t code) {
     return std::ranges::any_of(kEscaped, [&](CodeRange r) { return code >= r.first && code <= r.last; });
 }
 
-std::string escaped(std::string_view text) {
+std::string escaped(std::string_view text, std::string_view kept = {}) {
     std::string out;
     for (size_t at = 0; at < text.size();) {
         const Character character = read_character(text, at);
@@ -59,7 +59,7 @@ std::string escaped(std::string_view text) {
             continue;
         }
         const char32_t code = utf8_code_point(bytes, 0);
-        if (!is_escaped(code)) out += bytes;
+        if (!is_escaped(code) || kept.find(bytes) != std::string_view::npos) out += bytes;
         else if (code == '\n') out += "\\n";
         else if (code == '\t') out += "\\t";
         else if (code == '\r') out += "\\r";
@@ -115,6 +115,8 @@ std::string shown(std::string_view text, size_t most) {
     return fmt::format("{} [... {} bytes ...] {}", escaped(text.substr(0, head)), tail - head,
                        escaped(text.substr(tail)));
 }
+
+std::string printable(std::string_view text) { return escaped(text, "\n\t"); }
 
 std::string Utf8Stream::push(std::string_view bytes) {
     pending_ += bytes;

@@ -32,6 +32,10 @@ bool is_white_space(char32_t code_point);
 // UTF-8 (\xff). Of a text of more than `most` bytes the middle is left out, and how much.
 std::string shown(std::string_view text, size_t most = 200);
 
+// A text of several lines, whole: as shown(), but line ends and tabs stay. What programs print of files' texts goes
+// through one of the two.
+std::string printable(std::string_view text);
+
 // Bytes in, text out: push() gives what is complete so far and keeps the beginning of an unfinished character.
 class Utf8Stream {
 public:

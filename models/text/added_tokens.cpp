@@ -2,15 +2,23 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <ranges>
+#include <utility>
 
+#include "ggq/error.h"
 #include "ggq/io/utf8.h"
+#include "models/text/tokenizer_json.h"
 
 namespace ggq {
 
 namespace {
 
+constexpr size_t kMostContent = 1024;
+
+// As the Rust crate regex has \w.
 bool is_word_character(std::string_view text, size_t at) {
-    static const Regex word(R"(\w)");
+    static const Regex word(R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}])");
     return !word.find_all(text.substr(at, static_cast<size_t>(utf8_length(text[at])))).empty();
 }
 
@@ -24,8 +32,10 @@ bool stands_alone(std::string_view text, TextRange range) {
 
 AddedToken added_token_from_json(const nlohmann::json& json) {
     AddedToken token;
-    token.id = json.value("id", -1);
+    if (json.contains("id")) token.id = token_id(json["id"], "an added token");
     token.content = json.at("content");
+    require(token.content.size() <= kMostContent, "added token '{}': expected at most {} bytes, got {}",
+            shown(token.content), kMostContent, token.content.size());
     token.special = json.value("special", false);
     token.normalized = json.value("normalized", !token.special);
     token.single_word = json.value("single_word", false);
@@ -34,21 +44,29 @@ AddedToken added_token_from_json(const nlohmann::json& json) {
     return token;
 }
 
-void AddedTokens::add(AddedToken token) {
-    if (token.content.empty()) return;
-    auto& same_start = by_first_byte_[static_cast<unsigned char>(token.content[0])];
-    const auto shorter = std::find_if(same_start.begin(), same_start.end(), [&](size_t index) {
-        return tokens_[index].content.size() < token.content.size();
-    });
-    same_start.insert(shorter, tokens_.size());
-    tokens_.push_back(std::move(token));
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
+    std::erase_if(tokens_, [](const AddedToken& token) { return token.content.empty(); });
+    std::ranges::stable_sort(tokens_, {}, &AddedToken::content);
+    const auto doubles = std::ranges::unique(tokens_, {}, &AddedToken::content);
+    tokens_.erase(doubles.begin(), doubles.end());
+    for (const AddedToken& token : tokens_) ++first_of_[static_cast<unsigned char>(token.content[0]) + 1U];
+    std::partial_sum(first_of_.begin(), first_of_.end(), first_of_.begin());
 }
 
 const AddedToken* AddedTokens::match_at(std::string_view text, size_t at) const {
-    for (const size_t index : by_first_byte_[static_cast<unsigned char>(text[at])]) {
-        if (text.substr(at).starts_with(tokens_[index].content)) return &tokens_[index];
+    const auto byte = static_cast<unsigned char>(text[at]);
+    auto range = std::ranges::subrange(tokens_.begin() + first_of_[byte], tokens_.begin() + first_of_[byte + 1U]);
+    const AddedToken* longest = nullptr;
+    for (size_t n = 1; !range.empty(); ++n) {  // all of range begin with n bytes of the text
+        if (range.front().content.size() == n) {
+            longest = &range.front();
+            range.advance(1);
+        }
+        if (at + n == text.size()) break;
+        const auto next = [n](const AddedToken& token) { return static_cast<unsigned char>(token.content[n]); };
+        range = std::ranges::equal_range(range, static_cast<unsigned char>(text[at + n]), {}, next);
     }
-    return nullptr;
+    return longest;
 }
 
 TextRange AddedTokens::widened(std::string_view text, TextRange range, const AddedToken& token, size_t floor) const {

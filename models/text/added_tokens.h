@@ -1,7 +1,8 @@
 // Tokens that are found in a text before it is cut into words: special tokens and others that were added by name.
 //
 // Of several that match, the leftmost counts, then the longest. A token may take the white space around it (lstrip,
-// rstrip), may ask to stand alone as a word, and is looked for in the original or in the normalized text.
+// rstrip), may ask to stand alone as a word, and is looked for in the original or in the normalized text. They lie
+// sorted, and a text is compared byte by byte with those that still match: a model may bring as many as it likes.
 #pragma once
 
 #include <array>
@@ -25,6 +26,7 @@ struct AddedToken {
     bool right_strip = false;
 };
 
+// {"content", "special", "normalized", "single_word", "lstrip", "rstrip"}, with "id" in a tokenizer.json.
 AddedToken added_token_from_json(const nlohmann::json& json);
 
 class AddedTokens {
@@ -35,7 +37,10 @@ public:
         int32_t id;
     };
 
-    void add(AddedToken token);
+    AddedTokens() = default;
+    // Of two with one content the first counts; one without content is never found.
+    explicit AddedTokens(std::vector<AddedToken> tokens);
+
     // The parts cover `text`; with `parse_special` off special tokens are plain text.
     std::vector<Part> split(std::string_view text, bool parse_special) const;
 
@@ -43,8 +48,9 @@ private:
     const AddedToken* match_at(std::string_view text, size_t at) const;
     TextRange widened(std::string_view text, TextRange range, const AddedToken& token, size_t floor) const;
 
-    std::vector<AddedToken> tokens_;
-    std::array<std::vector<size_t>, 256> by_first_byte_;  // indices of tokens_, longest first
+    std::vector<AddedToken> tokens_;  // sorted by content
+    std::array<uint32_t, 257>
+        first_of_{};  // of the tokens that begin with a byte, the first; then that of the next byte
 };
 
 }  // namespace ggq

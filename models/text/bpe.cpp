@@ -4,6 +4,7 @@
 #include <queue>
 
 #include "ggq/error.h"
+#include "ggq/io/json_file.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
@@ -39,14 +40,16 @@ std::pair<std::string, std::string> merge_parts(const nlohmann::json& merge) {
     if (merge.is_array() && merge.size() == 2) return {merge[0], merge[1]};
     const std::string text = merge.is_string() ? merge.get<std::string>() : std::string();
     const size_t space = text.find(' ');
-    require(space != std::string::npos, "model: expected a merge \"a b\" or [\"a\", \"b\"], got {}", merge.dump());
+    require(space != std::string::npos, "model: expected a merge \"a b\" or [\"a\", \"b\"], got {}", shown_json(merge));
     return {text.substr(0, space), text.substr(space + 1)};
 }
 
-int32_t id_or_fail(const Vocabulary& vocabulary, const std::string& token, const std::string& used_by) {
+// `user` is what names the token, for the error.
+int32_t id_or_fail(const Vocabulary& vocabulary, const std::string& token, const nlohmann::json& user) {
     const auto found = vocabulary.find(token);
-    require(found != vocabulary.end(), "model: token '{}' of {} is not in the vocab", token, used_by);
-    return found->second;
+    if (found != vocabulary.end()) return found->second;
+    fail("model: token '{}' of {} is not in the vocab", shown(token),
+         user.is_string() && user == token ? "unk_token" : "merge " + shown_json(user));
 }
 
 void refuse_extras(const nlohmann::json& model) {
@@ -85,7 +88,7 @@ Bpe::Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_le
       ignore_merges_(model.value("ignore_merges", false)) {
     refuse_extras(model);
     const auto unk = model.value("unk_token", nlohmann::json());
-    if (unk.is_string()) unk_ = id_or_fail(vocabulary, unk, "unk_token");
+    if (unk.is_string()) unk_ = id_or_fail(vocabulary, unk, unk);
     for (const auto& [token, id] : vocabulary) ids_.emplace(byte_level ? byte_level_bytes(token) : token, id);
     read_bytes(vocabulary);
     read_merges(model.at("merges"), vocabulary);
@@ -106,9 +109,8 @@ void Bpe::read_merges(const nlohmann::json& merges, const Vocabulary& vocabulary
     int32_t rank = 0;
     for (const auto& merge : merges) {
         const auto [left, right] = merge_parts(merge);
-        const std::string used_by = "merge " + merge.dump();
-        const uint64_t pair = pair_key(id_or_fail(vocabulary, left, used_by), id_or_fail(vocabulary, right, used_by));
-        merges_.insert_or_assign(pair, Merge{rank++, id_or_fail(vocabulary, left + right, used_by)});
+        const uint64_t pair = pair_key(id_or_fail(vocabulary, left, merge), id_or_fail(vocabulary, right, merge));
+        merges_.insert_or_assign(pair, Merge{rank++, id_or_fail(vocabulary, left + right, merge)});
     }
 }
 
@@ -117,39 +119,45 @@ const Bpe::Merge* Bpe::find_merge(int32_t left, int32_t right) const {
     return found == merges_.end() ? nullptr : &found->second;
 }
 
-void Bpe::encode(std::string_view word, size_t offset, std::vector<Token>& tokens) const {
+int64_t Bpe::encode(std::string_view word, size_t offset, std::vector<Token>& tokens) const {
     if (ignore_merges_) {
         const auto whole = ids_.find(word);
         if (whole != ids_.end()) {
             tokens.push_back({whole->second, offset, offset + word.size()});
-            return;
+            return 0;
         }
     }
-    std::vector<Symbol> symbols = symbols_of(word);
+    auto [symbols, n_dropped] = symbols_of(word);
     merge(symbols);
     for (int32_t at = symbols.empty() ? -1 : 0; at >= 0; at = symbols[static_cast<size_t>(at)].next) {
         const Token& token = symbols[static_cast<size_t>(at)].token;
         tokens.push_back({token.id, offset + token.begin, offset + token.end});
     }
+    return n_dropped;
 }
 
-std::vector<Bpe::Symbol> Bpe::symbols_of(std::string_view word) const {
+std::pair<std::vector<Bpe::Symbol>, int64_t> Bpe::symbols_of(std::string_view word) const {
     std::vector<Symbol> symbols;
+    int64_t n_dropped = 0;
     symbols.reserve(word.size());
     for (size_t at = 0; at < word.size();) {
         const size_t n_bytes = byte_level_ ? 1 : static_cast<size_t>(utf8_length(word[at]));
-        append_character(symbols, word.substr(at, n_bytes), at);
+        if (!append_character(symbols, word.substr(at, n_bytes), at)) n_dropped += static_cast<int64_t>(n_bytes);
         at += n_bytes;
     }
     for (size_t i = 0; i < symbols.size(); ++i) {
         symbols[i].previous = static_cast<int32_t>(i) - 1;
         symbols[i].next = i + 1 < symbols.size() ? static_cast<int32_t>(i) + 1 : -1;
     }
-    return symbols;
+    return {std::move(symbols), n_dropped};
 }
 
-void Bpe::append_character(std::vector<Symbol>& symbols, std::string_view character, size_t at) const {
-    const auto add = [&](int32_t id, size_t begin, size_t end) { symbols.push_back({{id, begin, end}, -1, -1}); };
+// False if nothing stands for the character.
+bool Bpe::append_character(std::vector<Symbol>& symbols, std::string_view character, size_t at) const {
+    const auto add = [&](int32_t id, size_t begin, size_t end) {
+        symbols.push_back({{id, begin, end}, -1, -1});
+        return true;
+    };
     const auto byte_id = [&](char c) { return byte_ids_[static_cast<unsigned char>(c)]; };
     if (byte_level_ && byte_id(character[0]) >= 0) return add(byte_id(character[0]), at, at + 1);
     if (!byte_level_) {
@@ -160,16 +168,13 @@ void Bpe::append_character(std::vector<Symbol>& symbols, std::string_view charac
     for (const char c : character) has_bytes = has_bytes && byte_id(c) >= 0;
     if (has_bytes) {
         for (size_t i = 0; i < character.size(); ++i) add(byte_id(character[i]), at + i, at + i + 1);
-        return;
+        return true;
     }
-    require(
-        unk_ >= 0, "the tokenizer has no token for '{}' and no unk_token",
-        byte_level_ ? fmt::format("byte 0x{:02x}", static_cast<unsigned char>(character[0])) : std::string(character));
-    if (fuse_unk_ && !symbols.empty() && symbols.back().token.id == unk_) {
-        symbols.back().token.end = at + character.size();
-    } else {
-        add(unk_, at, at + character.size());
-    }
+    if (unk_ < 0) return false;
+    const bool fused = fuse_unk_ && !symbols.empty() && symbols.back().token.id == unk_;
+    if (!fused) return add(unk_, at, at + character.size());
+    symbols.back().token.end = at + character.size();
+    return true;
 }
 
 void Bpe::merge(std::vector<Symbol>& symbols) const {

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace ggq {
@@ -43,8 +44,9 @@ public:
     // `model` is the "model" of a tokenizer.json, `vocabulary` its vocab.
     Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_level);
 
-    // Appends the word's tokens with offsets from the word's first byte plus `offset`.
-    void encode(std::string_view word, size_t offset, std::vector<Token>& tokens) const;
+    // Appends the word's tokens with offsets from the word's first byte plus `offset`. Returns how many bytes were left
+    // out: without unk_token, what the vocabulary has no token for is dropped, as the tokenizers library does.
+    int64_t encode(std::string_view word, size_t offset, std::vector<Token>& tokens) const;
 
 private:
     struct Merge {
@@ -68,8 +70,9 @@ private:
     void read_merges(const nlohmann::json& merges, const Vocabulary& vocabulary);
     void read_bytes(const Vocabulary& vocabulary);
     const Merge* find_merge(int32_t left, int32_t right) const;
-    std::vector<Symbol> symbols_of(std::string_view word) const;
-    void append_character(std::vector<Symbol>& symbols, std::string_view character, size_t at) const;
+    // The word's symbols, and how many of its bytes have none.
+    std::pair<std::vector<Symbol>, int64_t> symbols_of(std::string_view word) const;
+    bool append_character(std::vector<Symbol>& symbols, std::string_view character, size_t at) const;
     void merge(std::vector<Symbol>& symbols) const;
 
     bool byte_level_ = false;

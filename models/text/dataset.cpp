@@ -8,6 +8,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
+#include "ggq/io/utf8.h"
 #include "models/text/shuffle.h"
 #include "models/text/template.h"
 
@@ -68,12 +69,7 @@ public:
 private:
     Sample tokenize(const Record& record) {
         const RenderedText rendered = render(record, records_.form);
-        std::vector<Token> tokens = tokenizer_.encode_with_offsets(rendered.text);
-        const auto bos = tokenizer_.bos_id();
-        if (bos && tokens.size() > 1 && tokens[0].id == *bos && tokens[1].id == *bos) {
-            tokens.erase(tokens.begin());
-            ++report_.double_bos;
-        }
+        std::vector<Token> tokens = encode(rendered.text, record);
         const int32_t eos = *tokenizer_.eos_id();
         if (tokens.empty() || tokens.back().id != eos)
             tokens.push_back({eos, rendered.text.size(), rendered.text.size()});
@@ -89,9 +85,21 @@ private:
         return sample;
     }
 
+    std::vector<Token> encode(const std::string& text, const Record& record) {
+        try {
+            OpenText open = tokenizer_.encode_open(text);
+            report_.double_bos += open.has_bos ? 1 : 0;
+            report_.bytes_without_token += open.n_dropped;
+            report_.records_without_token += open.n_dropped > 0 ? 1 : 0;
+            return std::move(open.tokens);
+        } catch (const Error& error) {
+            fail("{}: {}", records_.place(record.number), error.what());
+        }
+    }
+
     [[noreturn]] void refuse_token(int32_t id, const Record& record) const {
         fail("{}: token {} ('{}') is beyond the model's vocabulary of {}; tokenizer and model do not belong together",
-             records_.place(record.number), id, tokenizer_.token_of(id), vocab_size_);
+             records_.place(record.number), id, shown(tokenizer_.token_of(id)), vocab_size_);
     }
 
     std::vector<Sample> fitted(const Sample& sample) {
@@ -175,11 +183,12 @@ Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokeniz
 }
 
 std::string show_sample(const Sample& sample, const Tokenizer& tokenizer) {
-    std::string text = fmt::format("{}\n--- {} tokens, {} carry loss\nposition      id  loss  token\n",
-                                   tokenizer.decode(sample.ids, false), sample.n_tokens(), sample.n_label_tokens());
+    std::string text =
+        fmt::format("{}\n--- {} tokens, {} carry loss\nposition      id  loss  token\n",
+                    printable(tokenizer.decode(sample.ids, false)), sample.n_tokens(), sample.n_label_tokens());
     for (size_t i = 0; i < sample.ids.size(); ++i) {
         text += fmt::format("{:8} {:7}  {:>4}  {}\n", i, sample.ids[i], sample.has_loss[i] ? "yes" : "-",
-                            tokenizer.token_of(sample.ids[i]));
+                            shown(tokenizer.token_of(sample.ids[i])));
     }
     return text;
 }

@@ -1,9 +1,9 @@
 // Samples ready for training: token ids, and which of them carry loss.
 //
-// A record is put into its template, tokenized once as a whole with what the tokenizer's post-processor adds, and ended
-// with EOS. A token carries loss when it overlaps the answer's bytes; EOS always does. The first token of a sample is
-// predicted from nothing, so it never does. What was cut, dropped or odd is counted, so that it can be said before
-// training begins.
+// A record is put into its template, tokenized once as a whole behind what the tokenizer's post-processor puts before a
+// text, and ended with EOS. A token carries loss when it overlaps the answer's bytes; EOS always does. The first token
+// of a sample is predicted from nothing, so it never does. What was cut, dropped or odd is counted, so that it can be
+// said before training begins.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,11 @@ struct DatasetReport {
     int64_t without_label = 0;  // samples or pieces that carried no loss and were left out
     int64_t tokens = 0;
     int64_t label_tokens = 0;
-    int64_t longest = 0;      // tokens of the longest sample kept
-    int64_t double_bos = 0;   // texts that begin with BOS already; no second one was added
-    int64_t missing_eos = 0;  // samples that do not end in EOS, because they were cut or split
+    int64_t longest = 0;                // tokens of the longest sample kept
+    int64_t double_bos = 0;             // texts that begin with BOS already; no second one was added
+    int64_t bytes_without_token = 0;    // left out, as the tokenizers library does
+    int64_t records_without_token = 0;  // which had such bytes
+    int64_t missing_eos = 0;            // samples that do not end in EOS, because they were cut or split
 };
 
 struct Dataset {

@@ -3,12 +3,17 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
 #include "models/text/bpe.h"
 #include "models/text/tokenizer_json.h"
 
 namespace ggq {
 
 namespace {
+
+constexpr int kMostCut = 64;
+constexpr size_t kMostGrowth = 16, kMostGrowthOfAny = 256;
 
 std::string replace_all(const std::string& text, const Regex& pattern, const std::string& content) {
     std::string result;
@@ -34,11 +39,11 @@ Decoder::Decoder(const nlohmann::json& json) {
         return;
     }
     bool byte_fallback = false;
-    for (const auto& part : component_parts(json, "decoder", "decoders")) {
-        const std::string type = component_type(part, "decoder");
+    for (const nlohmann::json* part : component_parts(json, "decoder", "decoders")) {
+        const std::string type = component_type(*part, "decoder");
         require(!fused_ || type == "Strip", "decoder: only Strip may follow Fuse, got {}", type);
         require(!byte_fallback || type == "Fuse", "decoder: only Fuse may follow ByteFallback, got {}", type);
-        add(part, type);
+        add(*part, type);
         byte_fallback = type == "ByteFallback";
     }
 }
@@ -52,17 +57,19 @@ void Decoder::add(const nlohmann::json& part, const std::string& type) {
         fused_ = true;
     } else if (type == "Replace") {
         const Regex pattern = component_pattern(part, "decoder Replace");
-        const std::string content = part.at("content");
+        const std::string content = component_content(part, "decoder Replace");
         steps_.push_back([=](const std::string& token) { return replace_all(token, pattern, content); });
     } else if (type == "Metaspace") {
-        const Regex mark(Regex::quote(part.value("replacement", "▁")));
+        const Regex mark(Regex::quote(metaspace_mark(part, "decoder Metaspace")));
         steps_.push_back([=](const std::string& token) { return replace_all(token, mark, " "); });
         const std::string old_scheme = part.value("add_prefix_space", true) ? "always" : "never";
         if (part.value("prepend_scheme", old_scheme) != "never") cut_front(" ", 1);
     } else if (type == "Strip") {
-        require(fused_ && part.value("stop", 0) == 0,
-                "decoder Strip: expected one after Fuse that cuts the start only, got {}", part.dump());
-        cut_front(part.at("content"), part.at("start"));
+        require(fused_ && part.value("stop", 0) == 0 && part.at("start").is_number_integer() && part["start"] >= 0 &&
+                    part["start"] <= kMostCut,
+                "decoder Strip: expected one after Fuse that cuts the start only, at most {} times, got {}", kMostCut,
+                shown_json(part));
+        cut_front(component_content(part, "decoder Strip"), part["start"]);
     } else {
         refuse_type("decoder", type, "ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip and Sequence");
     }
@@ -75,7 +82,12 @@ void Decoder::cut_front(const std::string& front, int count) {
 
 std::string Decoder::bytes_of(const std::string& token) const {
     std::string bytes = token;
-    for (const Step& step : steps_) bytes = step(bytes);
+    const size_t most = token.size() * kMostGrowth + kMostGrowthOfAny;
+    for (const Step& step : steps_) {
+        bytes = step(bytes);
+        require(bytes.size() <= most, "decoder: makes {} bytes of token '{}', expected at most {}", bytes.size(),
+                shown(token), most);
+    }
     return bytes;
 }
 

@@ -19,7 +19,7 @@ struct Cut {
     bool matched;
 };
 
-// A word as alternating parts that match and that do not; together they cover it.
+// A word as alternating parts that match and that do not; together they cover it. A match of nothing is a cut too.
 std::vector<Cut> cut_word(std::string_view word, const Regex& pattern, bool invert) {
     std::vector<Cut> cuts;
     size_t at = 0;
@@ -61,7 +61,7 @@ void split_words(SplitText& words, const Regex& pattern, Keep keep, bool invert)
     std::vector<TextRange> ranges;
     for (const TextRange& word : words.ranges) {
         for (const TextRange& part : join_cuts(cut_word(words.text.part(word), pattern, invert), keep)) {
-            ranges.push_back({word.begin + part.begin, word.begin + part.end});
+            if (part.begin < part.end) ranges.push_back({word.begin + part.begin, word.begin + part.end});
         }
     }
     words.ranges = std::move(ranges);
@@ -118,7 +118,7 @@ std::function<void(SplitText&)> byte_level_step(const nlohmann::json& json) {
 }
 
 std::function<void(SplitText&)> metaspace_step(const nlohmann::json& json) {
-    const std::string mark = json.value("replacement", "▁");
+    const std::string mark = metaspace_mark(json, "pre_tokenizer Metaspace");
     const std::string old_scheme = json.value("add_prefix_space", true) ? "always" : "never";
     const std::string scheme = json.value("prepend_scheme", old_scheme);
     require(scheme == "always" || scheme == "first" || scheme == "never",
@@ -154,10 +154,10 @@ std::function<void(SplitText&)> step_of(const nlohmann::json& part, const std::s
 }  // namespace
 
 PreTokenizer::PreTokenizer(const nlohmann::json& json) {
-    for (const auto& part : component_parts(json, "pre_tokenizer", "pretokenizers")) {
-        const std::string type = component_type(part, "pre_tokenizer");
+    for (const nlohmann::json* part : component_parts(json, "pre_tokenizer", "pretokenizers")) {
+        const std::string type = component_type(*part, "pre_tokenizer");
         require(!byte_level_, "pre_tokenizer: ByteLevel must be the last of a Sequence, got {} after it", type);
-        steps_.push_back(step_of(part, type));
+        steps_.push_back(step_of(*part, type));
         byte_level_ = type == "ByteLevel";
     }
 }

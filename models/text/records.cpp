@@ -6,6 +6,8 @@
 
 #include "ggq/error.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
+#include "models/option_table.h"
 
 namespace ggq {
 
@@ -14,6 +16,10 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+constexpr OptionName<Form> kFormNames[] = {{Form::alpaca, "alpaca"},
+                                           {Form::alpaca_short, "alpaca-short"},
+                                           {Form::completion, "completion"},
+                                           {Form::text, "text"}};
 constexpr const char* kForms = "instruction and output (alpaca), prompt and completion, or text";
 
 void refuse_parquet(const fs::path& path) {
@@ -30,7 +36,7 @@ void refuse_parquet(const fs::path& path) {
 std::string keys_of(const json& object) {
     std::string keys;
     for (const auto& [key, value] : object.items()) keys += (keys.empty() ? "" : ", ") + key;
-    return keys.empty() ? "no keys" : "keys " + keys;
+    return keys.empty() ? "no keys" : "keys " + shown(keys);
 }
 
 class Reader {
@@ -56,13 +62,6 @@ public:
     }
 
 private:
-    static Form form_of_name(const std::string& name) {
-        for (const Form form : {Form::alpaca, Form::completion, Form::text}) {
-            if (name == form_name(form)) return form;
-        }
-        fail("template '{}' is not known; known are alpaca, completion and text", name);
-    }
-
     bool full() const { return options_.limit >= 0 && static_cast<int64_t>(result_.records.size()) >= options_.limit; }
 
     void read_array(const std::string& text) {
@@ -90,7 +89,7 @@ private:
                 item.type_name());
         if (!form_) form_ = form_of(item, number);
         Record record{{}, {}, {}, number};
-        if (*form_ == Form::alpaca) {
+        if (is_alpaca(*form_)) {
             record.prompt = field(item, "instruction", number);
             record.input = item.value("input", json()).is_null() ? "" : field(item, "input", number);
             record.answer = field(item, "output", number);
@@ -128,8 +127,12 @@ private:
 
 }  // namespace
 
-std::string form_name(Form form) {
-    return form == Form::alpaca ? "alpaca" : form == Form::completion ? "completion" : "text";
+std::string form_name(Form form) { return option_text(kFormNames, form); }
+
+Form form_of_name(const std::string& name) {
+    const std::optional<Form> form = find_option(kFormNames, name);
+    require(form.has_value(), "template '{}' is not known; known are {}", shown(name), option_list(kFormNames));
+    return *form;
 }
 
 Records read_records(const fs::path& path, const RecordOptions& options) {

@@ -1,6 +1,6 @@
 // Training data as it lies in a file: a JSON array or JSON lines of one of three forms, told by their keys.
 //
-//   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent
+//   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent. Two templates word it
 //   {"prompt", "completion"}              both plain texts
 //   {"text"}                              or another field that is named
 #pragma once
@@ -12,10 +12,12 @@
 
 namespace ggq {
 
-enum class Form { alpaca, completion, text };
+enum class Form { alpaca, alpaca_short, completion, text };
 
-// The form's name, which is also the name of its template.
+// The name of the form's template.
 std::string form_name(Form form);
+Form form_of_name(const std::string& name);  // refuses another
+inline bool is_alpaca(Form form) { return form == Form::alpaca || form == Form::alpaca_short; }
 
 struct Record {
     std::string prompt;  // empty for plain text
@@ -34,7 +36,7 @@ struct Records {
 };
 
 struct RecordOptions {
-    std::string form;        // alpaca, completion or text; empty: by the keys of the first record
+    std::string form;        // name of a template; empty: by the keys of the first record, Alpaca's as alpaca
     std::string text_field;  // the field of plain text; given, the form is text; empty: "text"
     int64_t limit = -1;      // only so many records from the start; -1: all
 };

@@ -1,5 +1,5 @@
 // A regular expression over UTF-8 text (PCRE2 with Unicode properties), as tokenizer files use them.
-// Those files are written for Oniguruma's Ruby syntax; the difference that matters is set here: ^ and $ match at lines.
+// Those files are written for Oniguruma's Ruby syntax; regex_syntax.h tells what is rewritten and what is refused.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +21,15 @@ class Regex {
 public:
     explicit Regex(const std::string& pattern);
 
-    // All matches that are not empty, from left to right; `text` must be valid UTF-8.
+    // All matches from left to right, also empty ones that do not touch the one before; none in an empty text. `text`
+    // must be valid UTF-8. Throws Error when the expression takes too many steps.
     std::vector<TextRange> find_all(std::string_view text) const;
 
     // The same pattern that matches exactly `text`, for patterns given as plain strings.
     static std::string quote(std::string_view text);
 
 private:
-    std::string pattern_;
+    std::string shown_;                 // the pattern, in errors
     std::shared_ptr<const void> code_;  // pcre2_code, freed with the last copy
 };
 

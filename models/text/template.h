@@ -1,7 +1,8 @@
 // From a record to the text that is trained on, and which part of it is the answer.
 //
-// `alpaca` is Stanford Alpaca's wording, with and without an input. The end token is not part of the text: it is put
-// after the tokens (dataset.cpp). The answer is given in bytes, so that the loss mask never looks at token values.
+// `alpaca` is Stanford Alpaca's wording, with and without an input; `alpaca-short` is the same without the sentence in
+// front, as guides to QLoRA have it. The end token is not part of the text: it is put after the tokens (dataset.cpp).
+// The answer is given in bytes, so that the loss mask never looks at token values.
 #pragma once
 
 #include <string>
@@ -18,7 +19,7 @@ struct RenderedText {
 
 RenderedText render(const Record& record, Form form);
 
-// What stands before the answer; also how an instruction is put to the trained model.
-std::string alpaca_prompt(const std::string& instruction, const std::string& input = {});
+// What stands before the answer; also how an instruction is put to the trained model. The form is one of the two.
+std::string alpaca_prompt(const std::string& instruction, const std::string& input = {}, Form form = Form::alpaca);
 
 }  // namespace ggq

@@ -11,39 +11,57 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
 }
 
 std::vector<Token> Tokenizer::encode_with_offsets(std::string_view text, EncodeOptions options) const {
-    const auto bad = invalid_utf8(text);
-    if (bad) fail("text to tokenize: byte {} of {} is not valid UTF-8", *bad, text.size());
     std::vector<Token> tokens;
     if (options.add_special) {
         for (const int32_t id : prefix_) tokens.push_back({id, 0, 0});
     }
-    for (const auto& part : added_raw_.split(text, options.parse_special)) {
-        if (part.id >= 0) {
-            tokens.push_back({part.id, part.range.begin, part.range.end});
-            continue;
-        }
-        const AlignedText normalized = normalizer_.apply(AlignedText(text, part.range));
-        for (const auto& inner : added_normalized_.split(normalized.text(), options.parse_special)) {
-            if (inner.id >= 0) {
-                tokens.push_back({inner.id, normalized.origin(inner.range.begin), normalized.origin(inner.range.end)});
-            } else {
-                encode_words(normalized.replaced(inner.range, {}, {}), tokens);
-            }
-        }
-    }
+    encode_parts(text, options.parse_special, tokens);
     if (options.add_special) {
         for (const int32_t id : suffix_) tokens.push_back({id, text.size(), text.size()});
     }
     return tokens;
 }
 
-void Tokenizer::encode_words(AlignedText text, std::vector<Token>& tokens) const {
+OpenText Tokenizer::encode_open(std::string_view text) const {
+    OpenText open;
+    for (const int32_t id : prefix_) open.tokens.push_back({id, 0, 0});
+    open.n_dropped = encode_parts(text, true, open.tokens);
+    const size_t n = prefix_.size();
+    open.has_bos = n > 0 && open.tokens.size() > n && open.tokens[n].id == prefix_.back();
+    if (open.has_bos) open.tokens.erase(open.tokens.begin() + static_cast<std::ptrdiff_t>(n) - 1);
+    return open;
+}
+
+int64_t Tokenizer::encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const {
+    const auto bad = invalid_utf8(text);
+    if (bad) fail("text to tokenize: byte {} of {} is not valid UTF-8", *bad, text.size());
+    int64_t n_dropped = 0;
+    for (const auto& part : added_raw_.split(text, parse_special)) {
+        if (part.id >= 0) {
+            tokens.push_back({part.id, part.range.begin, part.range.end});
+            continue;
+        }
+        const AlignedText normalized = normalizer_.apply(AlignedText(text, part.range));
+        for (const auto& inner : added_normalized_.split(normalized.text(), parse_special)) {
+            if (inner.id >= 0) {
+                tokens.push_back({inner.id, normalized.origin(inner.range.begin), normalized.origin(inner.range.end)});
+            } else {
+                n_dropped += encode_words(normalized.replaced(inner.range, {}, {}), tokens);
+            }
+        }
+    }
+    return n_dropped;
+}
+
+int64_t Tokenizer::encode_words(AlignedText text, std::vector<Token>& tokens) const {
     const SplitText words = pre_tokenizer_.split(std::move(text));
     const size_t first = tokens.size();
-    for (const TextRange& word : words.ranges) bpe_.encode(words.text.part(word), word.begin, tokens);
+    int64_t n_dropped = 0;
+    for (const TextRange& word : words.ranges) n_dropped += bpe_.encode(words.text.part(word), word.begin, tokens);
     for (size_t i = first; i < tokens.size(); ++i) {
         tokens[i] = {tokens[i].id, words.text.origin(tokens[i].begin), words.text.origin(tokens[i].end)};
     }
+    return n_dropped;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
@@ -60,7 +78,9 @@ std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
 
 const Tokenizer::Entry& Tokenizer::entry(int32_t id) const {
     require(id >= 0 && id < vocab_size(), "token id {} is outside the tokenizer's vocabulary of {}", id, vocab_size());
-    return tokens_[static_cast<size_t>(id)];
+    static const Entry none;
+    const auto found = tokens_.find(id);
+    return found == tokens_.end() ? none : found->second;
 }
 
 const std::string& Tokenizer::token_of(int32_t id) const { return entry(id).token; }

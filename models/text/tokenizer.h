@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "ggq/io/utf8.h"
@@ -22,9 +23,19 @@
 
 namespace ggq {
 
+struct SpecialTokens;
+
 struct EncodeOptions {
     bool add_special = true;    // what the post-processor adds: BOS, perhaps EOS
     bool parse_special = true;  // "<s>" in the text is that token; off: it is plain text
+};
+
+// A text that is to be continued, or ended by whoever asked: what the post-processor puts before it, and nothing
+// behind.
+struct OpenText {
+    std::vector<Token> tokens;
+    bool has_bos = false;   // the text began with the BOS that the tokenizer adds; it stands once
+    int64_t n_dropped = 0;  // bytes of the text that no token stands for
 };
 
 class Tokenizer {
@@ -35,18 +46,22 @@ public:
     std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
     // With the bytes of `text` that each token stands for; what the post-processor adds stands for none.
     std::vector<Token> encode_with_offsets(std::string_view text, EncodeOptions options = {}) const;
+    OpenText encode_open(std::string_view text) const;
     // Always valid UTF-8; bytes that are no character become U+FFFD.
     std::string decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
-    int32_t vocab_size() const { return static_cast<int32_t>(tokens_.size()); }  // greatest id + 1
+    int32_t vocab_size() const { return vocab_size_; }  // greatest id + 1
     std::optional<int32_t> bos_id() const { return bos_; }
     std::optional<int32_t> eos_id() const { return eos_; }
     std::optional<int32_t> id_of(std::string_view token) const;
     const std::string& token_of(int32_t id) const;  // as the file spells it
     bool is_special(int32_t id) const;
+    // The model was taught to talk in the form of a template (which is not applied here).
+    bool has_chat_template() const { return has_chat_template_; }
 
 private:
     friend class StreamDecoder;
+    class AddedList;  // while it is loaded
     struct Entry {
         std::string token;
         std::string bytes;
@@ -55,15 +70,16 @@ private:
 
     const Entry& entry(int32_t id) const;
     void load_model(const nlohmann::json& json);
-    void load_added_tokens(const nlohmann::json& json);
     void load_post_processor(const nlohmann::json& json);
-    void load_config(const std::filesystem::path& folder);
-    void apply_config(const nlohmann::json& config, const std::string& name);
     void apply_model_config(const nlohmann::json& config);
-    void add_ends(const nlohmann::json& config);
-    void add_token(AddedToken token);
+    void apply_special_tokens(const SpecialTokens& tokens, AddedList& list);
+    void add_ends(const SpecialTokens& tokens);
+    AddedToken& add_token(AddedToken token, AddedList& list);
+    void settle_added_tokens(AddedList list);
     void add_entry(const std::string& token, int32_t id);
-    void encode_words(AlignedText text, std::vector<Token>& tokens) const;
+    // Returns how many bytes no token stands for.
+    int64_t encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const;
+    int64_t encode_words(AlignedText text, std::vector<Token>& tokens) const;
 
     Normalizer normalizer_;
     PreTokenizer pre_tokenizer_;
@@ -73,7 +89,9 @@ private:
     AddedTokens added_normalized_;  // looked for in the normalized text
     std::vector<int32_t> prefix_, suffix_;
     Vocabulary ids_;
-    std::vector<Entry> tokens_;  // by id; an id that no token has is an empty entry
+    std::unordered_map<int32_t, Entry> tokens_;  // by id; not every id has one
+    int32_t vocab_size_ = 0;
+    bool has_chat_template_ = false;
     std::optional<int32_t> bos_, eos_;
 };
 

@@ -1,10 +1,15 @@
-// Tokenizer::load: tokenizer.json, then special_tokens_map.json, tokenizer_config.json and config.json if they lie
-// beside it; a later file overrules an earlier one, but config.json only fills in ids that no other file names.
-#include <charconv>
+// Tokenizer::load: tokenizer.json, then what the files beside it add (special_tokens.h); config.json only fills in ids
+// that no other file names.
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
+#include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/json_file.h"
+#include "ggq/io/utf8.h"
+#include "models/text/special_tokens.h"
 #include "models/text/tokenizer.h"
 #include "models/text/tokenizer_json.h"
 
@@ -13,8 +18,6 @@ namespace ggq {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kModelConfig = "config.json";
 
 fs::path tokenizer_file(const fs::path& path) {
     if (!is_folder(path)) return path;
@@ -25,26 +28,6 @@ fs::path tokenizer_file(const fs::path& path) {
             "AutoTokenizer; AutoTokenizer.from_pretrained('{}').save_pretrained('{}')\"",
             path.string(), path.string(), path.string());
     fail("{}: no such file; a model folder needs its tokenizer", file.string());
-}
-
-// A token in a configuration is a string or an object with its content.
-std::string token_content(const nlohmann::json& config, const std::string& key) {
-    const auto found = config.find(key);
-    if (found == config.end()) return {};
-    if (found->is_string()) return *found;
-    return found->is_object() ? found->value("content", "") : std::string();
-}
-
-bool flag(const nlohmann::json& config, const std::string& key, bool otherwise) {
-    const auto found = config.find(key);
-    return found == config.end() || !found->is_boolean() ? otherwise : found->get<bool>();
-}
-
-int32_t number_of(const std::string& text, const std::string& file) {
-    int32_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    require(error == std::errc() && end == text.data() + text.size(), "{}: expected a token id, got '{}'", file, text);
-    return number;
 }
 
 struct Template {
@@ -62,7 +45,8 @@ Template read_template(const nlohmann::json& json) {
         }
         const std::string name = item.at("SpecialToken").at("id");
         auto& ids = after ? result.suffix : result.prefix;
-        for (const auto& id : json.at("special_tokens").at(name).at("ids")) ids.push_back(id);
+        for (const auto& id : json.at("special_tokens").at(name).at("ids"))
+            ids.push_back(token_id(id, "'" + name + "' in the post_processor"));
     }
     require(after, "post_processor TemplateProcessing: expected a Sequence in single, got none");
     return result;
@@ -70,43 +54,65 @@ Template read_template(const nlohmann::json& json) {
 
 }  // namespace
 
+// Added tokens in the order in which they came; a later one of the same content has the last word on the flags.
+class Tokenizer::AddedList {
+public:
+    AddedToken* find(const std::string& content) {
+        const auto found = index_.find(content);
+        return found == index_.end() ? nullptr : &tokens_[found->second];
+    }
+    AddedToken& put(AddedToken token) {
+        const auto [at, is_new] = index_.emplace(token.content, tokens_.size());
+        if (is_new) tokens_.emplace_back();
+        AddedToken& known = tokens_[at->second];
+        token.special = token.special || known.special;
+        return known = std::move(token);
+    }
+    std::vector<AddedToken> take() { return std::move(tokens_); }
+
+private:
+    std::vector<AddedToken> tokens_;
+    std::unordered_map<std::string, size_t> index_;
+};
+
 Tokenizer Tokenizer::load(const fs::path& path) {
     const fs::path file = tokenizer_file(path);
     const nlohmann::json json = parse_json(read_side_file(file), file.string());
     Tokenizer tokenizer;
+    AddedList added;
     try {
         require(json.is_object() && json.contains("model"), "expected an object with a model");
         tokenizer.normalizer_ = Normalizer(json.value("normalizer", nlohmann::json()));
         tokenizer.pre_tokenizer_ = PreTokenizer(json.value("pre_tokenizer", nlohmann::json()));
         tokenizer.decoder_ = Decoder(json.value("decoder", nlohmann::json()));
         tokenizer.load_model(json["model"]);
-        tokenizer.load_added_tokens(json.value("added_tokens", nlohmann::json::array()));
+        for (const auto& item : json.value("added_tokens", nlohmann::json::array()))
+            tokenizer.add_token(added_token_from_json(item), added);
         tokenizer.load_post_processor(json.value("post_processor", nlohmann::json()));
     } catch (const Error& error) {
         fail("{}: {}", file.string(), error.what());
     } catch (const nlohmann::json::exception& error) {
         fail("{}: not the form of a tokenizer.json: {}", file.string(), error.what());
     }
-    tokenizer.load_config(file.parent_path());
+    tokenizer.apply_special_tokens(read_special_tokens(file.parent_path()), added);
+    tokenizer.settle_added_tokens(std::move(added));
+    const fs::path config = file.parent_path() / "config.json";
+    if (is_there(config)) tokenizer.apply_model_config(parse_json(read_side_file(config), config.string()));
     return tokenizer;
 }
 
 void Tokenizer::load_model(const nlohmann::json& model) {
     const std::string type = model.value("type", "BPE");
     if (type != "BPE") refuse_type("model", type, "BPE");
-    for (const auto& [token, id] : model.at("vocab").items()) add_entry(token, id);
+    for (const auto& [token, id] : model.at("vocab").items()) add_entry(token, token_id(id, "token '" + token + "'"));
     bpe_ = Bpe(model, ids_, pre_tokenizer_.byte_level());
 }
 
-void Tokenizer::load_added_tokens(const nlohmann::json& json) {
-    for (const auto& item : json) add_token(added_token_from_json(item));
-}
-
 void Tokenizer::load_post_processor(const nlohmann::json& json) {
-    for (const auto& part : component_parts(json, "post_processor", "processors")) {
-        const std::string type = component_type(part, "post_processor");
+    for (const nlohmann::json* part : component_parts(json, "post_processor", "processors")) {
+        const std::string type = component_type(*part, "post_processor");
         if (type == "TemplateProcessing") {
-            Template found = read_template(part);
+            Template found = read_template(*part);
             prefix_.insert(prefix_.begin(), found.prefix.begin(), found.prefix.end());
             suffix_.insert(suffix_.end(), found.suffix.begin(), found.suffix.end());
         } else if (type != "ByteLevel") {  // ByteLevel trims offsets only
@@ -118,20 +124,6 @@ void Tokenizer::load_post_processor(const nlohmann::json& json) {
     }
 }
 
-void Tokenizer::load_config(const fs::path& folder) {
-    for (const std::string name : {"special_tokens_map.json", "tokenizer_config.json", kModelConfig}) {
-        const fs::path file = folder / name;
-        if (!is_there(file)) continue;
-        const nlohmann::json config = parse_json(read_side_file(file), file.string());
-        require(config.is_object(), "{}: expected an object", file.string());
-        try {
-            name == kModelConfig ? apply_model_config(config) : apply_config(config, file.string());
-        } catch (const nlohmann::json::exception& error) {
-            fail("{}: {}", file.string(), error.what());
-        }
-    }
-}
-
 // eos_token_id may be a number, a list of which the first ends a text, or null.
 void Tokenizer::apply_model_config(const nlohmann::json& config) {
     const auto fill = [&](std::optional<int32_t>& id, const char* key) {
@@ -139,66 +131,72 @@ void Tokenizer::apply_model_config(const nlohmann::json& config) {
         if (value.is_array() && !value.empty()) value = nlohmann::json(value[0]);
         if (!id && value.is_number_integer() && value >= 0 && value < vocab_size()) id = value.get<int32_t>();
     };
+    if (!config.is_object()) return;  // whoever reads the configuration says so
     fill(bos_, "bos_token_id");
     fill(eos_, "eos_token_id");
 }
 
-void Tokenizer::apply_config(const nlohmann::json& config, const std::string& name) {
-    const auto more_tokens = config.value("added_tokens_decoder", nlohmann::json::object());
-    for (const auto& [id, item] : more_tokens.items()) {
-        AddedToken token = added_token_from_json(item);
-        if (id_of(token.content)) continue;
-        token.id = number_of(id, name);
-        add_token(std::move(token));
+void Tokenizer::apply_special_tokens(const SpecialTokens& tokens, AddedList& list) {
+    for (AddedToken token : tokens.added) {
+        if (token.content.empty()) continue;
+        token.id = -1;  // as transformers: a token that is not known yet gets the next id, whatever the file says
+        add_token(std::move(token), list);
     }
-    const auto named = [&](const std::string& key, bool needed) -> std::optional<int32_t> {
-        const std::string content = token_content(config, key);
-        const auto id = id_of(content);
-        require(id.has_value() || content.empty() || !needed, "{}: {} '{}' is not in tokenizer.json", name, key,
-                content);
-        if (id && !is_special(*id)) add_token({.id = *id, .content = content, .special = true});
-        return id;
-    };
-    if (const auto id = named("bos_token", true)) bos_ = id;
-    if (const auto id = named("eos_token", true)) eos_ = id;
-    named("pad_token", false);  // of no use here, but special: decoding leaves it out
-    add_ends(config);
+    for (const AddedToken& token : tokens.named) {
+        if (token.content.empty()) continue;
+        AddedToken* known = list.find(token.content);
+        (known ? *known : add_token(token, list)).special = true;
+    }
+    if (!tokens.bos.empty()) bos_ = id_of(tokens.bos);
+    if (!tokens.eos.empty()) eos_ = id_of(tokens.eos);
+    has_chat_template_ = tokens.chat_template;
+    add_ends(tokens);
 }
 
-// add_bos_token and add_eos_token overrule the template; a LlamaTokenizer adds BOS where the file does not say.
-void Tokenizer::add_ends(const nlohmann::json& config) {
-    const bool llama = config.value("tokenizer_class", "").starts_with("LlamaTokenizer");
-    const bool has_bos = bos_ && !prefix_.empty() && prefix_.front() == *bos_;
-    const bool has_eos = eos_ && !suffix_.empty() && suffix_.back() == *eos_;
-    const bool wants_bos = flag(config, "add_bos_token", llama || has_bos);
-    const bool wants_eos = flag(config, "add_eos_token", !llama && has_eos);
-    if (bos_ && wants_bos && !has_bos) prefix_.insert(prefix_.begin(), *bos_);
-    if (!wants_bos && has_bos) prefix_.erase(prefix_.begin());
-    if (eos_ && wants_eos && !has_eos) suffix_.push_back(*eos_);
-    if (!wants_eos && has_eos) suffix_.pop_back();
+// add_bos_token and add_eos_token overrule the template, and there the token that a file names takes the place of
+// another; a LlamaTokenizer adds BOS where the file does not say.
+void Tokenizer::add_ends(const SpecialTokens& tokens) {
+    const bool has_bos = bos_ && std::ranges::find(prefix_, *bos_) != prefix_.end();
+    const bool has_eos = eos_ && std::ranges::find(suffix_, *eos_) != suffix_.end();
+    const bool wants_bos = tokens.add_bos.value_or(tokens.llama_class || has_bos);
+    const bool wants_eos = tokens.add_eos.value_or(!tokens.llama_class && has_eos);
+    if (bos_ && wants_bos && !has_bos) prefix_ = {*bos_};
+    if (eos_ && wants_eos && !has_eos) suffix_ = {*eos_};
+    if (!wants_bos && has_bos) std::erase(prefix_, *bos_);
+    if (!wants_eos && has_eos) std::erase(suffix_, *eos_);
 }
 
-void Tokenizer::add_token(AddedToken token) {
+// A token of the vocabulary keeps its id, a new one without an id gets the next.
+AddedToken& Tokenizer::add_token(AddedToken token, AddedList& list) {
+    if (const auto known = id_of(token.content); known && token.id < 0) token.id = *known;
+    if (token.id < 0) token.id = vocab_size();
     add_entry(token.content, token.id);
-    Entry& entry = tokens_[static_cast<size_t>(token.id)];
-    if (token.special) entry.special = true;
-    if (token.normalized) {
-        token.content = normalizer_.apply(AlignedText(token.content, {0, token.content.size()})).text();
-        entry.bytes = decoder_.bytes_of(token.content);  // it stands for what was found, the normalized text
+    return list.put(std::move(token));
+}
+
+void Tokenizer::settle_added_tokens(AddedList list) {
+    std::vector<AddedToken> raw, normalized;
+    for (AddedToken& token : list.take()) {
+        Entry& entry = tokens_[token.id];
+        entry.special = token.special;
+        if (token.normalized) {
+            token.content = normalizer_.apply(AlignedText(token.content, {0, token.content.size()})).text();
+            entry.bytes = decoder_.bytes_of(token.content);  // it stands for what was found, the normalized text
+        }
+        (token.normalized ? normalized : raw).push_back(std::move(token));
     }
-    (token.normalized ? added_normalized_ : added_raw_).add(std::move(token));
+    added_raw_ = AddedTokens(std::move(raw));
+    added_normalized_ = AddedTokens(std::move(normalized));
 }
 
 void Tokenizer::add_entry(const std::string& token, int32_t id) {
-    constexpr int32_t kMostTokens = 1 << 24;
-    require(id >= 0 && id < kMostTokens, "token '{}' has id {}, expected 0 to {}", token, id, kMostTokens - 1);
+    require(id < std::numeric_limits<int32_t>::max(), "token '{}': no id is left for it", shown(token));
     const auto [known, is_new] = ids_.emplace(token, id);
-    require(known->second == id, "token '{}' has two ids, {} and {}", token, known->second, id);
+    require(known->second == id, "token '{}' has two ids, {} and {}", shown(token), known->second, id);
     if (!is_new) return;
-    if (id >= vocab_size()) tokens_.resize(static_cast<size_t>(id) + 1);
-    Entry& entry = tokens_[static_cast<size_t>(id)];
-    require(entry.token.empty(), "id {} has two tokens, '{}' and '{}'", id, entry.token, token);
-    entry = {token, decoder_.bytes_of(token), false};
+    const auto [entry, is_free] = tokens_.try_emplace(id, Entry{token, decoder_.bytes_of(token), false});
+    require(is_free, "id {} has two tokens, '{}' and '{}'", id, shown(entry->second.token), shown(token));
+    vocab_size_ = std::max(vocab_size_, id + 1);
 }
 
 }  // namespace ggq

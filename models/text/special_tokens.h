@@ -1,0 +1,29 @@
+// Which tokens a model folder adds to those of its tokenizer.json, and which of them begin and end a text.
+//
+// As transformers 5 reads the folder: tokenizer_config.json names the special tokens and, in added_tokens_decoder, all
+// added ones with their flags. Only where it has no such list (older folders) special_tokens_map.json overrules the
+// names, and added_tokens.json adds tokens. config.json is no part of this: it fills in what no file names.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/text/added_tokens.h"
+
+namespace ggq {
+
+struct SpecialTokens {
+    // In the order in which they get ids, if the tokenizer does not know them yet. Those of `named` are special
+    // whatever the tokenizer says, and keep the flags that it gives them.
+    std::vector<AddedToken> added, named;
+    std::string bos, eos;  // their contents; empty: no file names one
+    std::optional<bool> add_bos, add_eos;
+    bool llama_class = false;    // a LlamaTokenizer, which adds BOS where nothing is said
+    bool chat_template = false;  // in tokenizer_config.json or a file of its own
+};
+
+SpecialTokens read_special_tokens(const std::filesystem::path& folder);
+
+}  // namespace ggq
