@@ -11,6 +11,7 @@
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "models/evaluate/evaluation.h"
 
 namespace ggq {
@@ -19,8 +20,8 @@ namespace {
 
 Events events_for(bool quiet, const Interrupt& interrupt) {
     Events events;
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << line << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << line << '\n'; };
+    if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
+    events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };
     events.stop = [&] { return interrupt.requested(); };
     return events;
 }

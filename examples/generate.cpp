@@ -2,14 +2,16 @@
 //
 //   build/bin/generate --model DIR --prompt TEXT [--adapter DIR]      (see --help)
 //
-// The text goes to stdout as it comes; all else goes to stderr.
+// The text goes to stdout as it comes, to a terminal without what it would obey; all else goes to stderr.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <iostream>
 
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "models/generate/session.h"
 
 namespace ggq {
@@ -18,9 +20,12 @@ namespace {
 
 GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
     GenerateEvents events;
-    events.text = [](const std::string& piece) { std::cout << piece << std::flush; };
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << line << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << line << '\n'; };
+    const bool to_terminal = isatty(STDOUT_FILENO) == 1;
+    events.text = [to_terminal](const std::string& piece) {
+        std::cout << (to_terminal ? printable(piece) : piece) << std::flush;
+    };
+    if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
+    events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };
     events.stop = [&] { return interrupt.requested(); };
     return events;
 }

@@ -9,6 +9,7 @@
 #include "examples/support/plot.h"
 #include "examples/support/progress.h"
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "models/train/log.h"
 #include "models/train/trainer.h"
 
@@ -25,10 +26,10 @@ TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, boo
     TrainEvents events;
     events.note = [&](const std::string& line) { display.note(line); };
     events.warning = [&display, quiet](const std::string& line) {
-        if (quiet) std::cerr << "warning: " << line << '\n';
+        if (quiet) std::cerr << "warning: " << printable(line) << '\n';
         else display.note("warning: " + line);
     };
-    events.print = [](const std::string& line) { std::cout << line << '\n'; };
+    events.print = [](const std::string& line) { std::cout << printable(line) << '\n'; };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
                         r.seconds_left, r.peak_bytes});

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <tuple>
+#include <unordered_set>
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
@@ -125,9 +126,9 @@ const char* torch_name(DType dtype) {
 void read_token_ids(const JsonFields& fields, LlamaConfig& config) {
     const std::vector<int32_t> bos = fields.numbers_or_none("bos_token_id", kTokenIds);
     if (!config.bos_token_id && !bos.empty()) config.bos_token_id = bos.front();
+    std::unordered_set<int32_t> known(config.eos_token_ids.begin(), config.eos_token_ids.end());
     for (int32_t id : fields.numbers_or_none("eos_token_id", kTokenIds))
-        if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), id) == config.eos_token_ids.end())
-            config.eos_token_ids.push_back(id);
+        if (known.insert(id).second) config.eos_token_ids.push_back(id);
 }
 
 json rope_json(const RopeConfig& rope) {

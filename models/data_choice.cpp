@@ -62,8 +62,10 @@ std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, 
     lines.push_back(fmt::format("tokens: {}, of which {} carry loss ({:.1f} %)", thousands(r.tokens),
                                 thousands(r.label_tokens), percent(r.label_tokens, r.tokens)));
     lines.push_back(fmt::format(
-        "longer than {} tokens: {} dropped ({:.1f} %), {} cut; without a label: {}; double BOS: {}; missing EOS: {}",
-        max_length, r.dropped, percent(r.dropped, r.records), r.cut, r.without_label, r.double_bos, r.missing_eos));
+        "longer than {} tokens: {} dropped ({:.1f} %), {} cut; without a label: {}; double BOS: {}; missing EOS: {}; "
+        "bytes without a token: {}",
+        max_length, r.dropped, percent(r.dropped, r.records), r.cut, r.without_label, r.double_bos, r.missing_eos,
+        r.bytes_without_token));
     return lines;
 }
 
@@ -73,6 +75,9 @@ std::vector<std::string> warnings_of(const DatasetReport& r) {
         lines.push_back("less than 1 % of the tokens carry loss; look at the masks with --show-samples");
     if (r.double_bos > 0)
         lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
+    if (r.bytes_without_token > 0)
+        lines.push_back(fmt::format("{} bytes in {} records are left out: the vocabulary has no token for them",
+                                    r.bytes_without_token, r.records_without_token));
     if (r.missing_eos > 0)
         lines.push_back(
             fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));

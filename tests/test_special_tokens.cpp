@@ -115,6 +115,10 @@ TEST_CASE("special tokens: added_tokens.json counts where there is no added_toke
     CHECK_FALSE(folder.load().is_special(303));
     CHECK(folder.with({{"pad_token", "<x>"}}).load().is_special(303));
     CHECK(folder.with({{"added_tokens_decoder", json::object()}}).load().vocab_size() == 302);
+    Folder known = folder;  // whose flags tokenizer.json has
+    known.tokenizer["added_tokens"].push_back(
+        {{"id", 302}, {"content", "<x>"}, {"normalized", false}, {"lstrip", true}});
+    CHECK(plain(known.load(), "a <x>") == Ids{'a', 302});
     folder.added = {{"<x>", 1.5}};
     check_contains(error_of([&] { folder.load(); }),
                    "added_tokens.json: id of token '<x>': expected a whole number of 0 to 2147483646, got 1.5");
@@ -133,6 +137,11 @@ TEST_CASE("special tokens: what is named is special, and new if nobody knows it"
     }
     CHECK(plain(folder.with({{"additional_special_tokens", {"<x>", "<y>"}}}).load(), "<x><y>") == Ids{302, 303});
     CHECK(plain(folder.with({{"extra_special_tokens", {{"image_token", "<x>"}}}}).load(), "<x>") == Ids{302});
+    Folder listed = folder.with({{"additional_special_tokens", {"<x>"}}});
+    listed.map = {{"additional_special_tokens", {"<y>"}}};
+    CHECK(plain(listed.load(), "<x><y>") == Ids{302, '<', 'y', '>'});
+    const json several = {{"additional_special_tokens", {"<z>"}}, {"image_token", "<i>"}, {"mask_token", "<m>"}};
+    CHECK(plain(folder.with(several).load(), "<m><i><z>") == Ids{302, 303, 304});
     const json with_flags = {{"content", "<end>"}, {"lstrip", true}};
     CHECK(plain(folder.with({{"eos_token", with_flags}}).load(), "a <end> ") == Ids{'a', 302, ' '});
     check_contains(error_of([&] {

@@ -235,9 +235,11 @@ TEST_CASE("train: samples that are too long are dropped, cut or split, and count
     };
     check_contains(notes(OnLong::drop), "20 samples (0 for validation)");
     check_contains(notes(OnLong::drop), "1 dropped (4.8 %), 0 cut");
-    check_contains(notes(OnLong::cut_left),
-                   "0 dropped (0.0 %), 1 cut; without a label: 0; double BOS: 0; missing EOS: 0");
-    check_contains(notes(OnLong::cut_right), "1 cut; without a label: 0; double BOS: 0; missing EOS: 1");
+    check_contains(
+        notes(OnLong::cut_left),
+        "0 dropped (0.0 %), 1 cut; without a label: 0; double BOS: 0; missing EOS: 0; bytes without a token: 0");
+    check_contains(notes(OnLong::cut_right),
+                   "1 cut; without a label: 0; double BOS: 0; missing EOS: 1; bytes without a token: 0");
     const std::string split = notes(OnLong::split);
     check_contains(split, "1 cut;");
     CHECK(split.find("20 samples (0") == std::string::npos);

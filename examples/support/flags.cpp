@@ -58,7 +58,9 @@ void data_flags(FlagTable& t, DataChoice& o) {
     t.add("-d, --data", "PATH", o.data, "data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
     t.require("--data");
     t.add("--limit", "N", o.limit, "take the first N samples, before any split").fallback = "all";
-    t.add("--template", "NAME", o.template_name, "template of the prompts, as alpaca").fallback = "by the data's form";
+    t.add("--template", "NAME", o.template_name,
+          "template of the prompts: alpaca, alpaca-short (without a preamble), completion, text")
+        .fallback = "by the data's form";
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
     t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
@@ -199,8 +201,9 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     model_flag(t, o.base);
     adapter_flag(t, o.adapters);
     t.add("-p, --prompt", "TEXT", o.prompt, "text to go on from");
-    t.add("--template", "NAME", o.template_name, "wrap the prompt, as alpaca wraps an instruction").fallback =
-        "the prompt as it is";
+    t.add("--template", "NAME", o.template_name,
+          "wrap the prompt as an instruction: alpaca, or alpaca-short without a preamble")
+        .fallback = "the prompt as it is";
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";

@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <vector>
 
+#include "ggq/io/utf8.h"
+
 namespace ggq {
 
 namespace {
@@ -113,7 +115,7 @@ void ProgressDisplay::update(const Progress& progress) {
 void ProgressDisplay::note(const std::string& text) {
     if (style_ == Style::none) return;
     clear_line();
-    put(text + '\n' + bar_);
+    put(printable(text) + '\n' + bar_);
 }
 
 void ProgressDisplay::finish() {

@@ -43,7 +43,7 @@ public:
 
     void update(const Progress& progress);
 
-    // A line of text above the bar; nothing if the style is none.
+    // Text above the bar, as printable() shows it; nothing if the style is none.
     void note(const std::string& text);
 
     // Leaves the last bar standing and goes to the next line.

@@ -125,6 +125,11 @@ FileTensor ShardedSafetensors::read(std::string_view name, std::vector<std::byte
     return shard_of_.find(name)->second->read(name, bytes);
 }
 
+void ShardedSafetensors::read_part(std::string_view name, uint64_t at, std::span<std::byte> to) const {
+    this->at(name);  // refuses
+    shard_of_.find(name)->second->read_part(name, at, to);
+}
+
 std::vector<fs::path> ShardedSafetensors::files() const {
     std::vector<fs::path> files;
     for (const auto& [file, shard] : shards_) files.push_back(shard.path());

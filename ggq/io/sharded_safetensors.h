@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,9 @@ public:
 
     // The tensor with its bytes, which are read into `bytes`; it grows if they need more room, and is used again.
     FileTensor read(std::string_view name, std::vector<std::byte>& bytes) const;
+
+    // Fills `to` with the bytes of the tensor from its byte `at` on.
+    void read_part(std::string_view name, uint64_t at, std::span<std::byte> to) const;
 
     std::vector<std::filesystem::path> files() const;  // of tensors, sorted by name: what a hash of the model reads
 

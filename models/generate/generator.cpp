@@ -1,6 +1,7 @@
 #include "models/generate/generator.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ggq/error.h"
 #include "ggq/ops.h"
@@ -10,6 +11,14 @@ namespace ggq {
 namespace {
 
 constexpr int64_t kPrefill = 64;
+
+void require_finite(std::span<const float> logits, size_t n_tokens) {
+    require(
+        std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }),
+        "logits: expected finite numbers, got NaN or infinity after {} tokens; the weights are damaged or too large "
+        "for the computing type",
+        n_tokens);
+}
 
 }  // namespace
 
@@ -109,6 +118,7 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
         std::span<const float>(logits_).first(std::min(n_choosable, logits_.size()));
     Generation result;
     while (true) {
+        require_finite(choosable, all.size());
         const int32_t token = sample(choosable, all, options.sampler);
         result.reason = StopReason::stop_token;
         if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) return result;

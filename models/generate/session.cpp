@@ -8,7 +8,7 @@
 
 #include "ggq/error.h"
 #include "models/clock.h"
-#include "models/text/template.h"
+#include "models/generate/prompt.h"
 
 namespace ggq {
 
@@ -53,11 +53,9 @@ private:
     const Model& model() const { return opened_->model; }
 
     void encode_prompt() {
-        require(options_.template_name.empty() || options_.template_name == "alpaca",
-                "--template: expected alpaca or nothing, got '{}'", options_.template_name);
-        const bool wrap = options_.template_name == "alpaca";
-        prompt_ = model().tokenizer.encode(wrap ? alpaca_prompt(options_.prompt) : options_.prompt);
-        require(!prompt_.empty(), "--prompt: expected a text, got nothing and the tokenizer adds no BOS");
+        const Prompt prompt = ggq::encode_prompt(options_, model().tokenizer, model().config.vocab_size);
+        events_.tell(prompt.notes);
+        prompt_ = prompt.ids;
         const int64_t positions = model().config.max_position_embeddings;
         require(!options_.max_length || *options_.max_length <= positions,
                 "--max-length {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
@@ -66,9 +64,6 @@ private:
         context_ = options_.max_length.value_or(std::min(n + options_.max_new_tokens, positions));
         require(n < context_, "--prompt: it has {} tokens and the context holds {}; {}", n, context_,
                 context_ < positions ? "shorten it or raise --max-length" : "shorten it, the model takes no more");
-        for (int32_t id : prompt_)
-            require(id < model().config.vocab_size, "--prompt: token {} is beyond the model's vocabulary of {}", id,
-                    model().config.vocab_size);
     }
 
     void build() {
@@ -106,6 +101,8 @@ private:
             emit(stops.push(decoder.flush(), stopped));
             if (!stopped) emit(stops.flush());
         }
+        if (answer.tokens.empty())
+            if (const auto line = explain_no_answer(model().tokenizer)) events_.warn(*line);
         const Clock::time_point end = Clock::now();
         if (first == Clock::time_point{}) first = end;
         return {static_cast<int64_t>(prompt_.size()),

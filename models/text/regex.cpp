@@ -3,6 +3,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
 #include <cctype>
 
 #include "ggq/error.h"
@@ -15,7 +16,8 @@ namespace {
 
 // An expression comes with a model: what it may take is bounded, so that none can hang a program or eat its memory.
 constexpr size_t kMostBytes = 16 << 10;
-constexpr uint32_t kMostSteps = 10'000'000;  // a second or so
+constexpr uint32_t kUsualSteps = 1000;       // that a search may take from a place without being counted
+constexpr uint32_t kMostSteps = 10'000'000;  // of all others in a text: a second or so
 constexpr uint32_t kMostHeapKib = 256 << 10;
 
 std::string pcre2_message(int code) {
@@ -31,17 +33,51 @@ struct FreeMatchContext {
     void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
 };
 
-// Only read once it is made, so all threads share it.
-pcre2_match_context* limits() {
-    static const std::unique_ptr<pcre2_match_context, FreeMatchContext> context = [] {
-        std::unique_ptr<pcre2_match_context, FreeMatchContext> made(pcre2_match_context_create(nullptr));
-        pcre2_set_match_limit(made.get(), kMostSteps);
-        pcre2_set_depth_limit(made.get(), kMostSteps);
-        pcre2_set_heap_limit(made.get(), kMostHeapKib);
-        return made;
-    }();
-    return context.get();
-}
+// The searches of one text, which share what they may take.
+class Search {
+public:
+    Search(const pcre2_code* code, std::string_view text)
+        : code_(code),
+          text_(text),
+          data_(pcre2_match_data_create_from_pattern(code, nullptr)),
+          limits_(pcre2_match_context_create(nullptr)) {
+        pcre2_set_depth_limit(limits_.get(), kMostSteps);
+        pcre2_set_heap_limit(limits_.get(), kMostHeapKib);
+    }
+
+    // What pcre2_match returns. Few steps at first, then more and more: what it took cannot be asked.
+    int run(size_t at) {
+        for (uint32_t limit = kUsualSteps;; limit = std::min(limit * 32, left_)) {
+            const int found = run(at, limit);
+            if (found != PCRE2_ERROR_MATCHLIMIT || limit >= left_) return found;
+            left_ -= limit;
+        }
+    }
+
+    TextRange match() const {
+        const size_t* bounds = pcre2_get_ovector_pointer(data_.get());
+        return {bounds[0], bounds[1]};
+    }
+
+private:
+    int run(size_t at, uint32_t limit) {
+        pcre2_set_match_limit(limits_.get(), limit);
+        const int found = run_once(at, PCRE2_NO_UTF_CHECK);
+        // The interpreter keeps its stack on the heap.
+        return found == PCRE2_ERROR_JIT_STACKLIMIT ? run_once(at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT) : found;
+    }
+
+    int run_once(size_t at, uint32_t options) {
+        return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text_.data()), text_.size(), at, options, data_.get(),
+                           limits_.get());
+    }
+
+    const pcre2_code* code_;
+    std::string_view text_;
+    std::unique_ptr<pcre2_match_data, FreeMatchData> data_;
+    std::unique_ptr<pcre2_match_context, FreeMatchContext> limits_;
+    uint32_t left_ = kMostSteps;
+};
 
 pcre2_code* compiled(const std::string& pattern, const std::string& shown) {
     constexpr uint32_t kOptions =
@@ -67,23 +103,18 @@ Regex::Regex(const std::string& pattern) : shown_(shown(pattern)) {
 
 // An empty match where the last one ended would be found for ever; the search goes on a character later.
 std::vector<TextRange> Regex::find_all(std::string_view text) const {
-    const auto* code = static_cast<const pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create_from_pattern(code, nullptr));
-    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+    Search search(static_cast<const pcre2_code*>(code_.get()), text);
     std::vector<TextRange> matches;
     for (size_t at = 0; at <= text.size() && !text.empty();) {
-        int found = pcre2_match(code, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), limits());
-        if (found == PCRE2_ERROR_JIT_STACKLIMIT)  // the interpreter keeps its stack on the heap
-            found =
-                pcre2_match(code, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(), limits());
+        const int found = search.run(at);
         if (found == PCRE2_ERROR_NOMATCH) break;
         require(found > 0, "regular expression '{}' failed at byte {} of a text of {} bytes: {}", shown_, at,
                 text.size(), pcre2_message(found));
-        const size_t* bounds = pcre2_get_ovector_pointer(data.get());
-        const TextRange match{bounds[0], bounds[1]};
+        const TextRange match = search.match();
         const bool again = match.begin == match.end && !matches.empty() && matches.back().end == match.end;
         if (!again) matches.push_back(match);
-        at = !again ? match.end : at < text.size() ? at + static_cast<size_t>(utf8_length(text[at])) : at + 1;
+        if (!again) at = match.end;
+        else at += at < text.size() ? static_cast<size_t>(utf8_length(text[at])) : 1;
     }
     return matches;
 }

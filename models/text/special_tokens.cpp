@@ -37,17 +37,31 @@ AddedToken named_token(const json& value, const std::string& key) {
 
 bool is_list_key(const std::string& key) { return key == "additional_special_tokens" || key == "extra_special_tokens"; }
 
-// All values that name a token: "eos_token", "image_token", and lists of more.
+// All values that name a token, in the order in which transformers gives ids to new ones: those that every tokenizer
+// has, others such as "image_token", and those of lists.
 std::vector<AddedToken> named_tokens(const json& names) {
+    static const std::vector<std::string> kUsual = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                    "pad_token", "cls_token", "mask_token"};
     std::vector<AddedToken> tokens;
-    for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+    for (const std::string& key : kUsual)
         if (names.contains(key) && !names[key].is_null()) tokens.push_back(named_token(names[key], key));
-    for (const auto& [key, value] : names.items()) {
-        if (key.ends_with("_token") && value.is_string()) tokens.push_back(named_token(value, key));
-        if (!is_list_key(key) || !value.is_structured()) continue;
-        for (const json& item : value) tokens.push_back(named_token(item, key));
-    }
+    for (const auto& [key, value] : names.items())
+        if (key.ends_with("_token") && value.is_string() && std::ranges::find(kUsual, key) == kUsual.end())
+            tokens.push_back(named_token(value, key));
+    for (const bool objects : {true, false})
+        for (const auto& [key, value] : names.items())
+            if (is_list_key(key) && (objects ? value.is_object() : value.is_array()))
+                for (const json& item : value) tokens.push_back(named_token(item, key));
     return tokens;
+}
+
+// special_tokens_map.json has the word on names, but not on a list that tokenizer_config.json has.
+void overrule(json& names, const json& map) {
+    const bool has_list = std::ranges::any_of(names.items(), [](const auto& item) {
+        return is_list_key(item.key()) && item.value().is_structured() && !item.value().empty();
+    });
+    for (const auto& [key, value] : map.items())
+        if (!has_list || !is_list_key(key)) names[key] = value;
 }
 
 int32_t id_of_key(const std::string& text) {
@@ -126,7 +140,7 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
         result.chat_template = result.chat_template || is_there(folder / name);
     if (!has_list) {
         reading(folder / "special_tokens_map.json", [&](const fs::path& file) {
-            names.update(read_object(file));
+            overrule(names, read_object(file));
             named_tokens(names);
         });
     }
@@ -134,6 +148,7 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
     if (!has_list) {
         reading(folder / "added_tokens.json",
                 [&](const fs::path& file) { result.added = legacy_tokens(read_object(file), result.named); });
+        result.added_overrule = false;
     }
     const auto content = [&](const char* key) {
         return names.contains(key) && !names[key].is_null() ? named_token(names[key], key).content : std::string();

@@ -18,6 +18,7 @@ struct SpecialTokens {
     // In the order in which they get ids, if the tokenizer does not know them yet. Those of `named` are special
     // whatever the tokenizer says, and keep the flags that it gives them.
     std::vector<AddedToken> added, named;
+    bool added_overrule = true;  // the flags of a token that tokenizer.json has too; added_tokens.json's do not
     std::string bos, eos;  // their contents; empty: no file names one
     std::optional<bool> add_bos, add_eos;
     bool llama_class = false;    // a LlamaTokenizer, which adds BOS where nothing is said

@@ -138,7 +138,7 @@ void Tokenizer::apply_model_config(const nlohmann::json& config) {
 
 void Tokenizer::apply_special_tokens(const SpecialTokens& tokens, AddedList& list) {
     for (AddedToken token : tokens.added) {
-        if (token.content.empty()) continue;
+        if (token.content.empty() || (!tokens.added_overrule && list.find(token.content) != nullptr)) continue;
         token.id = -1;  // as transformers: a token that is not known yet gets the next id, whatever the file says
         add_token(std::move(token), list);
     }

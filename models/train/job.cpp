@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ggq/error.h"
+#include "models/text/untrained_end.h"
 
 namespace ggq {
 
@@ -52,6 +53,8 @@ Job::Job(TrainOptions wanted)
             fmt::format("config.json: attention_dropout {} is not applied; transformers would apply it in training",
                         model.config.attention_dropout));
     if (auto line = warn_of_bare_layers(*this)) warnings.push_back(*line);
+    if (!options.from_scratch)
+        if (auto line = warn_of_untrained_end(model.folder, model.tokenizer)) warnings.push_back(*line);
 }
 
 namespace {

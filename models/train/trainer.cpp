@@ -112,7 +112,11 @@ private:
         const TrainResult result = loop.finish();
         if (result.interrupted) return result;
         write_result(on_device.engine);
-        show_sample(data, on_device, true);
+        try {
+            show_sample(data, on_device, true);
+        } catch (const Error& e) {  // the result is saved
+            events_.warn(fmt::format("no answer to show: {}", e.what()));
+        }
         return result;
     }
 
