@@ -1,0 +1,12 @@
+// The library's sentences name an option as `max_length`; on the command line that is --max-length.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace ggq {
+
+// Puts the flags of these programs in the place of the options that a sentence names; all else stays as it is.
+std::string with_flags(std::string_view sentence);
+
+}  // namespace ggq
