@@ -53,7 +53,7 @@ public:
     }
 
     DType dtype(const WeightRow&) const override { return compute_; }
-    std::string identity() const override { return "random"; }
+    std::string identity(const StopAsked&) const override { return "random"; }
 
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         if (info(to.type.dtype).quantized) {

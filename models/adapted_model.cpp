@@ -23,7 +23,7 @@ void take_recorded_form(BaseOptions& options, const BaseRecord& record, const Ev
 }
 
 void check_base(const Model& model, const BaseRecord& record, const Events& events) {
-    const std::string hash = model.hash();  // reads every weight
+    const std::string hash = model.hash(events.stop);  // reads every weight
     if (record.hash != hash)
         events.warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
                                 record.path, record.hash, hash));
@@ -49,8 +49,8 @@ std::unique_ptr<Llama> AdaptedModel::declare(Store& store, const BaseForm& form)
     return llama;
 }
 
-void AdaptedModel::load(Store& store, const Llama& llama) const {
-    load_weights(store, llama, *model.weights);
+void AdaptedModel::load(Store& store, const Llama& llama, const StopAsked& stop) const {
+    load_weights(store, llama, *model.weights, stop);
     if (adapter) load_adapter(store, llama, *adapter);
 }
 

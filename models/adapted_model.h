@@ -30,7 +30,7 @@ struct AdaptedModel {
     // Its weights and adapter as frozen tensors of `store`, held in `form`. Throws Error, by module, for an adapter
     // that does not fit the model.
     std::unique_ptr<Llama> declare(Store& store, const BaseForm& form) const;
-    void load(Store& store, const Llama& llama) const;  // once the store is allocated
+    void load(Store& store, const Llama& llama, const StopAsked& stop = {}) const;  // once the store is allocated
 };
 
 // Opens the model that `options` name, and the adapter if there is one. The form of the base is the one that the

@@ -15,7 +15,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kTensorFile = "adapter_model.safetensors";
 constexpr const char* kPickledFile = "adapter_model.bin";
 constexpr std::string_view kPrefix = "base_model.model.";
@@ -30,7 +29,7 @@ fs::path tensor_path(const fs::path& folder) {
         has_tensors || !is_there(folder / kPickledFile),
         "{} holds its adapter only as {}, which cannot be read safely; load and save it with a current PEFT to get {}",
         folder.string(), kPickledFile, kTensorFile);
-    for (const char* file : {kTensorFile, kConfigFile})
+    for (const char* file : {kTensorFile, kAdapterConfigFile})
         require(is_there(folder / file), "{} is no adapter folder: {} is missing", folder.string(), file);
     return folder / kTensorFile;
 }
@@ -69,7 +68,7 @@ void check_pair(const std::string& module, const LoraTensors& pair, const LoraCo
                 to_string(t->shape));
     const int64_t r = lora_rank(module, config);
     require(pair.a.shape[0] == r && pair.b.shape[1] == r, "{}: '{}' has lora_A {} and lora_B {}, but {} says rank {}",
-            where, shown(module), to_string(pair.a.shape), to_string(pair.b.shape), kConfigFile, r);
+            where, shown(module), to_string(pair.a.shape), to_string(pair.b.shape), kAdapterConfigFile, r);
 }
 
 LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& config) {
@@ -99,7 +98,8 @@ LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& confi
 
 Adapter read_adapter(const fs::path& folder) {
     const fs::path tensors = tensor_path(folder);
-    const fs::path config_path = folder / kConfigFile;
+    check_recorded_files(folder);
+    const fs::path config_path = folder / kAdapterConfigFile;
     LoraConfig config = parse_lora_config(read_side_file(config_path), config_path.string());
     SafetensorsFile file(tensors);
     LoraModules modules = collect_modules(file, config);
@@ -116,9 +116,9 @@ void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraM
         tensors[stem + std::string(kEndB)] = pair.b;
         names.push_back(module);
     }
-    write_file(folder / kConfigFile, lora_config_text(config, names));
+    write_file(folder / kAdapterConfigFile, lora_config_text(config, names));
     write_safetensors(folder / kTensorFile, tensors);
-    if (base) write_base_record(folder, *base);
+    if (base) write_base_record(folder, *base, record_files(folder, {kAdapterConfigFile, kTensorFile}));
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {

@@ -2,7 +2,8 @@
 //   adapter_config.json        rank, alpha, targets (keys and layout as PEFT writes them)
 //   adapter_model.safetensors  base_model.model.<module>.lora_A.weight [r, in] and .lora_B.weight [out, r]; read are
 //                              also names without the prefix, and with the adapter's own name before ".weight"
-//   ggq_base.json              ours: how the base was quantized while the adapter was trained, and its hash
+//   ggq_base.json              ours: how the base was quantized while the adapter was trained, its hash, and the hashes
+//                              of the other two, without which nobody would notice that they do not belong together
 // What an adapter may hold and this program does not (DoRA, bias, modules_to_save, ...) is refused by name.
 #pragma once
 
@@ -22,6 +23,8 @@ struct LoraTensors {
     FileTensor b;  // [out, r]
 };
 
+inline constexpr const char* kAdapterConfigFile = "adapter_config.json";
+
 using LoraModules = std::map<std::string, LoraTensors>;  // by full module name
 
 struct Adapter {
@@ -31,6 +34,7 @@ struct Adapter {
     std::optional<BaseRecord> base;
 };
 
+// Checks the files against ggq_base.json, where it is there and holds their hashes.
 Adapter read_adapter(const std::filesystem::path& folder);
 
 // Writes the three files into a folder that is there, which is the staging of an AtomicFolder if several files belong

@@ -16,6 +16,7 @@ using nlohmann::ordered_json;
 namespace {
 
 constexpr const char* kFile = "ggq_base.json";
+constexpr const char* kFilesKey = "files";
 constexpr int64_t kVersion = 1;
 
 }  // namespace
@@ -30,10 +31,19 @@ std::optional<BaseRecord> read_base_record(const fs::path& folder) {
     return BaseRecord{fields.text_or("base_path", ""), fields.text_or("base_hash", ""), read_form(fields)};
 }
 
-void write_base_record(const fs::path& folder, const BaseRecord& base) {
+void write_base_record(const fs::path& folder, const BaseRecord& base, const FileRecord& files) {
     ordered_json content = {{"version", kVersion}, {"base_path", base.path}, {"base_hash", base.hash}};
     write_form(base.form, content);
+    content[kFilesKey] = to_json(files);
     write_file(folder / kFile, content.dump(2, ' ', true, ordered_json::error_handler_t::replace) + "\n");
+}
+
+void check_recorded_files(const fs::path& folder) {
+    const fs::path path = folder / kFile;
+    if (!is_there(path)) return;
+    const ordered_json content = parse_ordered_json(read_side_file(path), path.string());
+    if (const auto files = content.find(kFilesKey); files != content.end())
+        check_files(folder, file_record(*files, path), kFile);
 }
 
 }  // namespace ggq

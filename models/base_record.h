@@ -1,10 +1,11 @@
-// ggq_base.json: what an adapter's folder records of the base that it was trained against.
+// ggq_base.json: what an adapter's folder records of the base that it was trained against, and of its other files.
 #pragma once
 
 #include <filesystem>
 #include <optional>
 #include <string>
 
+#include "ggq/io/file_record.h"
 #include "models/base_form.h"
 
 namespace ggq {
@@ -18,6 +19,11 @@ struct BaseRecord {
 };
 
 std::optional<BaseRecord> read_base_record(const std::filesystem::path& folder);  // nothing if there is no such file
-void write_base_record(const std::filesystem::path& folder, const BaseRecord& base);
+// `files` are those of the adapter beside it.
+void write_base_record(const std::filesystem::path& folder, const BaseRecord& base, const FileRecord& files);
+
+// Throws Error for a file that is not what ggq_base.json records. An adapter that PEFT or an older ggq wrote has no
+// record of its files.
+void check_recorded_files(const std::filesystem::path& folder);
 
 }  // namespace ggq

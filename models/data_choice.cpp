@@ -36,11 +36,11 @@ BatchOptions batch_options(const DataChoice& choice) {
             .shuffle = false};
 }
 
-Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model) {
+Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model, const StopAsked& stop) {
     const int64_t positions = model.config.max_position_embeddings;
     require(options.max_length <= positions, "--max-length {}: the model has {} positions; use at most that many",
             options.max_length, positions);
-    return load_dataset(path, model.tokenizer, model.config.vocab_size, options);
+    return load_dataset(path, model.tokenizer, model.config.vocab_size, options, stop);
 }
 
 std::string thousands(int64_t n) {

@@ -104,9 +104,12 @@ std::unique_ptr<Llama> declare_llama(Store& store, const Model& model, const Wei
     return llama;
 }
 
-void load_weights(Store& store, const Llama& llama, const TensorSource& source) {
+void load_weights(Store& store, const Llama& llama, const TensorSource& source, const StopAsked& stop) {
     store.write(*llama.frequencies, rope_frequencies(llama.config).data());
-    for (const WeightRow& row : weight_rows(llama.config)) source.load(row, store, *llama.weights.at(row.name));
+    for (const WeightRow& row : weight_rows(llama.config)) {
+        end_if_asked(stop);
+        source.load(row, store, *llama.weights.at(row.name));
+    }
 }
 
 namespace {

@@ -60,7 +60,7 @@ std::unique_ptr<Llama> declare_llama(Store& store, const Model& model, const Wei
                                      const std::map<std::string, Buffer*>& parameters = {});
 
 // Fills all weights but adapters, once the store is allocated.
-void load_weights(Store& store, const Llama& llama, const TensorSource& source);
+void load_weights(Store& store, const Llama& llama, const TensorSource& source, const StopAsked& stop = {});
 
 // The inputs of a forward pass over a fixed number of tokens.
 struct LlamaInputs {

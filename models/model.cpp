@@ -10,9 +10,9 @@
 
 namespace ggq {
 
-std::string Model::hash() const {
+std::string Model::hash(const StopAsked& stop) const {
     Hash64 hash;
-    hash.update(weights->identity());
+    hash.update(weights->identity(stop));
     hash.update(function_text(config));
     return hash.hex();
 }

@@ -22,7 +22,7 @@ struct Model {
     std::unique_ptr<TensorSource> weights;
     std::vector<std::string> warnings;  // what a user should hear of it
 
-    std::string hash() const;  // of the weights, and of the configuration's function_text()
+    std::string hash(const StopAsked& stop = {}) const;  // of the weights, and of the configuration's function_text()
     int64_t n_weights() const;
     int64_t n_tokens() const;                  // ids that tokenizer and model both know: 0 to n_tokens() - 1
     std::vector<int32_t> stop_tokens() const;  // EOS by config.json, generation_config.json and the tokenizer

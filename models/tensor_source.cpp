@@ -19,7 +19,7 @@ public:
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         load_weight(row, files_, store, to);
     }
-    std::string identity() const override { return hash_files(files_.files()); }
+    std::string identity(const StopAsked& stop) const override { return hash_files(files_.files(), stop); }
 
 private:
     ShardedSafetensors files_;
@@ -37,7 +37,7 @@ public:
                                               : normal_values(n, deviation_, seed_, row.name);
         write_converted(store, to, DType::f32, values.data());
     }
-    std::string identity() const override { return "from scratch"; }
+    std::string identity(const StopAsked&) const override { return "from scratch"; }
 
 private:
     double deviation_;

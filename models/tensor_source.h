@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ggq/buffer.h"
+#include "ggq/stop.h"
 #include "models/config.h"
 #include "models/weights.h"
 
@@ -19,7 +20,8 @@ public:
     virtual DType dtype(const WeightRow& row) const = 0;  // in which the source holds a weight
     // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
     virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
-    virtual std::string identity() const = 0;  // equal texts, equal weights; may take as long as reading them all
+    // Equal texts, equal weights; may take as long as reading them all.
+    virtual std::string identity(const StopAsked& stop) const = 0;
 };
 
 // The safetensors of a model folder. Throws Error, by name, for what does not fit the configuration.

@@ -174,6 +174,7 @@ TEST_CASE("bad adapter: missing, or as adapter_model.bin") {
 TEST_CASE("bad adapter: shapes that do not fit, and values that are not finite") {
     const Trained trained;
     const fs::path path = trained.place.out / "adapter_model.safetensors";
+    fs::remove(trained.place.out / "ggq_base.json");  // which records what the file was
     const RawSafetensors good = read_raw(path);
     const std::string name = "base_model.model.model.layers.0.self_attn.k_proj.lora_B.weight";
     RawSafetensors bad = good;

@@ -6,10 +6,14 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "ggq/io/atomic_file.h"
+#include "ggq/io/atomic_folder.h"
+#include "ggq/io/file_record.h"
 #include "ggq/io/hash.h"
+#include "ggq/io/write_aside.h"
 #include "tests/file_checks.h"
 #include "tests/temp_dir.h"
 
@@ -69,57 +73,14 @@ TEST_CASE("a write that fails half way leaves the old file and nothing beside it
     CHECK(n_entries(dir.path()) == 1);
 }
 
-TEST_CASE("a full disk is said in words" * doctest::skip(!fs::exists("/dev/full"))) {
-    // The device itself fails every write; a file aside of it cannot be made, so the link stands where that would be.
-    const TempDir dir;
-    const fs::path aside = (dir / "a").string() + ".tmp-" + std::to_string(getpid());
-    fs::create_symlink("/dev/full", aside);
-    const std::string error = error_of([&] { write_file(dir / "a", "text"); });
-    CHECK(error.find("cannot write " + (dir / "a").string() + ": No space left on device; free some space") == 0);
-    CHECK(n_entries(dir.path()) == 0);
-}
-
 TEST_CASE("a folder that cannot be written to is named") {
     const TempDir dir;
     write_file(dir / "file", "");
     CHECK(error_of([&] { write_file(dir / "none" / "a", "text"); }) ==
           "cannot write " + (dir / "none" / "a").string() + ": No such file or directory");
-    CHECK(error_of([&] { OutputFolder(dir / "file" / "out"); }) ==
-          "cannot make the folder " + (dir / "file" / "out").string() + ": Not a directory");
     CHECK(error_of([&] {
               AtomicFolder(dir / "file" / "out", IfFolderExists::replace);
           }).find("cannot make the folder ") == 0);
-}
-
-TEST_CASE("an output folder with content is refused unless asked for") {
-    const TempDir dir;
-    check_output_folder(dir / "a" / "b", false);
-    CHECK(n_entries(dir.path()) == 0);
-    fs::create_directories(dir / "a" / "b");
-    check_output_folder(dir / "a" / "b", false);
-    write_file(dir / "a" / "b" / "file", "kept");
-    CHECK(error_of([&] { check_output_folder(dir / "a" / "b", false); }) ==
-          "the output folder " + (dir / "a" / "b").string() +
-              " is not empty; choose another one or allow it with --overwrite");
-    check_output_folder(dir / "a" / "b", true);
-    CHECK(content_of(dir / "a" / "b" / "file") == "kept");
-    CHECK(error_of([&] { check_output_folder(dir / "a" / "b" / "file", true); }).find(" is a file; choose") !=
-          std::string::npos);
-}
-
-TEST_CASE("an output folder in which nothing was written goes again, and no folder that was there before") {
-    const TempDir dir;
-    fs::create_directory(dir / "before");
-    { const OutputFolder folder(dir / "before"); }
-    { const OutputFolder folder(dir / "before" / "a" / "b"); }
-    CHECK(fs::exists(dir / "before"));
-    CHECK(n_entries(dir / "before") == 0);
-    {
-        const OutputFolder folder(dir / "a" / "b");
-        CHECK(fs::exists(dir / "a" / "b"));
-        write_file(dir / "a" / "file", "kept");
-    }
-    CHECK(n_entries(dir / "a") == 1);
 }
 
 TEST_CASE("an atomic folder that is not committed leaves nothing") {
@@ -160,6 +121,85 @@ TEST_CASE("merged files replace those of the same name and leave the rest") {
     CHECK(content_of(dir / "out" / "log") == "kept");
     CHECK(n_entries(dir / "out") == 2);
     CHECK(n_entries(dir.path()) == 1);
+}
+
+TEST_CASE("the key file of merged ones is gone before the first of them is there") {
+    const TempDir dir;
+    for (const char* name : {"config", "tensors"}) write_file(dir / name, "old");
+    AtomicFolder folder(dir.path(), IfFolderExists::merge, "config");
+    for (const char* name : {"config", "tensors"}) write_file(folder.staging() / name, "new");
+    fs::create_directory(dir / "z-in-the-way");
+    write_file(folder.staging() / "z-in-the-way", "new");
+    CHECK(error_of([&] { folder.commit(); }) ==
+          "cannot write " + (dir / "z-in-the-way").string() + ": a folder of that name is there");
+    CHECK(content_of(dir / "config") == "old");
+    CHECK(content_of(dir / "tensors") == "old");
+    fs::remove(dir / "z-in-the-way");
+    folder.commit();
+    CHECK(content_of(dir / "config") == "new");
+}
+
+TEST_CASE("what a process of the same number left aside is neither used nor followed") {
+    const TempDir dir;
+    const std::string end = ".tmp-" + std::to_string(getpid());
+    write_file(dir / "precious", "kept");
+    fs::create_symlink(dir / "precious", dir / ("a" + end));
+    write_file(dir / "a", "new");
+    CHECK(content_of(dir / "a") == "new");
+    CHECK(content_of(dir / "precious") == "kept");
+    fs::create_directory(dir / ("out" + end));
+    write_file(dir / ("out" + end) / "stale", "");
+    AtomicFolder folder(dir / "out", IfFolderExists::replace);
+    write_file(folder.staging() / "fresh", "");
+    folder.commit();
+    CHECK(n_entries(dir / "out") == 1);
+    CHECK(fs::exists(dir / "out" / "fresh"));
+}
+
+TEST_CASE("names aside are known again") {
+    CHECK(aside_name("checkpoint-2.tmp-16482", "checkpoint-2") == AsideName::written);
+    CHECK(aside_name("log.jsonl.tmp-1-3", "log.jsonl") == AsideName::written);
+    CHECK(aside_name("checkpoint-2.tmp-1-old", "checkpoint-2") == AsideName::removed);
+    CHECK(aside_name("checkpoint-2.tmp-1-3-old", "checkpoint-2") == AsideName::removed);
+    for (const char* name : {"checkpoint-2", "checkpoint-2.tmp-", "checkpoint-2.tmp-x", "checkpoint-2.tmp-1-",
+                             "checkpoint-2.tmp-1-new", "checkpoint-20.tmp-1", "a.checkpoint-2.tmp-1"})
+        CHECK(aside_name(name, "checkpoint-2") == AsideName::none);
+}
+
+TEST_CASE("a folder is removed whole") {
+    const TempDir dir;
+    fs::create_directories(dir / "a" / "b");
+    fs::create_directories(dir / ("a.tmp-" + std::to_string(getpid()) + "-old"));
+    remove_folder(dir / "a");
+    CHECK(n_entries(dir.path()) == 1);
+    CHECK(error_of([&] { remove_folder(dir / "none"); }) ==
+          "cannot write " + (dir / "none").string() + ": No such file or directory");
+}
+
+TEST_CASE("a record of files notices what is missing, short or changed") {
+    const TempDir dir;
+    write_file(dir / "a", "some text");
+    write_file(dir / "b", "other text");
+    const FileRecord record = file_record(to_json(record_files(dir.path())), "record");
+    CHECK(record == record_files(dir.path(), {"a", "b"}));
+    check_files(dir.path(), record, "record");
+    write_file(dir / "b", "Other text");
+    CHECK_FALSE(incomplete_file(dir.path(), record));
+    const std::string error = error_of([&] { check_files(dir.path(), record, "record"); });
+    CHECK(error.find((dir / "b").string() + " is not what record records (hash ") == 0);
+    write_file(dir / "b", "other");
+    CHECK(incomplete_file(dir.path(), record) == "b has 5 bytes of 10");
+    fs::remove(dir / "a");
+    CHECK(error_of([&] { check_files(dir.path(), record, "record"); }) ==
+          (dir / "a").string() + " is missing, which record records");
+    write_file(dir / "a", "some");
+    CHECK(error_of([&] { check_files(dir.path(), record, "record"); }) ==
+          (dir / "a").string() +
+              " is not what record records (4 bytes, recorded are 9): it is damaged, was changed or belongs to another "
+              "run; if the change was meant, take \"files\" out of record");
+    for (const char* text : {R"([])", R"({"a": 1})", R"({"a": {"bytes": -1, "xxh64": ""}})",
+                             R"({"../a": {"bytes": 1, "xxh64": ""}})", R"({"a": {"bytes": 1}})"})
+        CHECK(error_of([&] { file_record(nlohmann::ordered_json::parse(text), "record"); }).find("record: files") == 0);
 }
 
 TEST_CASE("the hash is XXH64") {

@@ -31,6 +31,12 @@ void write_run(const std::filesystem::path& path) {
     log.add(EndEntry{.seconds = 12, .step = 30});
 }
 
+std::vector<Json> first_entries(const std::filesystem::path& path, size_t count) {
+    std::vector<Json> entries = read_log(path).history;
+    entries.resize(std::min(count, entries.size()));
+    return entries;
+}
+
 }  // namespace
 
 TEST_CASE("log: lines have transformers' keys in its order") {
@@ -70,7 +76,7 @@ TEST_CASE("log: a resume cuts what came after the checkpoint") {
     const test::TempDir folder;
     const std::filesystem::path path = folder / "log.jsonl";
     write_run(path);
-    TrainLog log = TrainLog::resume(path, {{"seed", 43}}, 20);
+    TrainLog log = TrainLog::resume(path, {{"seed", 43}}, first_entries(path, 2));
     CHECK(log.history().size() == 2);
     log.add(train_entry(30));
     CHECK(log.history().size() == 3);
@@ -84,9 +90,29 @@ TEST_CASE("log: a resume cuts what came after the checkpoint") {
 TEST_CASE("log: a resume at the last step keeps its entries but not the end") {
     const test::TempDir folder;
     write_run(folder / "log.jsonl");
-    CHECK(TrainLog::resume(folder / "log.jsonl", {}, 30).history().size() == 4);
-    CHECK(TrainLog::resume(folder / "absent.jsonl", {{"seed", 1}}, 30).history().empty());
+    const auto all = first_entries(folder / "log.jsonl", 5);
+    REQUIRE(all.size() == 5);
+    CHECK(TrainLog::resume(folder / "log.jsonl", {}, all).history().size() == 4);
+    CHECK(read_log(folder / "log.jsonl").history.size() == 4);
+    CHECK(TrainLog::resume(folder / "absent.jsonl", {{"seed", 1}}, all).history().size() == 4);
     CHECK(read_log(folder / "absent.jsonl").run["seed"] == 1);
+    CHECK(read_log(folder / "absent.jsonl").history.size() == 4);
+}
+
+TEST_CASE("log: a resume replaces the log of a run that is not the checkpoint's") {
+    const test::TempDir folder;
+    const std::filesystem::path path = folder / "log.jsonl";
+    write_run(path);
+    const auto entries = first_entries(path, 2);
+    {
+        TrainLog other = TrainLog::start(path, {{"seed", 7}});
+        other.add(train_entry(5));
+    }
+    CHECK(TrainLog::resume(path, {{"seed", 42}}, entries).history() == entries);
+    const LogContent content = read_log(path);
+    CHECK(content.run["seed"] == 42);
+    CHECK(content.history == entries);
+    CHECK(read_text_file(path).find("\"seed\":7") == std::string::npos);
 }
 
 TEST_CASE("log: a line cut short by a crash is left out, any other broken line refused") {
@@ -95,7 +121,7 @@ TEST_CASE("log: a line cut short by a crash is left out, any other broken line r
     write_file(path, "{\"run\":{}}\n{\"loss\":1.0,\"step\":1}\n{\"loss\":0.9,\"st");
     CHECK(read_log(path).history.size() == 1);
     {
-        TrainLog log = TrainLog::resume(path, {}, 1);
+        TrainLog log = TrainLog::resume(path, {}, first_entries(path, 1));
         log.add(train_entry(2));
     }
     CHECK(read_log(path).history.size() == 2);

@@ -287,11 +287,11 @@ TEST_CASE("train: only the newest checkpoints are kept, and those of an overwrit
     options.save_every = 1;
     options.keep_last = 2;
     train(options);
-    CHECK(checkpoints(place.out) == std::vector{place.out / "checkpoint-5", place.out / "checkpoint-6"});
+    CHECK(numbers_in(place.out) == std::vector<int64_t>{5, 6});
     options.overwrite = true;
     options.max_steps = 3;
     train(options);
-    CHECK(checkpoints(place.out) == std::vector{place.out / "checkpoint-2", place.out / "checkpoint-3"});
+    CHECK(numbers_in(place.out) == std::vector<int64_t>{2, 3});
 }
 
 TEST_CASE("train: label tokens of an update are those of the training samples alone") {

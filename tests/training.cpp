@@ -6,6 +6,7 @@
 #include <array>
 #include <fstream>
 
+#include "models/train/run_folder.h"
 #include "tests/fixtures.h"
 #include "tests/golden.h"
 
@@ -118,6 +119,12 @@ Generated generate(const GenerateOptions& options) {
     events.warning = [&](const std::string& line) { seen.warnings += line + '\n'; };
     seen.result = run_generation(options, events);
     return seen;
+}
+
+std::vector<int64_t> numbers_in(const fs::path& folder) {
+    std::vector<int64_t> numbers;
+    for (const FoundCheckpoint& c : find_checkpoints(folder)) numbers.push_back(c.number);
+    return numbers;
 }
 
 std::vector<std::string> files_in(const fs::path& folder) {

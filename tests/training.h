@@ -71,6 +71,9 @@ GenerateOptions greedy(const std::filesystem::path& model, const std::string& pr
                        const std::filesystem::path& adapter = {});
 Generated generate(const GenerateOptions& options);
 
+// Of the checkpoints in a folder, the newest last.
+std::vector<int64_t> numbers_in(const std::filesystem::path& folder);
+
 // Relative paths of all files in a folder, sorted.
 std::vector<std::string> files_in(const std::filesystem::path& folder);
 

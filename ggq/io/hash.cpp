@@ -85,13 +85,14 @@ uint64_t Hash64::value() const {
 
 std::string Hash64::hex() const { return fmt::format("{:016x}", value()); }
 
-std::string hash_files(const std::vector<std::filesystem::path>& paths) {
+std::string hash_files(const std::vector<std::filesystem::path>& paths, const StopAsked& stop) {
     Hash64 hash;
     std::vector<std::byte> piece(size_t{1} << 20);
     for (const auto& path : paths) {
         const InputFile file(path);
         for (uint64_t at = 0; at < file.n_bytes(); at += piece.size()) {
             const std::span<std::byte> part(piece.data(), std::min<uint64_t>(piece.size(), file.n_bytes() - at));
+            end_if_asked(stop);
             file.read(at, part);
             hash.update(part.data(), std::ssize(part));
         }

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ggq/stop.h"
+
 namespace ggq {
 
 class Hash64 {
@@ -27,6 +29,6 @@ private:
 };
 
 // The hash of the files' contents one after the other, read in pieces so that memory does not grow with the files.
-std::string hash_files(const std::vector<std::filesystem::path>& paths);
+std::string hash_files(const std::vector<std::filesystem::path>& paths, const StopAsked& stop = {});
 
 }  // namespace ggq

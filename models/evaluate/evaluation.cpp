@@ -22,7 +22,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     events.tell(settle_device(options.base, *backend));
     events.tell("device: " + backend->description());
     const AdaptedModel opened = open_adapted(options.base, options.adapters, events);
-    const Dataset dataset = load_samples(options.data, data_options(options), opened.model);
+    const Dataset dataset = load_samples(options.data, data_options(options), opened.model, events.stop);
     events.tell(describe(dataset.report, 0, options.max_length));
     events.warn(warnings_of(dataset.report));
     const Batches batches(dataset.train, batch_options(options));
@@ -34,7 +34,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     set.require_fits("lower --batch-size or --max-length", memory_cap(options.base));
     events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base),
                             static_cast<double>(set.memory().total()) / (1 << 20)));
-    set.allocate([&] { opened.load(set.store(), *llama); });
+    set.allocate([&] { opened.load(set.store(), *llama, events.stop); });
 
     const auto evaluation = evaluator.evaluate(batches, events.stop);
     require(evaluation.has_value(), "interrupted before all of {} was seen; there is no result", options.data);

@@ -45,7 +45,7 @@ public:
         events_.tell(of_device);
         events_.tell("device: " + backend_->description());
         build();
-        set_->allocate([&] { opened_->load(set_->store(), *llama_); });
+        set_->allocate([&] { opened_->load(set_->store(), *llama_, events_.stop); });
         return generate();
     }
 

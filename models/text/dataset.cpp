@@ -163,13 +163,14 @@ std::vector<bool> validation_records(int64_t n, double share) {
 int64_t Sample::n_label_tokens() const { return std::accumulate(has_loss.begin(), has_loss.end(), int64_t{0}); }
 
 Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
-                     const DataOptions& options) {
+                     const DataOptions& options, const StopAsked& stop) {
     GGQ_ASSERT(options.max_length >= 2 && options.val_split >= 0 && options.val_split < 1);
-    const Records records = read_records(path, options.records);
+    const Records records = read_records(path, options.records, stop);
     Builder builder(tokenizer, vocab_size, options, records);
     const auto validation = validation_records(static_cast<int64_t>(records.records.size()), options.val_split);
     Dataset dataset;
     for (size_t i = 0; i < records.records.size(); ++i) {
+        end_if_asked(stop);
         builder.add(records.records[i], validation[i] ? dataset.validation : dataset.train);
     }
     builder.require_samples();

@@ -62,7 +62,7 @@ struct Dataset {
 
 // `vocab_size` is the model's; a token beyond it is refused.
 Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
-                     const DataOptions& options);
+                     const DataOptions& options, const StopAsked& stop = {});
 
 // A sample for people to check: its text, then a line a token with position, id, loss and spelling.
 std::string show_sample(const Sample& sample, const Tokenizer& tokenizer);

@@ -41,7 +41,8 @@ std::string keys_of(const json& object) {
 
 class Reader {
 public:
-    Reader(const fs::path& path, const RecordOptions& options) : options_(options) {
+    Reader(const fs::path& path, const RecordOptions& options, const StopAsked& stop)
+        : options_(options), stop_(stop) {
         result_.file = path.string();
         if (!options.form.empty()) form_ = form_of_name(options.form);
         if (options.text_field.empty()) return;
@@ -85,6 +86,7 @@ private:
     }
 
     void add(const json& item, int64_t number) {
+        end_if_asked(stop_);
         require(item.is_object(), "{}: expected an object with {}, got {}", result_.place(number), kForms,
                 item.type_name());
         if (!form_) form_ = form_of(item, number);
@@ -121,6 +123,7 @@ private:
     }
 
     RecordOptions options_;
+    const StopAsked& stop_;
     std::optional<Form> form_;
     Records result_;
 };
@@ -135,11 +138,11 @@ Form form_of_name(const std::string& name) {
     return *form;
 }
 
-Records read_records(const fs::path& path, const RecordOptions& options) {
+Records read_records(const fs::path& path, const RecordOptions& options, const StopAsked& stop) {
     GGQ_ASSERT(options.limit != 0);
     std::error_code unknown;  // reading it will tell
     if (fs::is_regular_file(path, unknown)) refuse_parquet(path);
-    return Reader(path, options).read(read_text_file(path, InputFile::Takes::pipes_too));
+    return Reader(path, options, stop).read(read_text_file(path, InputFile::Takes::pipes_too));
 }
 
 }  // namespace ggq

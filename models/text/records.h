@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "ggq/stop.h"
+
 namespace ggq {
 
 enum class Form { alpaca, alpaca_short, completion, text };
@@ -41,6 +43,6 @@ struct RecordOptions {
     int64_t limit = -1;      // only so many records from the start; -1: all
 };
 
-Records read_records(const std::filesystem::path& path, const RecordOptions& options = {});
+Records read_records(const std::filesystem::path& path, const RecordOptions& options = {}, const StopAsked& stop = {});
 
 }  // namespace ggq

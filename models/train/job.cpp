@@ -87,7 +87,7 @@ void describe_updates(const RunData& run, const TrainEvents& events) {
 }  // namespace
 
 RunData::RunData(const Job& job, const TrainEvents& events)
-    : data(described(load_training_data(job.options, job.model), job, events)),
+    : data(described(load_training_data(job.options, job.model, events.stop), job, events)),
       batches(data.train.train, training_batches(job.options)),
       total_steps(total_updates(job.options, batches.n_updates())),
       schedule(learning_rates(job.options, total_steps, job.model.n_weights())) {

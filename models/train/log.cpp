@@ -40,10 +40,7 @@ Json to_json(const EndEntry& e) {
 
 bool is_run(const Json& entry) { return entry.contains("run"); }
 
-bool stays(const Json& entry, int64_t step) {
-    if (is_run(entry)) return true;
-    return !entry.contains("train_runtime") && entry.value("step", int64_t{0}) <= step;
-}
+bool is_end(const Json& entry) { return entry.contains("train_runtime"); }
 
 Json parse_line(std::string_view line, const std::filesystem::path& path, int64_t number) {
     Json entry = parse_ordered_json(line, path.string(), number);
@@ -88,14 +85,22 @@ TrainLog TrainLog::start(const std::filesystem::path& path, const Json& run) {
     return TrainLog(path, {});
 }
 
-TrainLog TrainLog::resume(const std::filesystem::path& path, const Json& run, int64_t step) {
-    if (!std::filesystem::exists(path)) return start(path, run);
+TrainLog TrainLog::resume(const std::filesystem::path& path, const Json& run, std::vector<Json> history) {
+    std::erase_if(history, is_end);
     std::vector<Json> kept;
-    for (Json& entry : read_lines(path))
-        if (stays(entry, step)) kept.push_back(std::move(entry));
+    size_t n_found = 0;
+    if (std::filesystem::exists(path))
+        for (Json& entry : read_lines(path)) {
+            const bool next = n_found < history.size() && entry == history[n_found];
+            if (next) ++n_found;
+            if (next || is_run(entry)) kept.push_back(std::move(entry));
+        }
+    const bool same_run = n_found == history.size();
+    if (!same_run) kept.clear();
     kept.push_back({{"run", run}});
+    if (!same_run) kept.insert(kept.end(), history.begin(), history.end());
     write_file(path, to_text(kept));
-    return TrainLog(path, split_runs(std::move(kept)).history);
+    return TrainLog(path, std::move(history));
 }
 
 TrainLog::TrainLog(std::filesystem::path path, std::vector<Json> history)

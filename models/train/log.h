@@ -53,8 +53,10 @@ public:
     // Starts a new log; an old one at that path is replaced.
     static TrainLog start(const std::filesystem::path& path, const nlohmann::ordered_json& run);
 
-    // Goes on with the log after `step` updates: later entries and the end of an earlier run are cut.
-    static TrainLog resume(const std::filesystem::path& path, const nlohmann::ordered_json& run, int64_t step);
+    // Goes on with the log of a checkpoint, which had these entries: later ones and the end of an earlier run are cut.
+    // A file without them is the log of another run and is replaced.
+    static TrainLog resume(const std::filesystem::path& path, const nlohmann::ordered_json& run,
+                           std::vector<nlohmann::ordered_json> history);
 
     void add(const TrainEntry& entry);
     void add(const EvalEntry& entry);

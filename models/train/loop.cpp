@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace ggq {
 
 TrainLoop::TrainLoop(const Job& job, const RunData& data, TrainingModel& on_device, TrainLog log, TrainerState state,
-                     const TrainEvents& events, std::function<void(const TrainerState&)> save)
+                     const TrainEvents& events, std::function<void(TrainerState&)> save)
     : job_(job),
       data_(data),
       on_device_(on_device),
@@ -22,6 +23,7 @@ TrainLoop::TrainLoop(const Job& job, const RunData& data, TrainingModel& on_devi
 void TrainLoop::run() {
     evaluate_if_due();  // an interrupt may have come before it
     result_.stopped_early = out_of_patience();
+    result_.interrupted |= events_.asked_to_stop();
     while (step() < data_.total_steps && !result_.interrupted && !result_.stopped_early) one_update();
 }
 
@@ -108,7 +110,7 @@ void TrainLoop::evaluate() {
                        .epoch = data_.epoch_of(step()),
                        .step = step()});
     if (events_.evaluation) events_.evaluation({step(), e.loss});
-    const bool better = state_.best_step == 0 || e.loss < state_.best_loss;
+    const bool better = state_.best_step == 0 || std::isnan(state_.best_loss) || e.loss < state_.best_loss;
     if (better) {
         state_.best_loss = e.loss;
         state_.best_step = step();
@@ -156,7 +158,8 @@ TrainResult TrainLoop::finish() {
         else evaluate();
     }
     if (!result_.interrupted) log_end();
-    save();
+    result_.saved = !result_.interrupted || updates_here() > 0;  // else the run ends where it began
+    if (result_.saved) save();
     return result_;
 }
 

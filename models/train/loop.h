@@ -18,7 +18,7 @@ class TrainLoop {
 public:
     // `state` is what a checkpoint had, or a new run's; `save` writes it when a checkpoint is due.
     TrainLoop(const Job& job, const RunData& data, TrainingModel& on_device, TrainLog log, TrainerState state,
-              const TrainEvents& events, std::function<void(const TrainerState&)> save);
+              const TrainEvents& events, std::function<void(TrainerState&)> save);
 
     // Until the last update, an interrupt, or no more patience.
     void run();
@@ -48,7 +48,7 @@ private:
     TrainLog log_;
     TrainerState state_;
     const TrainEvents& events_;
-    std::function<void(const TrainerState&)> save_;
+    std::function<void(TrainerState&)> save_;
     TrainResult result_;
 
     std::vector<int64_t> order_;  // of epoch `order_epoch_`

@@ -38,12 +38,12 @@ std::string TrainingData::hash() const {
     return fmt::format("{:016x}{}", train.hash, validation ? fmt::format("-{:016x}", validation->hash) : "");
 }
 
-TrainingData load_training_data(const TrainOptions& options, const Model& model) {
+TrainingData load_training_data(const TrainOptions& options, const Model& model, const StopAsked& stop) {
     DataOptions wanted = data_options(options);
     wanted.val_split = options.val_split;
-    TrainingData data{load_samples(options.data, wanted, model), std::nullopt};
+    TrainingData data{load_samples(options.data, wanted, model, stop), std::nullopt};
     wanted.records.limit = -1;
-    if (!options.val_data.empty()) data.validation = load_samples(options.val_data, wanted, model);
+    if (!options.val_data.empty()) data.validation = load_samples(options.val_data, wanted, model, stop);
     return data;
 }
 

@@ -25,7 +25,7 @@ struct TrainingData {
     std::string hash() const;
 };
 
-TrainingData load_training_data(const TrainOptions& options, const Model& model);
+TrainingData load_training_data(const TrainOptions& options, const Model& model, const StopAsked& stop = {});
 
 BatchOptions training_batches(const TrainOptions& options);
 LrSchedule learning_rates(const TrainOptions& options, int64_t total_steps, int64_t n_base_params);

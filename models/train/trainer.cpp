@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/atomic_file.h"
 #include "models/lora.h"
 #include "models/train/checkpoint.h"
 #include "models/train/job.h"
 #include "models/train/loop.h"
+#include "models/train/run_folder.h"
 
 namespace ggq {
 
@@ -37,9 +37,8 @@ public:
         if (only_prints) return {};
         require_fits(on_device, job_, data);
         identify(data);
-        const OutputFolder output(options().output);
         load(on_device);
-        return train(data, on_device);
+        return train_or_say_what_is_left(data, on_device);
     }
 
 private:
@@ -48,10 +47,8 @@ private:
     // What can be refused before the data is read.
     void look_at_output() {
         require(!options().output.empty(), "--output: expected a folder for the result, got none");
-        check_output_folder(options().output, options().overwrite || options().resume.has_value());
-        if (!options().resume) return;
-        checkpoint_ = options().resume->empty() ? newest_checkpoint(options().output) : fs::path(*options().resume);
-        state_ = read_trainer_state(checkpoint_);
+        folder_.emplace(options(), [this](const std::string& line) { events_.warn(line); }, events_.stop);
+        if (folder_->saved_state()) state_ = *folder_->saved_state();
     }
 
     void show(TrainingModel& on_device) const {
@@ -66,16 +63,15 @@ private:
     }
 
     void identify(const RunData& data) {
-        const std::string base_hash = job_.model.hash();
+        const std::string base_hash = job_.model.hash(events_.stop);
         record_ = {options().base.model, base_hash, job_.weights};
         const RunIdentity identity{options_json(options()), data.data.hash(), base_hash};
         if (options().resume) {
             for (const std::string& change : check_identity(state_.identity, identity, options().accept_changes))
                 events_.warn("changed since the checkpoint: " + change);
             heed_device(state_.identity.options.value("device", ""), options().base.device);
-        } else {
-            overwritten_ = checkpoints(options().output);
         }
+        folder_->require_room(data.total_steps);
         state_.identity = identity;
         state_.total_steps = data.total_steps;
     }
@@ -89,26 +85,32 @@ private:
 
     void load(TrainingModel& on_device) const {
         TrainEngine& engine = on_device.engine;
-        on_device.set.allocate([&] { load_weights(engine.store(), engine.llama(), *job_.model.weights); });
-        if (options().resume) restore(checkpoint_, engine, state_);
+        on_device.set.allocate([&] { load_weights(engine.store(), engine.llama(), *job_.model.weights, events_.stop); });
+        if (options().resume) restore(folder_->resumed_from(), engine, state_);
         else fill_new_adapter(engine.store(), engine.llama(), options().seed);
         events_.tell(fmt::format("data {}, base {}, adapter seed {}", state_.identity.data_hash,
                                  state_.identity.base_hash, options().seed));
         if (options().resume)
             events_.tell(
-                fmt::format("resumed from {} after {} updates", checkpoint_.string(), state_.counters.updates));
+                fmt::format("resumed from {} after {} updates", folder_->resumed_from().string(), state_.counters.updates));
+    }
+
+    TrainResult train_or_say_what_is_left(const RunData& data, TrainingModel& on_device) {
+        try {
+            return train(data, on_device);
+        } catch (const Error& e) {
+            fail("{}{}", e.what(), folder_->where_to_go_on());
+        } catch (const std::bad_alloc&) {
+            fail("out of memory{}", folder_->where_to_go_on());
+        }
     }
 
     TrainResult train(const RunData& data, TrainingModel& on_device) {
         TrainLog log = open_log();
         if (!options().resume) show_sample(data, on_device, false);
         TrainLoop loop(job_, data, on_device, std::move(log), state_, events_,
-                       [&](const TrainerState& state) { save(on_device.engine, state); });
-        try {
-            loop.run();
-        } catch (const Error& e) {
-            fail("{}{}", e.what(), where_to_go_on());
-        }
+                       [&](TrainerState& state) { save(on_device.engine, state); });
+        loop.run();
         const TrainResult result = loop.finish();
         if (result.interrupted) return result;
         write_result(on_device.engine);
@@ -121,31 +123,15 @@ private:
     }
 
     TrainLog open_log() const {
-        const nlohmann::ordered_json run_line = {{"options", state_.identity.options},
-                                                 {"data_hash", state_.identity.data_hash},
-                                                 {"base_hash", state_.identity.base_hash}};
-        const fs::path path = fs::path(options().output) / "log.jsonl";
-        return options().resume ? TrainLog::resume(path, run_line, state_.counters.updates)
-                                : TrainLog::start(path, run_line);
+        return folder_->open_log({{"options", state_.identity.options},
+                                  {"data_hash", state_.identity.data_hash},
+                                  {"base_hash", state_.identity.base_hash}});
     }
 
-    std::string where_to_go_on() const {
-        std::vector<fs::path> ours = checkpoints(options().output);
-        std::erase_if(ours, [&](const fs::path& p) { return std::ranges::count(overwritten_, p) > 0; });
-        return ours.empty() ? "" : fmt::format("; {} is whole, and --resume goes on from it", ours.back().string());
-    }
-
-    void save(TrainEngine& engine, const TrainerState& state) {
-        write_checkpoint(options().output, engine, job_.model, adapter_record(), state);
-        remove_overwritten(state.counters.updates);
-        if (options().keep_last) remove_old_checkpoints(options().output, *options().keep_last);
-    }
-
-    // The checkpoints of the run that this one replaces go when this one has its first.
-    void remove_overwritten(int64_t step) {
-        const std::vector<fs::path> gone = std::exchange(overwritten_, {});
-        for (const fs::path& old : gone)
-            if (checkpoint_number(old) != step) fs::remove_all(old);
+    void save(TrainEngine& engine, TrainerState& state) {
+        folder_->save_checkpoint(state, [&](const fs::path& staging) {
+            write_checkpoint(staging, engine, job_.model, adapter_record(), state);
+        });
     }
 
     std::optional<BaseRecord> adapter_record() const {
@@ -153,10 +139,10 @@ private:
     }
 
     void write_result(TrainEngine& engine) const {
-        AtomicFolder folder(options().output, IfFolderExists::merge);
-        write_trained(folder.staging(), engine, job_.model, adapter_record());
-        copy_tokenizer_files(job_.model.folder, folder.staging());
-        folder.commit();
+        folder_->save_result(key_file(engine), [&](const fs::path& staging) {
+            write_trained(staging, engine, job_.model, adapter_record());
+            copy_tokenizer_files(job_.model.folder, staging);
+        });
     }
 
     void show_sample(const RunData& data, TrainingModel& on_device, bool after) const {
@@ -175,15 +161,20 @@ private:
     Profile* profile_;
     Job job_;
     BaseRecord record_;
-    fs::path checkpoint_;  // that is resumed
+    std::optional<RunFolder> folder_;
     TrainerState state_;
-    std::vector<fs::path> overwritten_;  // checkpoints that were in the output folder before
 };
 
 }  // namespace
 
 TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile) {
-    return Run(std::move(options), events, profile).run();
+    try {
+        return Run(std::move(options), events, profile).run();
+    } catch (const Interrupted&) {  // before the first update
+        TrainResult result;
+        result.interrupted = true;
+        return result;
+    }
 }
 
 }  // namespace ggq

@@ -30,7 +30,9 @@ struct SampleReport {
     std::string prompt, expected, answer;
 };
 
-struct TrainEvents : Events {                       // `stop` saves and ends
+// `stop` is asked after each update and each batch of an evaluation: true saves and ends. It is asked as well while
+// data are read and the model is loaded, when there is nothing to save yet. An update that is running is ended first.
+struct TrainEvents : Events {
     std::function<void(const std::string&)> print;  // a line of what --plan or --print-graph asked for
     std::function<void(const StepReport&)> step;
     std::function<void(const EvalReport&)> evaluation;
@@ -39,6 +41,7 @@ struct TrainEvents : Events {                       // `stop` saves and ends
 
 struct TrainResult {
     bool interrupted = false;
+    bool saved = false;          // a checkpoint; an interrupt before the first update leaves nothing
     bool stopped_early = false;  // --patience
     int64_t steps = 0;
     double first_loss = 0, last_loss = 0;  // of the first and last update of this process

@@ -1,0 +1,80 @@
+#include "ggq/io/file_record.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "ggq/error.h"
+#include "ggq/io/hash.h"
+
+namespace ggq {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+FileRecord record_files(const fs::path& folder, const std::vector<std::string>& names) {
+    FileRecord record;
+    for (const std::string& name : names)
+        record[name] = {static_cast<int64_t>(fs::file_size(folder / name)), hash_files({folder / name})};
+    return record;
+}
+
+FileRecord record_files(const fs::path& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+    return record_files(folder, names);
+}
+
+ordered_json to_json(const FileRecord& record) {
+    ordered_json json = ordered_json::object();
+    for (const auto& [name, file] : record) json[name] = {{"bytes", file.n_bytes}, {"xxh64", file.hash}};
+    return json;
+}
+
+FileRecord file_record(const ordered_json& json, const fs::path& where) {
+    FileRecord record;
+    require(json.is_object(), "{}: files must be a JSON object", where.string());
+    for (const auto& [name, entry] : json.items()) {
+        const bool whole = entry.is_object() && entry.contains("bytes") && entry.contains("xxh64");
+        // Only names within the folder: a record that names others was not written by this program.
+        const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
+        require(whole && plain && entry["bytes"].is_number_integer() && entry["bytes"].get<int64_t>() >= 0 &&
+                    entry["xxh64"].is_string(),
+                "{}: files: '{}' must have a plain name, its bytes and its xxh64", where.string(), name);
+        record[name] = {entry["bytes"].get<int64_t>(), entry["xxh64"].get<std::string>()};
+    }
+    return record;
+}
+
+std::optional<std::string> incomplete_file(const fs::path& folder, const FileRecord& record) {
+    for (const auto& [name, file] : record) {
+        std::error_code error;
+        const uintmax_t n_bytes = fs::is_regular_file(folder / name, error) ? fs::file_size(folder / name, error) : 0;
+        if (error || !fs::exists(folder / name, error)) return name + " is missing";
+        if (n_bytes != static_cast<uintmax_t>(file.n_bytes))
+            return fmt::format("{} has {} bytes of {}", name, n_bytes, file.n_bytes);
+    }
+    return std::nullopt;
+}
+
+void check_files(const fs::path& folder, const FileRecord& record, const std::string& record_name,
+                 const StopAsked& stop) {
+    for (const auto& [name, file] : record) {
+        const fs::path path = folder / name;
+        std::error_code error;
+        require(fs::is_regular_file(path, error), "{} is missing, which {} records", path.string(), record_name);
+        const auto differs = [&](const std::string& how) {
+            fail(
+                "{} is not what {} records ({}): it is damaged, was changed or belongs to another run; if the change "
+                "was meant, take \"files\" out of {}",
+                path.string(), record_name, how, record_name);
+        };
+        const auto n_bytes = static_cast<int64_t>(fs::file_size(path));
+        if (n_bytes != file.n_bytes) differs(fmt::format("{} bytes, recorded are {}", n_bytes, file.n_bytes));
+        const std::string hash = hash_files({path}, stop);
+        if (hash != file.hash) differs(fmt::format("hash {}, recorded is {}", hash, file.hash));
+    }
+}
+
+}  // namespace ggq

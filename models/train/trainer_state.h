@@ -1,0 +1,53 @@
+// trainer_state.json of a checkpoint: what a run needs to go on beside tensors. Transformers' keys, so that its tools
+// read it, and under "ggq" the counters, settings and hashes, and a record of the checkpoint's other files.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "ggq/io/file_record.h"
+#include "models/train/engine.h"
+
+namespace ggq {
+
+// What identifies a run, so that another one is not continued by mistake.
+struct RunIdentity {
+    nlohmann::ordered_json options;
+    std::string data_hash;
+    std::string base_hash;
+};
+
+struct TrainerState {
+    RunIdentity identity;
+    EngineCounters counters;
+    double epoch = 0;
+    int64_t total_steps = 0;
+    int64_t n_tokens = 0;  // seen so far
+    double best_loss = 0;  // of validation; meaningful if best_step > 0
+    int64_t best_step = 0;
+    int64_t evaluations_without_gain = 0;
+    double window_loss = 0;  // sum over the updates since the last log entry
+    int64_t window_updates = 0;
+    std::vector<nlohmann::ordered_json> log_history;
+
+    int64_t generation = 0;  // which of the processes that wrote into the output folder: models/train/run_folder.h
+    FileRecord files;        // the other files of the checkpoint; none in those of before there was a record
+};
+
+inline constexpr const char* kStateFile = "trainer_state.json";
+inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
+
+void write_trainer_state(const std::filesystem::path& checkpoint, const TrainerState& state);
+
+// Throws Error for what no run of ggq writes, naming the value. A folder called checkpoint-N must hold step N.
+TrainerState read_trainer_state(const std::filesystem::path& checkpoint);
+
+int64_t checkpoint_number(const std::filesystem::path& folder);  // N of "checkpoint-N", or -1
+std::filesystem::path checkpoint_path(const std::filesystem::path& output, int64_t number);
+
+// Throws Error naming what differs between a checkpoint's run and this one; with `accept` returns the differences.
+std::vector<std::string> check_identity(const RunIdentity& before, const RunIdentity& now, bool accept);
+
+}  // namespace ggq
