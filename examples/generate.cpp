@@ -10,6 +10,7 @@
 
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
+#include "examples/support/run_program.h"
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 #include "models/generate/session.h"
@@ -26,7 +27,7 @@ GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
     };
     if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
     events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };
-    events.stop = [&] { return interrupt.requested(); };
+    events.stop = [&] { return interrupt.requested() || !std::cout.good(); };
     return events;
 }
 

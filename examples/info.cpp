@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "examples/support/cli.h"
+#include "examples/support/run_program.h"
 #include "ggq/device.h"
 
 namespace ggq {

@@ -1,13 +1,16 @@
 // train: fine-tunes a Llama with LoRA on a quantized base, or trains every weight.
 //
 //   build/bin/train --model DIR --data FILE --output DIR      (see --help)
-#include <cstdio>
+#include <fmt/format.h>
+
+#include <filesystem>
 #include <iostream>
 
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/plot.h"
 #include "examples/support/progress.h"
+#include "examples/support/run_program.h"
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 #include "models/train/log.h"
@@ -22,13 +25,15 @@ void print_sample(ProgressDisplay& display, const SampleReport& s) {
                  "\n  expected: " + s.expected + "\n  answer:   " + s.answer);
 }
 
+void warn(ProgressDisplay& display, bool quiet, const std::string& line) {
+    if (quiet) std::cerr << "warning: " << line << '\n';
+    else display.note("warning: " + line);
+}
+
 TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, bool quiet) {
     TrainEvents events;
     events.note = [&](const std::string& line) { display.note(line); };
-    events.warning = [&display, quiet](const std::string& line) {
-        if (quiet) std::cerr << "warning: " << printable(line) << '\n';
-        else display.note("warning: " + line);
-    };
+    events.warning = [&display, quiet](const std::string& line) { warn(display, quiet, line); };
     events.print = [](const std::string& line) { std::cout << printable(line) << '\n'; };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
@@ -48,6 +53,17 @@ void draw_losses(const std::filesystem::path& output) {
     draw(curves_of(log.history, folder.filename().string())).save_png(output / "loss.png");
 }
 
+// The result is saved by now: a picture that cannot be drawn is no failure of the run.
+void try_to_draw_losses(const TrainOptions& options, ProgressDisplay& display) {
+    try {
+        draw_losses(options.output);
+    } catch (const std::exception& error) {
+        warn(display, options.quiet, fmt::format("loss.png is not drawn: {}", error.what()));
+    }
+    require(std::filesystem::exists(options.output), "the output folder {} was removed after it was saved",
+            options.output);
+}
+
 int run(const Strings& args) {
     TrainOptions options;
     FlagTable flags = train_flags(options);
@@ -62,14 +78,13 @@ int run(const Strings& args) {
         run_training(options, events_for(display, interrupt, options.quiet), options.profile ? &profile : nullptr);
     display.finish();
     if (options.profile) std::cout << profile.table();
-    if (options.plan || options.print_graph) {
-        require(std::cout.flush().good(), "cannot write to stdout: is the disk full?");
-        return 0;
-    }
-    draw_losses(options.output);
+    if (options.plan || options.print_graph) return 0;
+    if (result.saved) try_to_draw_losses(options, display);
     if (result.interrupted) {
-        display.note("interrupted after " + std::to_string(result.steps) +
-                     " updates; the checkpoint is saved, go on with --resume");
+        display.note(result.saved ? fmt::format("interrupted after {} updates; the checkpoint is saved, go on with "
+                                                "--resume",
+                                                result.steps)
+                                  : "interrupted before the first update; there was nothing to save");
         return kInterruptedExitCode;
     }
     display.note("saved to " + options.output);

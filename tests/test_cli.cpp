@@ -16,6 +16,7 @@
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/progress.h"
+#include "examples/support/run_program.h"
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "models/train/lora_choice.h"

@@ -7,16 +7,11 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
-#include <filesystem>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <utility>
 
-#include "ggq/error.h"
 #include "ggq/io/json_file.h"
-#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -97,14 +92,8 @@ Strings config_values(const nlohmann::json& value, const std::string& where) {
     return values;
 }
 
-std::string program_name(const char* path) {
-    const std::string name = std::filesystem::path(path).filename().string();
-    return name.starts_with("ggq-") ? name.substr(4) : name;
-}
-
 constexpr size_t kMeaningColumn = 34;
 constexpr size_t kHelpWidth = 110;
-constexpr size_t kMostShown = 4000;  // bytes of an error's sentence
 
 std::string wrapped(const std::string& text) {
     std::string out;
@@ -330,30 +319,6 @@ std::string FlagTable::help() const {
     return text +
            "\n'-' and '_' are alike. The names that transformers, TRL, mlx-lm and llama.cpp use are understood "
            "as well.\n";
-}
-
-int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body) {
-    const std::string program = program_name(argv[0]);
-    // Not fmt::print, which would throw if stderr goes to a full disk too.
-    // What the sentence quotes from a file is shown, not obeyed by the terminal.
-    const auto say = [&](const std::string& message) {
-        std::fputs((program + ": " + shown(message, kMostShown) + '\n').c_str(), stderr);
-    };
-    try {
-        return body(Strings(argv + 1, argv + argc));
-    } catch (const UsageError& error) {
-        say(error.what());
-        return 2;
-    } catch (const Error& error) {
-        say(error.what());
-    } catch (const std::bad_alloc&) {
-        say("out of memory");
-    } catch (const InternalError& error) {
-        say(fmt::format("a bug in ggq, please report it: {}", error.what()));
-    } catch (const std::exception& error) {
-        say(error.what());
-    }
-    return 1;
 }
 
 }  // namespace ggq

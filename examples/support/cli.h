@@ -109,10 +109,6 @@ private:
 // "true" for a switch without a word. Throws UsageError where the word is neither yes nor no.
 bool read_switch(const std::string& flag, const Strings& values);
 
-// Runs a program's body and turns what it throws into one line "train: ..." on stderr and an exit code: 2 for a wrong
-// command line, 1 for every other failure.
-int run_program(int argc, char** argv, const std::function<int(const Strings& args)>& body);
-
 void read_value(const std::string& flag, const std::string& text, std::string& target);
 void read_value(const std::string& flag, const std::string& text, int& target);
 void read_value(const std::string& flag, const std::string& text, int64_t& target);

@@ -6,31 +6,39 @@ namespace ggq {
 
 namespace {
 
-// A signal handler gets no pointer, so this is the one variable of the project that belongs to the whole process.
-volatile std::sig_atomic_t requested_signals = 0;
+// A signal handler gets no pointer, so these are the variables of the project that belong to the whole process.
+volatile std::sig_atomic_t requested_stop = 0;
+volatile std::sig_atomic_t insisted = 0;  // by a person or the system's manager, who may ask twice
 
-void remember(int) {
-    if (requested_signals != 0) _exit(kInterruptedExitCode);
-    requested_signals = 1;
+void remember(int) { requested_stop = 1; }
+
+// Of a logout both SIGTERM and SIGHUP come: that is one wish.
+void remember_or_end(int) {
+    if (insisted != 0) _exit(kInterruptedExitCode);
+    insisted = 1;
+    requested_stop = 1;
 }
 
 }  // namespace
 
 Interrupt::Interrupt() {
-    requested_signals = 0;
-    struct sigaction action {};
-    action.sa_handler = remember;
-    action.sa_flags = SA_RESTART;  // a write in progress goes on
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &old_int_);
-    sigaction(SIGTERM, &action, &old_term_);
+    requested_stop = 0;
+    insisted = 0;
+    for (size_t i = 0; i < kSignals.size(); ++i) {
+        const bool may_insist = kSignals[i] == SIGINT || kSignals[i] == SIGTERM;
+        struct sigaction action {};
+        action.sa_handler = may_insist ? remember_or_end : remember;
+        action.sa_flags = SA_RESTART;  // a write in progress goes on
+        sigemptyset(&action.sa_mask);
+        sigaction(kSignals[i], &action, &old_[i]);
+        if (kSignals[i] == SIGHUP && old_[i].sa_handler == SIG_IGN) sigaction(SIGHUP, &old_[i], nullptr);
+    }
 }
 
 Interrupt::~Interrupt() {
-    sigaction(SIGINT, &old_int_, nullptr);
-    sigaction(SIGTERM, &old_term_, nullptr);
+    for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &old_[i], nullptr);
 }
 
-bool Interrupt::requested() const { return requested_signals != 0; }
+bool Interrupt::requested() const { return requested_stop != 0; }
 
 }  // namespace ggq

@@ -1,7 +1,9 @@
-// Ctrl-C and SIGTERM for a run that wants to save before it ends: the first one is remembered, the second ends the
-// program at once with exit code 130. The old behaviour returns with the end of the object.
+// Signals for a run that wants to save before it ends: Ctrl-C, SIGTERM, a terminal that goes away (SIGHUP) and a limit
+// on processor time (SIGXCPU) are remembered; a second Ctrl-C or SIGTERM ends the program at once with exit code 130. A
+// SIGHUP that is ignored, as under nohup, stays ignored. The old behaviour returns with the end of the object.
 #pragma once
 
+#include <array>
 #include <csignal>
 
 namespace ggq {
@@ -18,8 +20,8 @@ public:
     bool requested() const;
 
 private:
-    struct sigaction old_int_ {};
-    struct sigaction old_term_ {};
+    static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
+    std::array<struct sigaction, kSignals.size()> old_{};
 };
 
 }  // namespace ggq
