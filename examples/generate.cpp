@@ -21,9 +21,10 @@ namespace {
 
 GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
     GenerateEvents events;
-    const bool to_terminal = isatty(STDOUT_FILENO) == 1;
-    events.text = [to_terminal](const std::string& piece) {
-        std::cout << (to_terminal ? printable(piece) : piece) << std::flush;
+    // A file or a program gets the bytes of the answer, a terminal what it can show of them.
+    const bool terminal = isatty(STDOUT_FILENO) == 1;
+    events.text = [terminal](const std::string& piece) {
+        std::cout << (terminal ? printable(piece) : piece) << std::flush;
     };
     if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
     events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };

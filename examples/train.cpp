@@ -26,7 +26,7 @@ void print_sample(ProgressDisplay& display, const SampleReport& s) {
 }
 
 void warn(ProgressDisplay& display, bool quiet, const std::string& line) {
-    if (quiet) std::cerr << "warning: " << line << '\n';
+    if (quiet) std::cerr << "warning: " << printable(line) << '\n';
     else display.note("warning: " + line);
 }
 

@@ -33,7 +33,8 @@ DataOptions data_options(const DataChoice& choice);
 BatchOptions batch_options(const DataChoice& choice);
 
 // The samples of a file; refuses a length that the model does not have.
-Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model, const StopAsked& stop = {});
+Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model,
+                     const StopAsked& stop = {});
 
 // What a person should know of the data before it is used, a line each.
 std::vector<std::string> describe(const DatasetReport& report, int64_t n_validation, int64_t max_length);

@@ -17,35 +17,60 @@ namespace ggq::test {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr auto kPatience = std::chrono::seconds(60);
 constexpr auto kPause = std::chrono::milliseconds(5);
 constexpr unsigned kNobody = 65534;
 
 // Between fork and exec: only calls that a signal handler might make.
-[[noreturn]] void become(const char* path, char* const* argv, const char* out, const char* err, const Limits& limits) {
-    dup2(open(out, O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
-    dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+void limit(const Limits& limits) {
     if (limits.largest_file > 0) {
         const rlimit limit{limits.largest_file, limits.largest_file};
         setrlimit(RLIMIT_FSIZE, &limit);
-        std::signal(SIGXFSZ, SIG_IGN);
     }
+    if (limits.most_memory > 0) {
+        const rlimit limit{limits.most_memory, limits.most_memory};
+        setrlimit(RLIMIT_AS, &limit);
+    }
+    if (limits.ignored_signal > 0) std::signal(limits.ignored_signal, SIG_IGN);
+}
+
+void set_streams(const char* out, const char* err, const Limits& limits) {
+    dup2(open(out, O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
+    dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
+    if (int ends[2]; limits.nobody_reads_err && pipe(ends) == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+    }
+    for (const int stream : limits.closed) close(stream);
+}
+
+[[noreturn]] void become(const char* path, char* const* argv, char* const* environment, const char* out,
+                         const char* err, const Limits& limits) {
     const int program = open(path, O_RDONLY | O_CLOEXEC);  // nobody may not reach it by its path
+    set_streams(out, err, limits);
+    limit(limits);
     if (limits.no_root && geteuid() == 0)
         if (setgroups(0, nullptr) != 0 || setgid(kNobody) != 0 || setuid(kNobody) != 0) _exit(126);
-    fexecve(program, argv, environ);
+    fexecve(program, argv, environment);
     _exit(127);
 }
 
 }  // namespace
 
 Child::Child(const std::string& program, const std::vector<std::string>& args, const Limits& limits) {
-    const std::string path = bin_dir() / program, out = dir_ / "out", err = dir_ / "err";
+    const std::string path = bin_dir() / program, err = dir_ / "err";
+    const std::string out = limits.out.empty() ? dir_ / "out" : fs::path(limits.out);
     std::vector<char*> argv{const_cast<char*>(path.c_str())};
     for (const std::string& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);
+    std::vector<char*> environment;
+    for (char** entry = environ; *entry; ++entry) environment.push_back(*entry);
+    for (const std::string& entry : limits.environment) environment.push_back(const_cast<char*>(entry.c_str()));
+    environment.push_back(nullptr);
     id_ = fork();
-    if (id_ == 0) become(path.c_str(), argv.data(), out.c_str(), err.c_str(), limits);
+    if (id_ == 0) become(path.c_str(), argv.data(), environment.data(), out.c_str(), err.c_str(), limits);
     require(id_ > 0, "cannot start {}", path);
 }
 

@@ -17,6 +17,7 @@
 #include "examples/support/cli.h"
 #include "examples/support/interrupt.h"
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "ggq/stop.h"
 
 namespace ggq {
@@ -52,7 +53,7 @@ int explain_failure(std::string_view program) {
     try {
         throw;
     } catch (const UsageError& error) {
-        say(program, error.what());
+        say(program, printable(error.what()));
         return 2;
     } catch (const Interrupted&) {
         say(program, "interrupted");
@@ -60,13 +61,13 @@ int explain_failure(std::string_view program) {
     } catch (const std::bad_alloc&) {
         say(program, "out of memory");
     } catch (const Error& error) {
-        say(program, error.what());
+        say(program, printable(error.what()));
     } catch (const std::filesystem::filesystem_error& error) {
-        say(program, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+        say(program, printable(fmt::format("{}: {}", error.path1().string(), error.code().message())));
     } catch (const std::system_error& error) {
         say(program, error.what());
     } catch (const std::exception& error) {
-        say(program, fmt::format("a bug in ggq, please report it: {}", error.what()));
+        say(program, printable(fmt::format("a bug in ggq, please report it: {}", error.what())));
     }
     return 1;
 }

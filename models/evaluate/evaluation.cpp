@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ggq/error.h"
+#include "ggq/stop.h"
 
 namespace ggq {
 
@@ -37,7 +38,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     set.allocate([&] { opened.load(set.store(), *llama, events.stop); });
 
     const auto evaluation = evaluator.evaluate(batches, events.stop);
-    require(evaluation.has_value(), "interrupted before all of {} was seen; there is no result", options.data);
+    if (!evaluation) throw Interrupted();
     require(std::isfinite(evaluation->loss), "the loss over {} is {}; the model or its adapter has diverged",
             options.data, evaluation->loss);
     return *evaluation;

@@ -28,7 +28,7 @@ void validate(const EvaluateOptions& options);
 double perplexity(const Evaluation& evaluation);
 
 // Every sample of the data, as training would see it, without dropout. Throws Error for whatever the options, the files
-// or the machine make impossible, and when `events.stop` ends it: half an evaluation is none.
+// or the machine make impossible, and Interrupted when `events.stop` ends it: half an evaluation is none.
 Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile* profile = nullptr);
 
 }  // namespace ggq

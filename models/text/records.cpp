@@ -41,8 +41,7 @@ std::string keys_of(const json& object) {
 
 class Reader {
 public:
-    Reader(const fs::path& path, const RecordOptions& options, const StopAsked& stop)
-        : options_(options), stop_(stop) {
+    Reader(const fs::path& path, const RecordOptions& options, const StopAsked& stop) : options_(options), stop_(stop) {
         result_.file = path.string();
         if (!options.form.empty()) form_ = form_of_name(options.form);
         if (options.text_field.empty()) return;

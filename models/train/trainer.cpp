@@ -47,7 +47,8 @@ private:
     // What can be refused before the data is read.
     void look_at_output() {
         require(!options().output.empty(), "--output: expected a folder for the result, got none");
-        folder_.emplace(options(), [this](const std::string& line) { events_.warn(line); }, events_.stop);
+        folder_.emplace(
+            options(), [this](const std::string& line) { events_.warn(line); }, events_.stop);
         if (folder_->saved_state()) state_ = *folder_->saved_state();
     }
 
@@ -85,14 +86,15 @@ private:
 
     void load(TrainingModel& on_device) const {
         TrainEngine& engine = on_device.engine;
-        on_device.set.allocate([&] { load_weights(engine.store(), engine.llama(), *job_.model.weights, events_.stop); });
+        on_device.set.allocate(
+            [&] { load_weights(engine.store(), engine.llama(), *job_.model.weights, events_.stop); });
         if (options().resume) restore(folder_->resumed_from(), engine, state_);
         else fill_new_adapter(engine.store(), engine.llama(), options().seed);
         events_.tell(fmt::format("data {}, base {}, adapter seed {}", state_.identity.data_hash,
                                  state_.identity.base_hash, options().seed));
         if (options().resume)
-            events_.tell(
-                fmt::format("resumed from {} after {} updates", folder_->resumed_from().string(), state_.counters.updates));
+            events_.tell(fmt::format("resumed from {} after {} updates", folder_->resumed_from().string(),
+                                     state_.counters.updates));
     }
 
     TrainResult train_or_say_what_is_left(const RunData& data, TrainingModel& on_device) {

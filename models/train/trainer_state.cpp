@@ -7,7 +7,7 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_file.h"
-#include "models/base_options.h"
+#include "models/option_checks.h"
 #include "models/train/options.h"
 
 namespace ggq {
