@@ -19,7 +19,7 @@ struct ModelOptions {
     bool profile = false, json = false;
 
     std::unique_ptr<Backend> backend() const {
-        return make_backend({device, threads, gpu_memory.empty() ? 0 : memory_size("--gpu-memory", gpu_memory)});
+        return make_backend({device, threads, gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory)});
     }
 
     std::optional<DType> quant_dtype() const {

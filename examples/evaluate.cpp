@@ -8,11 +8,11 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/run_program.h"
 #include "ggq/error.h"
-#include "ggq/io/utf8.h"
 #include "models/evaluate/evaluation.h"
 
 namespace ggq {
@@ -21,8 +21,8 @@ namespace {
 
 Events events_for(bool quiet, const Interrupt& interrupt) {
     Events events;
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };
+    if (!quiet) events.note = [](const std::string& line) { std::cerr << told(line) << '\n'; };
+    events.warning = [](const std::string& line) { std::cerr << "warning: " << told(line) << '\n'; };
     events.stop = [&] { return interrupt.requested(); };
     return events;
 }

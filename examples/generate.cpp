@@ -8,6 +8,7 @@
 
 #include <iostream>
 
+#include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/run_program.h"
@@ -26,8 +27,8 @@ GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
     events.text = [terminal](const std::string& piece) {
         std::cout << (terminal ? printable(piece) : piece) << std::flush;
     };
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << printable(line) << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << printable(line) << '\n'; };
+    if (!quiet) events.note = [](const std::string& line) { std::cerr << told(line) << '\n'; };
+    events.warning = [](const std::string& line) { std::cerr << "warning: " << told(line) << '\n'; };
     events.stop = [&] { return interrupt.requested() || !std::cout.good(); };
     return events;
 }

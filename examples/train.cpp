@@ -6,13 +6,13 @@
 #include <filesystem>
 #include <iostream>
 
+#include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/plot.h"
 #include "examples/support/progress.h"
 #include "examples/support/run_program.h"
 #include "ggq/error.h"
-#include "ggq/io/utf8.h"
 #include "models/train/log.h"
 #include "models/train/trainer.h"
 
@@ -26,15 +26,15 @@ void print_sample(ProgressDisplay& display, const SampleReport& s) {
 }
 
 void warn(ProgressDisplay& display, bool quiet, const std::string& line) {
-    if (quiet) std::cerr << "warning: " << printable(line) << '\n';
-    else display.note("warning: " + line);
+    if (quiet) std::cerr << "warning: " << told(line) << '\n';
+    else display.note("warning: " + with_flags(line));
 }
 
 TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, bool quiet) {
     TrainEvents events;
-    events.note = [&](const std::string& line) { display.note(line); };
+    events.note = [&](const std::string& line) { display.note(with_flags(line)); };
     events.warning = [&display, quiet](const std::string& line) { warn(display, quiet, line); };
-    events.print = [](const std::string& line) { std::cout << printable(line) << '\n'; };
+    events.print = [](const std::string& line) { std::cout << told(line) << '\n'; };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
                         r.seconds_left, r.peak_bytes});

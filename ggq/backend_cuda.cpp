@@ -244,7 +244,7 @@ private:
                 place, arg.name, to_string(type));
         // Kernels convert operands that are stored in bf16 on every card.
         require(arg.type != "real" || type.dtype != DType::bf16 || device_.has_bf16(),
-                "[{}]{} {}: this GPU has no bf16; use --compute-dtype f16 or f32", op, place, arg.name);
+                "[{}]{} {}: this GPU has no bf16; use `compute_dtype` f16 or f32", op, place, arg.name);
     }
 
     MemoryInfo memory_info() const {
@@ -261,7 +261,7 @@ private:
     void count_overhead() {
         overhead_ = std::max(overhead_, free_before_ - memory_info().free - memory().bytes);
         require(limit_ == 0 || held_bytes() <= limit_,
-                "--gpu-memory: the process holds {:.2f} GiB on the device, {:.2f} GiB of them the driver's; the limit "
+                "`gpu_memory`: the process holds {:.2f} GiB on the device, {:.2f} GiB of them the driver's; the limit "
                 "is {:.2f} GiB",
                 static_cast<double>(held_bytes()) / (1 << 30), static_cast<double>(overhead_) / (1 << 30),
                 static_cast<double>(limit_) / (1 << 30));
@@ -325,7 +325,7 @@ std::unique_ptr<Backend> make_cuda_backend(int index, const DeviceOptions& optio
     try {
         return std::make_unique<CudaBackend>(index, options);
     } catch (const Error& e) {
-        fail("cuda:{} cannot be opened: {}; use another --device, such as cpu", index, e.what());
+        fail("cuda:{} cannot be opened: {}; use another `device`, such as cpu", index, e.what());
     }
 }
 

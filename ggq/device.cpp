@@ -15,13 +15,13 @@ std::optional<int> gpu_of(const std::string& device) {
     if (device == "auto" || device == "cpu") return std::nullopt;
     if (device == "cuda") return 0;
     require(!device.starts_with("cuda:") || device.find(',') == std::string::npos,
-            "--device {}: several GPUs are not supported yet; name one, such as cuda:0", device);
+            "`device` {}: several GPUs are not supported yet; name one, such as cuda:0", device);
     int number = -1;
     const char* end = device.data() + device.size();
     const bool named = device.starts_with("cuda:") && device.size() > 5;
     const auto [stop, error] = std::from_chars(named ? device.data() + 5 : end, end, number);
     require(named && error == std::errc() && stop == end && number >= 0,
-            "--device: expected auto, cpu, cuda or cuda:N, got '{}'", device);
+            "`device`: expected auto, cpu, cuda or cuda:N, got '{}'", device);
     return number;
 }
 
@@ -76,11 +76,11 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options) {
         const GpuInfo* first = first_usable(info);
         return first ? make_cuda_backend(first->index, options) : make_cpu_backend(options.threads);
     }
-    require(info.problem.empty(), "--device {}: {}; use --device cpu", options.device, info.problem);
-    require(*gpu < static_cast<int>(info.gpus.size()), "--device {}: this machine has {} CUDA devices", options.device,
+    require(info.problem.empty(), "`device` {}: {}; use `device` cpu", options.device, info.problem);
+    require(*gpu < static_cast<int>(info.gpus.size()), "`device` {}: this machine has {} CUDA devices", options.device,
             info.gpus.size());
     const std::string& problem = info.gpus[static_cast<size_t>(*gpu)].problem;
-    require(problem.empty(), "--device {}: {}", options.device, problem);
+    require(problem.empty(), "`device` {}: {}", options.device, problem);
     return make_cuda_backend(*gpu, options);
 }
 

@@ -32,9 +32,9 @@ void check_base(const Model& model, const BaseRecord& record, const Events& even
 }  // namespace
 
 void validate(const std::vector<AdapterChoice>& adapters) {
-    require(adapters.size() <= 1, "--adapter: expected one adapter, got {}", adapters.size());
+    require(adapters.size() <= 1, "`adapter`: expected one adapter, got {}", adapters.size());
     for (const AdapterChoice& adapter : adapters)
-        require(std::isfinite(adapter.scale), "--adapter {}: expected a finite scale, got {}", adapter.path,
+        require(std::isfinite(adapter.scale), "`adapter` {}: expected a finite scale, got {}", adapter.path,
                 adapter.scale);
 }
 

@@ -19,18 +19,18 @@ constexpr int64_t kMostThreads = 1024;
 void validate(const BaseOptions& options) {
     gpu_of(options.device);
     gpu_memory_bytes(options);
-    require_not_negative("--threads", static_cast<int64_t>(options.threads));
-    require_at_most("--threads", options.threads, kMostThreads);
-    require(is_quant_block(options.quant_spec.block), "--quant-block: expected 64, 128 or 256, got {}",
+    require_not_negative("threads", static_cast<int64_t>(options.threads));
+    require_at_most("threads", options.threads, kMostThreads);
+    require(is_quant_block(options.quant_spec.block), "`quant_block`: expected 64, 128 or 256, got {}",
             options.quant_spec.block);
 }
 
 int64_t gpu_memory_bytes(const BaseOptions& options) {
-    return options.gpu_memory.empty() ? 0 : memory_size("--gpu-memory", options.gpu_memory);
+    return options.gpu_memory.empty() ? 0 : memory_size("gpu_memory", options.gpu_memory);
 }
 
 std::string memory_cap(const BaseOptions& options) {
-    return options.gpu_memory.empty() ? "" : " (--gpu-memory " + options.gpu_memory + ")";
+    return options.gpu_memory.empty() ? "" : " (`gpu_memory` " + options.gpu_memory + ")";
 }
 
 std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
@@ -46,10 +46,10 @@ std::vector<std::string> settle_device(BaseOptions& options, const Backend& back
     options.compute_dtype = on_cpu ? DType::f32 : wish.value_or(backend.compute_dtype());
     std::vector<std::string> notes;
     if (wish && *wish != *options.compute_dtype)
-        notes.push_back("--compute-dtype " + option_text(kComputeDTypes, wish) +
+        notes.push_back("`compute_dtype` " + option_text(kComputeDTypes, wish) +
                         " runs as f32: the CPU computes in nothing else");
-    if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("--gpu-memory says nothing to the CPU");
-    if (on_cpu && options.tf32) notes.emplace_back("--tf32 says nothing to the CPU");
+    if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("`gpu_memory` says nothing to the CPU");
+    if (on_cpu && options.tf32) notes.emplace_back("`tf32` says nothing to the CPU");
     if (options.device != "auto") return notes;
     options.device = backend.name();
     if (const std::string why = on_cpu ? why_auto_is_cpu() : ""; !why.empty())

@@ -27,7 +27,7 @@ void validate(const BaseOptions& options);
 
 int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 
-// " (--gpu-memory 24GiB)" if there is a limit, for messages.
+// " (gpu_memory 24GiB)" if there is a limit, for messages.
 std::string memory_cap(const BaseOptions& options);
 
 // The device that the options name; throws Error when this build or machine has none such.

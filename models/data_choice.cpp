@@ -8,12 +8,12 @@
 namespace ggq {
 
 void validate(const DataChoice& choice) {
-    if (choice.limit) require_positive("--limit", *choice.limit);
-    require_positive("--max-length", choice.max_length);
-    require(choice.max_length > 1, "--max-length: expected 2 tokens or more, got {}", choice.max_length);
-    require_positive("--batch-size", choice.batch_size);
+    if (choice.limit) require_positive("limit", *choice.limit);
+    require_positive("max_length", choice.max_length);
+    require(choice.max_length > 1, "`max_length`: expected 2 tokens or more, got {}", choice.max_length);
+    require_positive("batch_size", choice.batch_size);
     require(choice.batch_size <= INT32_MAX / choice.max_length,
-            "--batch-size {} times --max-length {}: expected at most {} tokens in a micro-batch", choice.batch_size,
+            "`batch_size` {} times `max_length` {}: expected at most {} tokens in a micro-batch", choice.batch_size,
             choice.max_length, INT32_MAX);
 }
 
@@ -38,7 +38,7 @@ BatchOptions batch_options(const DataChoice& choice) {
 
 Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model, const StopAsked& stop) {
     const int64_t positions = model.config.max_position_embeddings;
-    require(options.max_length <= positions, "--max-length {}: the model has {} positions; use at most that many",
+    require(options.max_length <= positions, "`max_length` {}: the model has {} positions; use at most that many",
             options.max_length, positions);
     return load_dataset(path, model.tokenizer, model.config.vocab_size, options, stop);
 }
@@ -72,7 +72,7 @@ std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, 
 std::vector<std::string> warnings_of(const DatasetReport& r) {
     std::vector<std::string> lines;
     if (percent(r.label_tokens, r.tokens) < 1)
-        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with --show-samples");
+        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with `show_samples`");
     if (r.double_bos > 0)
         lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
     if (r.bytes_without_token > 0)

@@ -9,30 +9,30 @@
 
 namespace ggq {
 
-void require_positive(std::string_view flag, double value) {
-    require(std::isfinite(value) && value > 0, "{}: expected a number above 0, got {}", flag, value);
+void require_positive(std::string_view option, double value) {
+    require(std::isfinite(value) && value > 0, "`{}`: expected a number above 0, got {}", option, value);
 }
 
-void require_positive(std::string_view flag, int64_t value) {
-    require(value > 0, "{}: expected a number above 0, got {}", flag, value);
-    require_at_most(flag, value, kMostOfAnything);
+void require_positive(std::string_view option, int64_t value) {
+    require(value > 0, "`{}`: expected a number above 0, got {}", option, value);
+    require_at_most(option, value, kMostOfAnything);
 }
 
-void require_not_negative(std::string_view flag, double value) {
-    require(std::isfinite(value) && value >= 0, "{}: expected a number of at least 0, got {}", flag, value);
+void require_not_negative(std::string_view option, double value) {
+    require(std::isfinite(value) && value >= 0, "`{}`: expected a number of at least 0, got {}", option, value);
 }
 
-void require_not_negative(std::string_view flag, int64_t value) {
-    require(value >= 0, "{}: expected a number of at least 0, got {}", flag, value);
-    require_at_most(flag, value, kMostOfAnything);
+void require_not_negative(std::string_view option, int64_t value) {
+    require(value >= 0, "`{}`: expected a number of at least 0, got {}", option, value);
+    require_at_most(option, value, kMostOfAnything);
 }
 
-void require_at_most(std::string_view flag, int64_t value, int64_t most) {
-    require(value <= most, "{}: expected at most {}, got {}", flag, most, value);
+void require_at_most(std::string_view option, int64_t value, int64_t most) {
+    require(value <= most, "`{}`: expected at most {}, got {}", option, most, value);
 }
 
-void require_fraction(std::string_view flag, double value) {
-    require(value >= 0 && value < 1, "{}: expected a number from 0 to below 1, got {}", flag, value);
+void require_fraction(std::string_view option, double value) {
+    require(value >= 0 && value < 1, "`{}`: expected a number from 0 to below 1, got {}", option, value);
 }
 
 namespace {
@@ -61,9 +61,9 @@ std::optional<int64_t> bytes_of(const std::string& text) {
 
 }  // namespace
 
-int64_t memory_size(const char* flag, const std::string& text) {
+int64_t memory_size(std::string_view option, const std::string& text) {
     const auto bytes = bytes_of(text);
-    require(bytes.has_value(), "{}: expected a size such as 24GiB, got '{}'", flag, text);
+    require(bytes.has_value(), "`{}`: expected a size such as 24GiB, got '{}'", option, text);
     return *bytes;
 }
 

@@ -1,4 +1,5 @@
-// The checks that all options share.
+// The checks that all options share. A sentence names an option in backquotes, as its field is called: `max_length`;
+// what a user types for it is a program's to know.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +11,15 @@ namespace ggq {
 // More than any count can sensibly be, and little enough that products of two cannot overflow.
 inline constexpr int64_t kMostOfAnything = INT32_MAX;
 
-// Each throws an Error that names the flag, the range and the value. NaN is in no range.
-void require_positive(std::string_view flag, double value);
-void require_positive(std::string_view flag, int64_t value);  // and at most kMostOfAnything
-void require_not_negative(std::string_view flag, double value);
-void require_not_negative(std::string_view flag, int64_t value);  // and at most kMostOfAnything
-void require_at_most(std::string_view flag, int64_t value, int64_t most);
-void require_fraction(std::string_view flag, double value);  // 0 <= value < 1
+// Each throws an Error that names the option, the range and the value. NaN is in no range.
+void require_positive(std::string_view option, double value);
+void require_positive(std::string_view option, int64_t value);  // and at most kMostOfAnything
+void require_not_negative(std::string_view option, double value);
+void require_not_negative(std::string_view option, int64_t value);  // and at most kMostOfAnything
+void require_at_most(std::string_view option, int64_t value, int64_t most);
+void require_fraction(std::string_view option, double value);  // 0 <= value < 1
 
-// Bytes of "24GiB", "500 MB", "1e9". Throws Error that names the flag.
-int64_t memory_size(const char* flag, const std::string& text);
+// Bytes of "24GiB", "500 MB", "1e9". Throws Error that names the option.
+int64_t memory_size(std::string_view option, const std::string& text);
 
 }  // namespace ggq

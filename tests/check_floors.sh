@@ -3,9 +3,15 @@
 #
 # The floors: kernels < ggq < models < examples, tests, bench. A file includes only its own floor and those below,
 # by paths from the root. Beyond that, models/ and the programs launch no kernel, kernels/ does without fmt, and
-# headers of CUDA appear only in kernels/cuda/, in ggq/*cuda* and in bench/.
+# headers of CUDA appear only in kernels/cuda/, in ggq/*cuda* and in bench/. Nor does a text of the library speak of a
+# program's flags: it names options (`max_length`).
 set -eu
 cd "${1:-$(dirname "$0")/..}"
+
+if grep -rnE '"[^"]*--[a-z]' kernels ggq models --include='*.h' --include='*.cpp' --include='*.cu'; then
+    echo "floors: the library does not know the flags of programs; name the option: \`max_length\`"
+    exit 1
+fi
 
 find kernels ggq models examples tests bench -type f \
     \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -exec grep -Hn '^ *# *include' {} + |

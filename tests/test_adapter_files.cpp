@@ -126,12 +126,12 @@ TEST_CASE("ranks, rates and targets that make no sense are refused") {
     LoraConfig made;
     made.target_pattern = kAllLinear;
     made.r = -1;
-    CHECK(error_of([&] { check_lora_config(made, "--lora-r"); }) ==
-          "--lora-r: the LoRA rank r must be 1 or more, got -1");
+    CHECK(error_of([&] { check_lora_config(made, "`lora_r`"); }) ==
+          "`lora_r`: the LoRA rank r must be 1 or more, got -1");
     made.r = 1;
     made.alpha = std::nan("");
-    CHECK(error_of([&] { check_lora_config(made, "--lora-alpha"); }) ==
-          "--lora-alpha: lora_alpha must be above zero, got nan");
+    CHECK(error_of([&] { check_lora_config(made, "`lora_alpha`"); }) ==
+          "`lora_alpha`: lora_alpha must be above zero, got nan");
     made.alpha = 1;
     made.dropout = std::nan("");
     CHECK_THROWS_AS(check_lora_config(made, "--lora-dropout"), Error);

@@ -107,18 +107,18 @@ TEST_CASE("bad data: validation data are checked alike") {
 
 TEST_CASE("bad options: targets that match nothing") {
     check_contains(option_refusal([](TrainOptions& o) { o.lora.targets = "query"; }),
-                   "--lora-targets query: matches none of the model's linear layers (q_proj, k_proj,");
+                   "`lora_targets` query: matches none of the model's linear layers (q_proj, k_proj,");
     check_contains(option_refusal([](TrainOptions& o) { o.lora.targets = "q_proj,query"; }),
-                   "--lora-targets: 'query' matches none of the model's linear layers");
+                   "`lora_targets`: 'query' matches none of the model's linear layers");
     check_contains(option_refusal([](TrainOptions& o) { o.lora.targets = ".*query.*"; }),
-                   "--lora-targets .*query.*: matches none of the model's linear layers");
+                   "`lora_targets` .*query.*: matches none of the model's linear layers");
     check_contains(option_refusal([](TrainOptions& o) { o.lora.targets = "(q_proj"; }), "(q_proj");
-    check_contains(option_refusal([](TrainOptions& o) { o.lora.layers = "9"; }), "--lora-layers: expected 1 to 5");
+    check_contains(option_refusal([](TrainOptions& o) { o.lora.layers = "9"; }), "`lora_layers`: expected 1 to 5");
 }
 
 TEST_CASE("bad options: more tokens than the model has positions") {
     CHECK(option_refusal([](TrainOptions& o) { o.max_length = 513; }) ==
-          "--max-length 513: the model has 512 positions; use at most that many");
+          "`max_length` 513: the model has 512 positions; use at most that many");
 }
 
 TEST_CASE("bad options: rates, ranks and sizes that are NaN, negative or zero") {
@@ -126,34 +126,34 @@ TEST_CASE("bad options: rates, ranks and sizes that are NaN, negative or zero") 
         const char* expected;
         Change change;
     } cases[] = {
-        {"--lr: expected a number above 0, got nan", [](TrainOptions& o) { o.lr = kNan; }},
-        {"--lr: expected a number above 0, got inf", [](TrainOptions& o) { o.lr = kInfinity; }},
-        {"--lr: expected a number above 0, got 0", [](TrainOptions& o) { o.lr = 0; }},
-        {"--lr: expected a number above 0, got -1", [](TrainOptions& o) { o.lr = -1; }},
-        {"--lora-r: expected a number above 0, got 0", [](TrainOptions& o) { o.lora.r = 0; }},
-        {"--lora-r: expected a number above 0, got -4", [](TrainOptions& o) { o.lora.r = -4; }},
-        {"--lora-alpha: expected a number above 0, got nan", [](TrainOptions& o) { o.lora.alpha = kNan; }},
-        {"--lora-dropout: expected a number from 0 to below 1, got 1", [](TrainOptions& o) { o.lora.dropout = 1; }},
-        {"--batch-size: expected a number above 0, got 0", [](TrainOptions& o) { o.batch_size = 0; }},
-        {"--grad-accum: expected a number above 0, got -1", [](TrainOptions& o) { o.grad_accum = -1; }},
-        {"--max-length: expected a number above 0, got 0", [](TrainOptions& o) { o.max_length = 0; }},
-        {"--max-length: expected 2 tokens or more, got 1", [](TrainOptions& o) { o.max_length = 1; }},
-        {"--lr-min: expected at most the learning rate (0.0002), got 0.001",
+        {"`lr`: expected a number above 0, got nan", [](TrainOptions& o) { o.lr = kNan; }},
+        {"`lr`: expected a number above 0, got inf", [](TrainOptions& o) { o.lr = kInfinity; }},
+        {"`lr`: expected a number above 0, got 0", [](TrainOptions& o) { o.lr = 0; }},
+        {"`lr`: expected a number above 0, got -1", [](TrainOptions& o) { o.lr = -1; }},
+        {"`lora_r`: expected a number above 0, got 0", [](TrainOptions& o) { o.lora.r = 0; }},
+        {"`lora_r`: expected a number above 0, got -4", [](TrainOptions& o) { o.lora.r = -4; }},
+        {"`lora_alpha`: expected a number above 0, got nan", [](TrainOptions& o) { o.lora.alpha = kNan; }},
+        {"`lora_dropout`: expected a number from 0 to below 1, got 1", [](TrainOptions& o) { o.lora.dropout = 1; }},
+        {"`batch_size`: expected a number above 0, got 0", [](TrainOptions& o) { o.batch_size = 0; }},
+        {"`grad_accum`: expected a number above 0, got -1", [](TrainOptions& o) { o.grad_accum = -1; }},
+        {"`max_length`: expected a number above 0, got 0", [](TrainOptions& o) { o.max_length = 0; }},
+        {"`max_length`: expected 2 tokens or more, got 1", [](TrainOptions& o) { o.max_length = 1; }},
+        {"`lr_min`: expected at most the learning rate (0.0002), got 0.001",
          [](TrainOptions& o) { o.lr.reset(), o.lr_min = 1e-3; }},
-        {"--epochs: expected a number above 0, got -1", [](TrainOptions& o) { o.epochs = -1; }},
-        {"--epochs 1e+300: expected at most 2147483647 updates in all, got 8e+300 at 8 an epoch; lower it",
+        {"`epochs`: expected a number above 0, got -1", [](TrainOptions& o) { o.epochs = -1; }},
+        {"`epochs` 1e+300: expected at most 2147483647 updates in all, got 8e+300 at 8 an epoch; lower it",
          [](TrainOptions& o) { o.max_steps.reset(), o.epochs = 1e300; }},
-        {"--grad-accum: expected at most 2147483647, got 9223372036854775807",
+        {"`grad_accum`: expected at most 2147483647, got 9223372036854775807",
          [](TrainOptions& o) { o.grad_accum = INT64_MAX; }},
-        {"--epochs: expected a number above 0, got nan", [](TrainOptions& o) { o.epochs = kNan; }},
-        {"--max-steps: expected a number above 0, got 0", [](TrainOptions& o) { o.max_steps = 0; }},
-        {"--limit: expected a number above 0, got 0", [](TrainOptions& o) { o.limit = 0; }},
-        {"--weight-decay: expected a number of at least 0, got nan", [](TrainOptions& o) { o.weight_decay = kNan; }},
-        {"--max-grad-norm: expected a number of at least 0, got -1", [](TrainOptions& o) { o.max_grad_norm = -1; }},
-        {"--adam-eps: expected a number above 0, got 0", [](TrainOptions& o) { o.adam_eps = 0; }},
-        {"--quant-block: expected 64, 128 or 256, got 96", [](TrainOptions& o) { o.base.quant_spec.block = 96; }},
-        {"--threads: expected a number of at least 0, got -1", [](TrainOptions& o) { o.base.threads = -1; }},
-        {"--output: expected a folder for the result, got none", [](TrainOptions& o) { o.output = ""; }},
+        {"`epochs`: expected a number above 0, got nan", [](TrainOptions& o) { o.epochs = kNan; }},
+        {"`max_steps`: expected a number above 0, got 0", [](TrainOptions& o) { o.max_steps = 0; }},
+        {"`limit`: expected a number above 0, got 0", [](TrainOptions& o) { o.limit = 0; }},
+        {"`weight_decay`: expected a number of at least 0, got nan", [](TrainOptions& o) { o.weight_decay = kNan; }},
+        {"`max_grad_norm`: expected a number of at least 0, got -1", [](TrainOptions& o) { o.max_grad_norm = -1; }},
+        {"`adam_eps`: expected a number above 0, got 0", [](TrainOptions& o) { o.adam_eps = 0; }},
+        {"`quant_block`: expected 64, 128 or 256, got 96", [](TrainOptions& o) { o.base.quant_spec.block = 96; }},
+        {"`threads`: expected a number of at least 0, got -1", [](TrainOptions& o) { o.base.threads = -1; }},
+        {"`output`: expected a folder for the result, got none", [](TrainOptions& o) { o.output = ""; }},
     };
     for (const auto& c : cases) CHECK(option_refusal(c.change) == c.expected);
 }
@@ -162,21 +162,21 @@ TEST_CASE("bad options: a plan that is larger than free memory is refused before
     const std::string reason =
         option_refusal([](TrainOptions& o) { o.batch_size = 4'000'000, o.max_length = 512, o.grad_accum = 1; });
     CHECK(reason.starts_with("memory: the plan needs "));
-    check_contains(reason, " MiB are free; lower --batch-size or --max-length (--batch-size ");
+    check_contains(reason, " MiB are free; lower `batch_size` or `max_length` (`batch_size` ");
     check_contains(reason, " would fit, with ");
     check_contains(option_refusal([](TrainOptions& o) { o.batch_size = 5'000'000, o.max_length = 512; }),
-                   "--batch-size 5000000 times --max-length 512: expected at most 2147483647 tokens in a micro-batch");
+                   "`batch_size` 5000000 times `max_length` 512: expected at most 2147483647 tokens in a micro-batch");
 }
 
 TEST_CASE("bad options: a device that is not there") {
     if (cuda_info().problem.empty()) return skipped("this machine has a GPU");
     for (const char* device : {"cuda", "cuda:1"}) {
         const std::string expected =
-            std::string("--device ") + device + ": " + cuda_info().problem + "; use --device cpu";
+            std::string("`device` ") + device + ": " + cuda_info().problem + "; use `device` cpu";
         CHECK(option_refusal([&](TrainOptions& o) { o.base.device = device; }) == expected);
     }
     check_contains(option_refusal([](TrainOptions& o) { o.base.device = "tpu"; }),
-                   "--device: expected auto, cpu, cuda");
+                   "`device`: expected auto, cpu, cuda");
 }
 
 TEST_CASE("bad prompt: longer than the context, and the end of the context") {
@@ -184,13 +184,13 @@ TEST_CASE("bad prompt: longer than the context, and the end of the context") {
     GenerateOptions o = greedy(place.model, "Once upon a time there was a little dog.");
     o.max_length = 8;
     CHECK(error_of([&] { generate(o); }) ==
-          "--prompt: it has 12 tokens and the context holds 8; shorten it or raise --max-length");
+          "`prompt`: it has 12 tokens and the context holds 8; shorten it or raise `max_length`");
     o.max_length = 20;
     const Generated answer = generate(o);
     CHECK(answer.result.reason == StopReason::context);
     CHECK(answer.result.prompt_tokens + answer.result.new_tokens == 20);
     o.max_length = 513;
-    CHECK(error_of([&] { generate(o); }) == "--max-length 513: the model has 512 positions; use at most that many");
+    CHECK(error_of([&] { generate(o); }) == "`max_length` 513: the model has 512 positions; use at most that many");
     o.max_length.reset();
     for (int i = 0; i < 6; ++i) o.prompt += o.prompt;
     check_contains(error_of([&] { generate(o); }),
@@ -206,10 +206,10 @@ TEST_CASE("bad options: what is cheap to see is refused before the data is read"
         return error_of([&] { train(options); });
     };
     check_contains(first([](TrainOptions&) {}), "broken JSON");
-    check_contains(first([](TrainOptions& o) { o.lora.targets = "query"; }), "--lora-targets query: matches none");
-    check_contains(first([](TrainOptions& o) { o.resume = ""; }), "--resume: ");
-    check_contains(first([](TrainOptions& o) { o.output = ""; }), "--output: expected a folder");
-    check_contains(first([](TrainOptions& o) { o.lr.reset(), o.lr_min = 1; }), "--lr-min: ");
+    check_contains(first([](TrainOptions& o) { o.lora.targets = "query"; }), "`lora_targets` query: matches none");
+    check_contains(first([](TrainOptions& o) { o.resume = ""; }), "`resume`: ");
+    check_contains(first([](TrainOptions& o) { o.output = ""; }), "`output`: expected a folder");
+    check_contains(first([](TrainOptions& o) { o.lr.reset(), o.lr_min = 1; }), "`lr_min`: ");
     write_text(place.out / "precious.txt", "mine");
     check_contains(first([](TrainOptions&) {}), " is not empty; choose another one");
 }

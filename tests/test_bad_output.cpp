@@ -50,7 +50,7 @@ TEST_CASE("bad output: a folder with content is refused, and its content stays")
     const Workplace place;
     write_text(place.out / "precious.txt", "mine");
     CHECK(refusal(place, place.out) ==
-          "the output folder " + place.out.string() + " is not empty; choose another one or allow it with --overwrite");
+          "the output folder " + place.out.string() + " is not empty; choose another one or allow it with `overwrite`");
     CHECK(files_in(place.out) == Strings{"precious.txt"});
     TrainOptions options = place.options(1);
     options.overwrite = true;

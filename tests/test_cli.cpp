@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/progress.h"
@@ -71,6 +72,15 @@ int exit_code(const std::function<int()>& body) {
     std::string name = "/somewhere/ggq-train";
     char* argv[] = {name.data(), nullptr};
     return run_program(1, argv, [&](const Strings&) { return body(); });
+}
+
+TEST_CASE("cli: options that the library names are flags on the command line") {
+    CHECK(with_flags("`lr_min`: expected less; lower `batch_size` or use `recompute` full") ==
+          "--lr-min: expected less; lower --batch-size or use --recompute full");
+    CHECK(with_flags("'`ls`' and ` `` stay, `max_length` does not") == "'`ls`' and ` `` stay, --max-length does not");
+    CHECK(with_flags("") == "");
+    CHECK(with_flags("`") == "`");
+    CHECK(told("`stop` \x1b[2J") == "--stop \\u001b[2J");
 }
 
 }  // namespace
@@ -193,7 +203,7 @@ TEST_CASE("cli: adapters and their scale") {
     CHECK(one({"--lora-scaled", "out:0.5"}) == std::pair<std::string, double>("out", 0.5));
     CHECK(one({"--lora-scaled", "out", "0.25"}) == std::pair<std::string, double>("out", 0.25));
     CHECK_THROWS_WITH_AS(validate(generate_options({"--adapter", "a", "--adapter", "b"})),
-                         "--adapter: expected one adapter, got 2", Error);
+                         "`adapter`: expected one adapter, got 2", Error);
 }
 
 TEST_CASE("cli: wrong usage names the flag and the nearest one") {
@@ -311,61 +321,61 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
         std::function<void(TrainOptions&)> spoil;
     };
     const Case cases[] = {
-        {"--val-split", [&](auto& o) { o.val_split = 1; }},
-        {"--val-split", [&](auto& o) { o.val_split = nan; }},
-        {"--val-data", [&](auto& o) { o.val_data = "v", o.val_split = 0.1; }},
-        {"--limit", [&](auto& o) { o.limit = 0; }},
-        {"--limit", [&](auto& o) { o.limit = kTooMany; }},
-        {"--max-length", [&](auto& o) { o.max_length = 0; }},
-        {"--max-length", [&](auto& o) { o.max_length = 1; }},
-        {"--max-length", [&](auto& o) { o.max_length = kTooMany; }},
-        {"--show-samples", [&](auto& o) { o.show_samples = -1; }},
-        {"--lora-r", [&](auto& o) { o.lora.r = 0; }},
-        {"--lora-r", [&](auto& o) { o.lora.r = -8; }},
-        {"--lora-r", [&](auto& o) { o.lora.r = kTooMany; }},
-        {"--lora-alpha", [&](auto& o) { o.lora.alpha = 0; }},
-        {"--lora-alpha", [&](auto& o) { o.lora.alpha = nan; }},
-        {"--lora-dropout", [&](auto& o) { o.lora.dropout = 1; }},
-        {"--lora-dropout", [&](auto& o) { o.lora.dropout = -0.1; }},
-        {"--lora-targets", [&](auto& o) { o.lora.targets = ""; }},
-        {"--from-scratch", [&](auto& o) { o.from_scratch = true; }},
-        {"--train full", [&](auto& o) { o.train = TrainKind::full, o.base.quant_given = true; }},
-        {"--batch-size", [&](auto& o) { o.batch_size = 0; }},
-        {"--batch-size", [&](auto& o) { o.batch_size = kTooMany; }},
-        {"--batch-size", [&](auto& o) { o.batch_size = INT32_MAX / 512 + 1; }},
-        {"--grad-accum", [&](auto& o) { o.grad_accum = -1; }},
-        {"--grad-accum", [&](auto& o) { o.grad_accum = kTooMany; }},
-        {"--global-batch-size", [&](auto& o) { o.global_batch_size = 6; }},
-        {"--global-batch-size", [&](auto& o) { o.global_batch_size = 0; }},
-        {"--epochs", [&](auto& o) { o.epochs = 0; }},
-        {"--epochs", [&](auto& o) { o.epochs = nan; }},
-        {"--max-steps", [&](auto& o) { o.max_steps = 0; }},
-        {"--max-steps", [&](auto& o) { o.max_steps = kTooMany; }},
-        {"--lr", [&](auto& o) { o.lr = 0; }},
-        {"--lr", [&](auto& o) { o.lr = -1e-4; }},
-        {"--lr", [&](auto& o) { o.lr = nan; }},
-        {"--lr", [&](auto& o) { o.lr = infinity; }},
-        {"--lr-min", [&](auto& o) { o.lr_min = -1; }},
-        {"--warmup-ratio", [&](auto& o) { o.warmup_ratio = 1; }},
-        {"--warmup-steps", [&](auto& o) { o.warmup_steps = -1; }},
-        {"--warmup-steps", [&](auto& o) { o.warmup_steps = kTooMany; }},
-        {"--weight-decay", [&](auto& o) { o.weight_decay = -1; }},
-        {"--adam-beta1", [&](auto& o) { o.adam_beta1 = 1; }},
-        {"--adam-beta2", [&](auto& o) { o.adam_beta2 = nan; }},
-        {"--adam-eps", [&](auto& o) { o.adam_eps = 0; }},
-        {"--max-grad-norm", [&](auto& o) { o.max_grad_norm = -1; }},
-        {"--min-8bit-size", [&](auto& o) { o.min_8bit_size = -1; }},
-        {"--log-every", [&](auto& o) { o.log_every = 0; }},
-        {"--eval-every", [&](auto& o) { o.eval_every = -1; }},
-        {"--save-every", [&](auto& o) { o.save_every = -1; }},
-        {"--keep-last", [&](auto& o) { o.keep_last = 0; }},
-        {"--patience", [&](auto& o) { o.patience = 0; }},
-        {"--patience", [&](auto& o) { o.patience = 2; }},
-        {"--threads", [&](auto& o) { o.base.threads = -1; }},
-        {"--threads", [&](auto& o) { o.base.threads = 1025; }},
-        {"--quant-block", [&](auto& o) { o.base.quant_spec.block = 100; }},
-        {"--device", [&](auto& o) { o.base.device = "gpu"; }},
-        {"--device", [&](auto& o) { o.base.device = "cuda:x"; }},
+        {"`val_split`", [&](auto& o) { o.val_split = 1; }},
+        {"`val_split`", [&](auto& o) { o.val_split = nan; }},
+        {"`val_data`", [&](auto& o) { o.val_data = "v", o.val_split = 0.1; }},
+        {"`limit`", [&](auto& o) { o.limit = 0; }},
+        {"`limit`", [&](auto& o) { o.limit = kTooMany; }},
+        {"`max_length`", [&](auto& o) { o.max_length = 0; }},
+        {"`max_length`", [&](auto& o) { o.max_length = 1; }},
+        {"`max_length`", [&](auto& o) { o.max_length = kTooMany; }},
+        {"`show_samples`", [&](auto& o) { o.show_samples = -1; }},
+        {"`lora_r`", [&](auto& o) { o.lora.r = 0; }},
+        {"`lora_r`", [&](auto& o) { o.lora.r = -8; }},
+        {"`lora_r`", [&](auto& o) { o.lora.r = kTooMany; }},
+        {"`lora_alpha`", [&](auto& o) { o.lora.alpha = 0; }},
+        {"`lora_alpha`", [&](auto& o) { o.lora.alpha = nan; }},
+        {"`lora_dropout`", [&](auto& o) { o.lora.dropout = 1; }},
+        {"`lora_dropout`", [&](auto& o) { o.lora.dropout = -0.1; }},
+        {"`lora_targets`", [&](auto& o) { o.lora.targets = ""; }},
+        {"`from_scratch`", [&](auto& o) { o.from_scratch = true; }},
+        {"`train` full", [&](auto& o) { o.train = TrainKind::full, o.base.quant_given = true; }},
+        {"`batch_size`", [&](auto& o) { o.batch_size = 0; }},
+        {"`batch_size`", [&](auto& o) { o.batch_size = kTooMany; }},
+        {"`batch_size`", [&](auto& o) { o.batch_size = INT32_MAX / 512 + 1; }},
+        {"`grad_accum`", [&](auto& o) { o.grad_accum = -1; }},
+        {"`grad_accum`", [&](auto& o) { o.grad_accum = kTooMany; }},
+        {"`global_batch_size`", [&](auto& o) { o.global_batch_size = 6; }},
+        {"`global_batch_size`", [&](auto& o) { o.global_batch_size = 0; }},
+        {"`epochs`", [&](auto& o) { o.epochs = 0; }},
+        {"`epochs`", [&](auto& o) { o.epochs = nan; }},
+        {"`max_steps`", [&](auto& o) { o.max_steps = 0; }},
+        {"`max_steps`", [&](auto& o) { o.max_steps = kTooMany; }},
+        {"`lr`", [&](auto& o) { o.lr = 0; }},
+        {"`lr`", [&](auto& o) { o.lr = -1e-4; }},
+        {"`lr`", [&](auto& o) { o.lr = nan; }},
+        {"`lr`", [&](auto& o) { o.lr = infinity; }},
+        {"`lr_min`", [&](auto& o) { o.lr_min = -1; }},
+        {"`warmup_ratio`", [&](auto& o) { o.warmup_ratio = 1; }},
+        {"`warmup_steps`", [&](auto& o) { o.warmup_steps = -1; }},
+        {"`warmup_steps`", [&](auto& o) { o.warmup_steps = kTooMany; }},
+        {"`weight_decay`", [&](auto& o) { o.weight_decay = -1; }},
+        {"`adam_beta1`", [&](auto& o) { o.adam_beta1 = 1; }},
+        {"`adam_beta2`", [&](auto& o) { o.adam_beta2 = nan; }},
+        {"`adam_eps`", [&](auto& o) { o.adam_eps = 0; }},
+        {"`max_grad_norm`", [&](auto& o) { o.max_grad_norm = -1; }},
+        {"`min_8bit_size`", [&](auto& o) { o.min_8bit_size = -1; }},
+        {"`log_every`", [&](auto& o) { o.log_every = 0; }},
+        {"`eval_every`", [&](auto& o) { o.eval_every = -1; }},
+        {"`save_every`", [&](auto& o) { o.save_every = -1; }},
+        {"`keep_last`", [&](auto& o) { o.keep_last = 0; }},
+        {"`patience`", [&](auto& o) { o.patience = 0; }},
+        {"`patience`", [&](auto& o) { o.patience = 2; }},
+        {"`threads`", [&](auto& o) { o.base.threads = -1; }},
+        {"`threads`", [&](auto& o) { o.base.threads = 1025; }},
+        {"`quant_block`", [&](auto& o) { o.base.quant_spec.block = 100; }},
+        {"`device`", [&](auto& o) { o.base.device = "gpu"; }},
+        {"`device`", [&](auto& o) { o.base.device = "cuda:x"; }},
     };
     for (const Case& c : cases) {
         CAPTURE(c.flag);
@@ -377,17 +387,17 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
     }
     TrainOptions options = train_options({});
     options.lr = -1;
-    CHECK_THROWS_WITH_AS(validate(options), "--lr: expected a number above 0, got -1", Error);
+    CHECK_THROWS_WITH_AS(validate(options), "`lr`: expected a number above 0, got -1", Error);
     options.lr = 1;
     options.lora.r = kTooMany;
-    CHECK_THROWS_WITH_AS(validate(options), "--lora-r: expected at most 2147483647, got 9223372036854775807", Error);
+    CHECK_THROWS_WITH_AS(validate(options), "`lora_r`: expected at most 2147483647, got 9223372036854775807", Error);
 }
 
 TEST_CASE("cli: the learning rate is that of the base's size unless it is given, and never below --lr-min") {
     constexpr int64_t kSmall = 8'000'000'000, kLarge = 70'000'000'000;
     TrainOptions options = train_options({"--lr-min", "1.5e-4"});
     CHECK(peak_lr(options, kSmall) == 2e-4);
-    CHECK_THROWS_WITH_AS(peak_lr(options, kLarge), "--lr-min: expected at most the learning rate (0.0001), got 0.00015",
+    CHECK_THROWS_WITH_AS(peak_lr(options, kLarge), "`lr_min`: expected at most the learning rate (0.0001), got 0.00015",
                          Error);
     options.lr_min = 0;
     CHECK(peak_lr(options, kLarge) == 1e-4);
@@ -403,7 +413,7 @@ TEST_CASE("cli: epochs that make more updates than can be counted are refused") 
     options.epochs = 1e300;
     CHECK_THROWS_WITH_AS(
         total_updates(options, 10),
-        "--epochs 1e+300: expected at most 2147483647 updates in all, got 1e+301 at 10 an epoch; lower it", Error);
+        "`epochs` 1e+300: expected at most 2147483647 updates in all, got 1e+301 at 10 an epoch; lower it", Error);
     options.max_steps = 3;
     CHECK(total_updates(options, 10) == 3);
 }
@@ -421,7 +431,7 @@ TEST_CASE("cli: sizes of --gpu-memory") {
     CHECK(bytes("4096") == 4096);
     for (const char* text : {"much", "-1GiB", "0", "nan", "24 bananas"})
         CHECK_THROWS_WITH_AS(bytes(text),
-                             fmt::format("--gpu-memory: expected a size such as 24GiB, got '{}'", text).c_str(), Error);
+                             fmt::format("`gpu_memory`: expected a size such as 24GiB, got '{}'", text).c_str(), Error);
 }
 
 TEST_CASE("cli: options of generate out of their range are refused by flag") {
@@ -430,18 +440,18 @@ TEST_CASE("cli: options of generate out of their range are refused by flag") {
         std::function<void(GenerateOptions&)> spoil;
     };
     const Case cases[] = {
-        {"--max-new-tokens", [](auto& o) { o.max_new_tokens = 0; }},
-        {"--max-new-tokens", [](auto& o) { o.max_new_tokens = kTooMany; }},
-        {"--max-length", [](auto& o) { o.max_length = -1; }},
-        {"--temp", [](auto& o) { o.sampler.temperature = -0.1; }},
-        {"--temp", [](auto& o) { o.sampler.temperature = std::nan(""); }},
-        {"--top-k", [](auto& o) { o.sampler.top_k = -1; }},
-        {"--top-p", [](auto& o) { o.sampler.top_p = 0; }},
-        {"--top-p", [](auto& o) { o.sampler.top_p = 1.5; }},
-        {"--min-p", [](auto& o) { o.sampler.min_p = 1; }},
-        {"--repeat-penalty", [](auto& o) { o.sampler.repeat_penalty = 0; }},
-        {"--stop", [](auto& o) { o.stop = {""}; }},
-        {"--adapter",
+        {"`max_new_tokens`", [](auto& o) { o.max_new_tokens = 0; }},
+        {"`max_new_tokens`", [](auto& o) { o.max_new_tokens = kTooMany; }},
+        {"`max_length`", [](auto& o) { o.max_length = -1; }},
+        {"`temp`", [](auto& o) { o.sampler.temperature = -0.1; }},
+        {"`temp`", [](auto& o) { o.sampler.temperature = std::nan(""); }},
+        {"`top_k`", [](auto& o) { o.sampler.top_k = -1; }},
+        {"`top_p`", [](auto& o) { o.sampler.top_p = 0; }},
+        {"`top_p`", [](auto& o) { o.sampler.top_p = 1.5; }},
+        {"`min_p`", [](auto& o) { o.sampler.min_p = 1; }},
+        {"`repeat_penalty`", [](auto& o) { o.sampler.repeat_penalty = 0; }},
+        {"`stop`", [](auto& o) { o.stop = {""}; }},
+        {"`adapter`",
          [](auto& o) {
              o.adapters = {{"a", std::nan("")}};
          }},
@@ -488,10 +498,10 @@ TEST_CASE("cli: layers and targets of the adapter") {
     CHECK(parse_layers("2", 4) == std::vector<int64_t>{2, 3});
     CHECK(parse_layers("1-2,0", 4) == std::vector<int64_t>{0, 1, 2});
     CHECK(parse_layers("3,3-3", 4) == std::vector<int64_t>{3});
-    CHECK_THROWS_WITH_AS(parse_layers("5", 4), "--lora-layers: expected 1 to 4 layers, got 5", Error);
-    CHECK_THROWS_WITH_AS(parse_layers("0", 4), "--lora-layers: expected 1 to 4 layers, got 0", Error);
-    CHECK_THROWS_WITH_AS(parse_layers("2-9", 4), "--lora-layers: expected layers from 0 to 3, got 9", Error);
-    CHECK_THROWS_WITH_AS(parse_layers("2-1", 4), "--lora-layers: the range 2-1 runs backwards", Error);
+    CHECK_THROWS_WITH_AS(parse_layers("5", 4), "`lora_layers`: expected 1 to 4 layers, got 5", Error);
+    CHECK_THROWS_WITH_AS(parse_layers("0", 4), "`lora_layers`: expected 1 to 4 layers, got 0", Error);
+    CHECK_THROWS_WITH_AS(parse_layers("2-9", 4), "`lora_layers`: expected layers from 0 to 3, got 9", Error);
+    CHECK_THROWS_WITH_AS(parse_layers("2-1", 4), "`lora_layers`: the range 2-1 runs backwards", Error);
     CHECK_THROWS_AS(parse_layers("last", 4), Error);
     CHECK_THROWS_AS(parse_layers(",", 4), Error);
 

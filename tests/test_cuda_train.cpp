@@ -103,7 +103,7 @@ TEST_CASE("gpu: the device fails during the 8th update" * doctest::skip()) {
     };
     const std::string error = error_of([&] { run_training(options, events); });
     check_contains(error, "CUDA: ");
-    check_contains(error, "checkpoint-5 is whole, and --resume goes on from it");
+    check_contains(error, "checkpoint-5 is whole, and `resume` goes on from it");
 }
 
 TEST_CASE("gpu: when the device fails, the error names the program and the run goes on from its last checkpoint") {

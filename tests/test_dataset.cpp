@@ -287,8 +287,8 @@ TEST_CASE("dataset: files that cannot be used are refused in one sentence") {
 
 TEST_CASE("dataset: samples that cannot be trained on are refused") {
     CHECK(load_error(R"({"text": "abcdef"})", at_most(5, OnLong::drop)) ==
-          "data.jsonl: every one of 1 samples is longer than 5 tokens (the shortest has 8); raise --max-length, or let "
-          "--on-long cut or split them");
+          "data.jsonl: every one of 1 samples is longer than 5 tokens (the shortest has 8); raise `max_length`, or let "
+          "`on_long` cut or split them");
     CHECK(load_error(R"({"prompt": "abcdef", "completion": "x"})", at_most(5, OnLong::cut_right)) ==
           "data.jsonl: no sample has a token that carries loss (1 of 1 were left out for that)");
     CHECK(load_error(R"({"text": "a"})", {}, 300) ==

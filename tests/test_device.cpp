@@ -15,9 +15,9 @@ TEST_CASE("names of devices") {
     CHECK(gpu_of("cuda:12") == 12);
     for (const char* name : {"", "cuda:", "cuda:-1", "cuda:1x", "gpu", "CUDA"})
         CHECK_THROWS_WITH_AS(
-            gpu_of(name), fmt::format("--device: expected auto, cpu, cuda or cuda:N, got '{}'", name).c_str(), Error);
+            gpu_of(name), fmt::format("`device`: expected auto, cpu, cuda or cuda:N, got '{}'", name).c_str(), Error);
     CHECK_THROWS_WITH_AS(gpu_of("cuda:0,1"),
-                         "--device cuda:0,1: several GPUs are not supported yet; name one, such as cuda:0", Error);
+                         "`device` cuda:0,1: several GPUs are not supported yet; name one, such as cuda:0", Error);
 }
 
 TEST_CASE("where code for an architecture runs") {

@@ -35,7 +35,7 @@ TEST_CASE("output folder: content is refused unless asked for, and stays") {
     CHECK(refusal(dir / "a" / "b") == "no error");
     write_file(dir / "a" / "b" / "file", "kept");
     CHECK(refusal(dir / "a" / "b") == "the output folder " + (dir / "a" / "b").string() +
-                                          " is not empty; choose another one or allow it with --overwrite");
+                                          " is not empty; choose another one or allow it with `overwrite`");
     CHECK(refusal(dir / "a" / "b", true) == "no error");
     CHECK(content_of(dir / "a" / "b" / "file") == "kept");
 }

@@ -98,7 +98,7 @@ TEST_CASE("prompt: its template") {
     options.template_name = "alpaca";
     CHECK(generate(options).result.prompt_tokens > n_short);
     options.template_name = "chatml";
-    CHECK(error_of([&] { generate(options); }) == "--template: expected alpaca, alpaca-short or nothing, got 'chatml'");
+    CHECK(error_of([&] { generate(options); }) == "`template`: expected alpaca, alpaca-short or nothing, got 'chatml'");
 }
 
 TEST_CASE("prompt: a tokenizer larger than the model is warned of, a token beyond the model refused by name") {
@@ -111,7 +111,7 @@ TEST_CASE("prompt: a tokenizer larger than the model is warned of, a token beyon
     CHECK(answer.result.prompt_tokens == 5);
     check_contains(answer.warnings, expected);
     check_contains(error_of([&] { generate(greedy(model, "a<pad>")); }),
-                   "--prompt: token 512 ('<pad>') is beyond the model's vocabulary of 512");
+                   "`prompt`: token 512 ('<pad>') is beyond the model's vocabulary of 512");
 
     TrainOptions options = place.options(1);
     options.base.model = model;

@@ -65,8 +65,8 @@ TEST_CASE("resume: a changed setting is refused by name, unless accepted") {
     Interrupted run;
     run.options.lr = 2e-2;
     CHECK(run.refusal() ==
-          "--resume: this run is not the one that was saved (lr: was 0.01, is 0.02); restore what it was, or say "
-          "--accept-changes");
+          "`resume`: this run is not the one that was saved (lr: was 0.01, is 0.02); restore what it was, or say "
+          "`accept_changes`");
     check_contains(run.accepted(), "changed since the checkpoint: lr: was 0.01, is 0.02\n");
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("resume: with nothing there, it says so and makes nothing") {
     TrainOptions options = place.options(2);
     options.resume = "";
     CHECK(error_of([&] { train(options); }) ==
-          "--resume: " + place.out.string() + " holds no checkpoint-N folder of a run; start without --resume");
+          "`resume`: " + place.out.string() + " holds no checkpoint-N folder of a run; start without `resume`");
     CHECK_FALSE(fs::exists(place.out));
     options.resume = place / "checkpoint-7";
     check_contains(error_of([&] { train(options); }), (place / "checkpoint-7/trainer_state.json").string());

@@ -48,7 +48,7 @@ std::string why_not_resumed(const TrainOptions& options) {
 
 }  // namespace
 
-TEST_CASE("run folder: a resume from an earlier checkpoint with --keep-last keeps the new ones") {
+TEST_CASE("run folder: a resume from an earlier checkpoint that keeps the last ones keeps the new ones") {
     const Workplace place;
     TrainOptions options = saving(place, 6);
     train(options);
@@ -72,7 +72,7 @@ TEST_CASE(
     CHECK(numbers_in(place.out) == Numbers{1, 2, 5, 6, 3, 4});
 }
 
-TEST_CASE("run folder: --overwrite removes the old run's checkpoints, once it has one, and nobody else's") {
+TEST_CASE("run folder: overwriting removes the old run's checkpoints, once it has one, and nobody else's") {
     const Workplace place;
     write_text(place.out / "checkpoint-500/pytorch_model.bin", "precious");
     write_text(place.out / "checkpoint-7/trainer_state.json", R"({"global_step": 7})");
@@ -137,13 +137,13 @@ TEST_CASE("run folder: a cut file makes a checkpoint one that is not whole, and 
     const fs::path optimizer = checkpoint(place, 2) / kOptimizerFile;
     write_text(optimizer, content_of(optimizer).substr(0, 1000));
     const std::string reason = why_not_resumed(options);
-    check_contains(reason, "--resume: " + place.out.string() + " holds no whole checkpoint (checkpoint-2: ");
+    check_contains(reason, "`resume`: " + place.out.string() + " holds no whole checkpoint (checkpoint-2: ");
     check_contains(reason, "optimizer.safetensors has 1000 bytes of ");
-    check_contains(reason, "; start again with --overwrite instead of --resume");
+    check_contains(reason, "; start again with `overwrite` instead of `resume`");
     write_text(checkpoint(place, 2) / kStateFile, "{\"global_step\": 2");
     check_contains(why_not_resumed(options), "trainer_state.json: broken JSON on line 1");
     write_text(checkpoint(place, 2) / kStateFile, R"({"global_step": 2})");
-    check_contains(why_not_resumed(options), "holds no checkpoint-N folder of a run; start without --resume");
+    check_contains(why_not_resumed(options), "holds no checkpoint-N folder of a run; start without `resume`");
 }
 
 TEST_CASE("run folder: a flipped bit in any file of a checkpoint is refused, and another one named") {
@@ -156,7 +156,7 @@ TEST_CASE("run folder: a flipped bit in any file of a checkpoint is refused, and
         const std::string reason = why_not_resumed(options);
         check_contains(reason,
                        (checkpoint(place, 3) / file).string() + " is not what trainer_state.json records (hash ");
-        check_contains(reason, "; another checkpoint: --resume " + checkpoint(place, 2).string());
+        check_contains(reason, "; another checkpoint: `resume` " + checkpoint(place, 2).string());
         flip_last_bit(checkpoint(place, 3) / file);
     }
     CHECK(why_not_resumed(options) == "no error");
@@ -191,7 +191,7 @@ TEST_CASE("run folder: numbers that no run writes are refused by name") {
         });
         const std::string reason = why_not_resumed(options);
         check_contains(reason, state.string() + ": " + key + " must be ");
-        check_contains(reason, "; another checkpoint: --resume " + checkpoint(place, 1).string());
+        check_contains(reason, "; another checkpoint: `resume` " + checkpoint(place, 1).string());
         write_text(state, before);
     };
     for (const char* value : {"-1", "1e300", "1099511627776", "18446744073709551615", "2.5", "3", "0", "\"2\"", "null"})

@@ -219,7 +219,7 @@ TEST_CASE("train: a compute type that the CPU lacks is said to run as f32") {
     const Workplace place;
     TrainOptions options = place.options(1);
     options.base.compute_dtype = DType::bf16;
-    check_contains(train(options).notes, "--compute-dtype bf16 runs as f32");
+    check_contains(train(options).notes, "`compute_dtype` bf16 runs as f32");
 }
 
 TEST_CASE("train: samples that are too long are dropped, cut or split, and counted") {
@@ -361,7 +361,7 @@ TEST_CASE("train: a first update that leaves the adapter as it was ends the run"
     options.lr = 1e-46;  // below the least number of float32
     options.lora.adapter_dtype = DType::bf16;
     CHECK(error_of([&] { train(options); }) ==
-          "model.layers.0.self_attn.q_proj.lora_B.weight: the first update did not change it; is --lr too small for "
+          "model.layers.0.self_attn.q_proj.lora_B.weight: the first update did not change it; is `lr` too small for "
           "bf16?");
 }
 

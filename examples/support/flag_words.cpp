@@ -4,6 +4,7 @@
 #include <set>
 
 #include "examples/support/flags.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -47,5 +48,7 @@ std::string with_flags(std::string_view sentence) {
     }
     return text.append(sentence);
 }
+
+std::string told(std::string_view line) { return printable(with_flags(line)); }
 
 }  // namespace ggq

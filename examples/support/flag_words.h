@@ -9,4 +9,7 @@ namespace ggq {
 // Puts the flags of these programs in the place of the options that a sentence names; all else stays as it is.
 std::string with_flags(std::string_view sentence);
 
+// The same, as printable() shows it: a line of the library's for a person.
+std::string told(std::string_view line);
+
 }  // namespace ggq

@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "examples/support/cli.h"
+#include "examples/support/flag_words.h"
 #include "examples/support/interrupt.h"
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
@@ -53,7 +54,7 @@ int explain_failure(std::string_view program) {
     try {
         throw;
     } catch (const UsageError& error) {
-        say(program, printable(error.what()));
+        say(program, told(error.what()));
         return 2;
     } catch (const Interrupted&) {
         say(program, "interrupted");
@@ -61,7 +62,7 @@ int explain_failure(std::string_view program) {
     } catch (const std::bad_alloc&) {
         say(program, "out of memory");
     } catch (const Error& error) {
-        say(program, printable(error.what()));
+        say(program, told(error.what()));
     } catch (const std::filesystem::filesystem_error& error) {
         say(program, printable(fmt::format("{}: {}", error.path1().string(), error.code().message())));
     } catch (const std::system_error& error) {

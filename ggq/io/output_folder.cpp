@@ -28,7 +28,7 @@ void require_empty(const fs::path& path) {
     const fs::directory_iterator content(path, error);
     if (error) fail("cannot read the folder {}: {}", path.string(), error.message());
     require(content == fs::directory_iterator(),
-            "the output folder {} is not empty; choose another one or allow it with --overwrite", path.string());
+            "the output folder {} is not empty; choose another one or allow it with `overwrite`", path.string());
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ double attention_flops(const OpCall& call) {
 }
 
 void check_cuda_head_size(const OpCall& c, int64_t size) {
-    require(size <= cuda::kMostHeadSize, "[{}]{}{}: heads of {} are more than the {} that CUDA takes; use --device cpu",
+    require(size <= cuda::kMostHeadSize, "[{}]{}{}: heads of {} are more than the {} that CUDA takes; use `device` cpu",
             c.op.name, c.where.empty() ? "" : " ", c.where, size, cuda::kMostHeadSize);
 }
 

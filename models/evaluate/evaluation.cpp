@@ -32,7 +32,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     const auto llama = opened.declare(set.store(), options.base);
     Evaluator evaluator(set, *llama, batches.lengths());
     evaluator.set_profile(profile);
-    set.require_fits("lower --batch-size or --max-length", memory_cap(options.base));
+    set.require_fits("lower `batch_size` or `max_length`", memory_cap(options.base));
     events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base),
                             static_cast<double>(set.memory().total()) / (1 << 20)));
     set.allocate([&] { opened.load(set.store(), *llama, events.stop); });

@@ -10,16 +10,16 @@ namespace ggq {
 void validate(const GenerateOptions& options) {
     validate(options.base);
     validate(options.adapters);
-    require_positive("--max-new-tokens", options.max_new_tokens);
-    if (options.max_length) require_positive("--max-length", *options.max_length);
+    require_positive("max_new_tokens", options.max_new_tokens);
+    if (options.max_length) require_positive("max_length", *options.max_length);
     const SamplerOptions& s = options.sampler;
-    require_not_negative("--temp", s.temperature);
-    require_not_negative("--top-k", s.top_k);
-    require(s.top_p > 0 && s.top_p <= 1, "--top-p: expected a number above 0 and at most 1, got {}", s.top_p);
-    require_fraction("--min-p", s.min_p);
-    require_positive("--repeat-penalty", s.repeat_penalty);
+    require_not_negative("temp", s.temperature);
+    require_not_negative("top_k", s.top_k);
+    require(s.top_p > 0 && s.top_p <= 1, "`top_p`: expected a number above 0 and at most 1, got {}", s.top_p);
+    require_fraction("min_p", s.min_p);
+    require_positive("repeat_penalty", s.repeat_penalty);
     require(std::none_of(options.stop.begin(), options.stop.end(), [](const auto& text) { return text.empty(); }),
-            "--stop: expected a text, got an empty one");
+            "`stop`: expected a text, got an empty one");
 }
 
 }  // namespace ggq

@@ -58,12 +58,12 @@ private:
         prompt_ = prompt.ids;
         const int64_t positions = model().config.max_position_embeddings;
         require(!options_.max_length || *options_.max_length <= positions,
-                "--max-length {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
+                "`max_length` {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
                 positions);
         const auto n = static_cast<int64_t>(prompt_.size());
         context_ = options_.max_length.value_or(std::min(n + options_.max_new_tokens, positions));
-        require(n < context_, "--prompt: it has {} tokens and the context holds {}; {}", n, context_,
-                context_ < positions ? "shorten it or raise --max-length" : "shorten it, the model takes no more");
+        require(n < context_, "`prompt`: it has {} tokens and the context holds {}; {}", n, context_,
+                context_ < positions ? "shorten it or raise `max_length`" : "shorten it, the model takes no more");
     }
 
     void build() {

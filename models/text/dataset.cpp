@@ -57,8 +57,8 @@ public:
 
     void require_samples() const {
         require(report_.dropped < report_.records,
-                "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise --max-length, or "
-                "let --on-long cut or split them",
+                "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise `max_length`, or "
+                "let `on_long` cut or split them",
                 records_.file, report_.records, options_.max_length, shortest_);
         require(report_.samples > 0, "{}: no sample has a token that carries loss ({} of {} were left out for that)",
                 records_.file, report_.without_label, report_.records);

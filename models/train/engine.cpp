@@ -90,7 +90,7 @@ double TrainEngine::add_gradients(const Update& update) {
         ++counters_.micro_batches;
     }
     const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
-    require(std::isfinite(loss), "update {}: the loss is {}; lower --lr, or look at the data with --show-samples",
+    require(std::isfinite(loss), "update {}: the loss is {}; lower `lr`, or look at the data with `show_samples`",
             counters_.updates + 1, loss);
     if (counters_.updates == 0) check_first_gradients();
     return loss;
@@ -103,7 +103,7 @@ UpdateResult TrainEngine::apply(double rate) {
     run(*update_);
     const auto norm = static_cast<double>(update_->read_scalar<float>(norm_));
     const bool overflow = !std::isfinite(norm);
-    require(!overflow || scales_loss(), "update {}: the gradient norm is {}; lower --lr", counters_.updates + 1, norm);
+    require(!overflow || scales_loss(), "update {}: the gradient norm is {}; lower `lr`", counters_.updates + 1, norm);
     if (scales_loss()) note_overflow(overflow);
     counters_.updates += !overflow;
     if (first && !overflow && rate > 0) check_first_change();
@@ -115,7 +115,7 @@ void TrainEngine::note_overflow(bool overflow) {
     counters_.updates_at_scale = overflow ? 0 : counters_.updates_at_scale + 1;
     if (overflow) counters_.loss_scale /= 2;
     require(counters_.loss_scale > 1e-6,
-            "update {}: gradients overflow f16 at every loss scale; use --compute-dtype f32", counters_.updates + 1);
+            "update {}: gradients overflow f16 at every loss scale; use `compute_dtype` f32", counters_.updates + 1);
     if (counters_.updates_at_scale < kScaleGrowth) return;
     counters_.loss_scale *= 2;
     counters_.updates_at_scale = 0;
@@ -130,7 +130,7 @@ void TrainEngine::check_first_gradients() {
         const std::vector<float> values = read_f32(store_, gradient);
         const bool finite = all_finite(DType::f32, values.data(), gradient.type.shape.n_elems());
         if (!finite && scales_loss()) return;  // an overflow, after which the update is tried again
-        require(finite, "{}: its gradient after the first backward is not finite; lower --lr or look at the data",
+        require(finite, "{}: its gradient after the first backward is not finite; lower `lr` or look at the data",
                 l->b->name);
         require(std::ranges::any_of(values, [](float g) { return g != 0; }),
                 "{}: its gradient after the first backward is zero, so it would not be trained", l->b->name);
@@ -142,7 +142,7 @@ void TrainEngine::check_first_change() {
     for (size_t i = 0; i < first_b_.size(); ++i) {
         const Buffer& b = *llama_->adapted[i]->b;
         require(read_f32(store_, b) != first_b_[i],  // as numbers: a zero that lost its sign has not changed
-                "{}: the first update did not change it; is --lr too small for {}?", b.name, name(b.type.dtype));
+                "{}: the first update did not change it; is `lr` too small for {}?", b.name, name(b.type.dtype));
     }
     first_b_.clear();
 }

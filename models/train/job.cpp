@@ -34,7 +34,7 @@ std::optional<std::string> warn_of_bare_layers(const Job& job) {
     std::string list = bare[0];
     for (size_t i = 1; i < bare.size() && i < 4; ++i) list += ", " + bare[i];
     return fmt::format(
-        "{} linear layers are quantized but have no adapter to make up for it ({}{}); --quant-only-adapted leaves them "
+        "{} linear layers are quantized but have no adapter to make up for it ({}{}); `quant_only_adapted` leaves them "
         "as they are",
         bare.size(), list, bare.size() > 4 ? ", ..." : "");
 }
@@ -80,7 +80,7 @@ void describe_updates(const RunData& run, const TrainEvents& events) {
                             run.batches.n_updates(), run.total_steps));
     if (run.total_steps < 20)
         events.warn(
-            fmt::format("only {} updates: too few to learn much; lower --batch-size or --grad-accum, or raise --epochs",
+            fmt::format("only {} updates: too few to learn much; lower `batch_size` or `grad_accum`, or raise `epochs`",
                         run.total_steps));
 }
 
@@ -125,18 +125,18 @@ std::string what_would_fit(const Job& job, const RunData& run) {
         if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.engine.lengths;
         const TrainingModel planned(*job.backend, job.model, smaller);
         if (planned.set.fits())
-            return fmt::format(" (--batch-size {} would fit, with {:.1f} MiB)", rows,
+            return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", rows,
                                static_cast<double>(planned.set.memory().total()) / (1 << 20));
     }
-    return " (not even --batch-size 1 would fit)";
+    return " (not even `batch_size` 1 would fit)";
 }
 
 }  // namespace
 
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
     if (on_device.set.fits()) return;
-    const std::string advice = fmt::format("lower --batch-size or --max-length{}{}",
-                                           job.options.recompute == Recompute::full ? "" : ", or use --recompute full",
+    const std::string advice = fmt::format("lower `batch_size` or `max_length`{}{}",
+                                           job.options.recompute == Recompute::full ? "" : ", or use `recompute` full",
                                            what_would_fit(job, run));
     on_device.set.require_fits(advice, memory_cap(job.options.base));
 }

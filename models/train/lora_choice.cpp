@@ -26,7 +26,7 @@ int64_t parse_number(std::string_view text, const std::string& whole) {
     int64_t number = 0;
     const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     require(error == std::errc() && stop == text.data() + text.size() && number >= 0,
-            "--lora-layers: expected a number of layers or a list as 4-7,12, got '{}'", whole);
+            "`lora_layers`: expected a number of layers or a list as 4-7,12, got '{}'", whole);
     return number;
 }
 
@@ -42,8 +42,8 @@ std::vector<int64_t> parse_range(const std::string& part, const std::string& who
     const size_t dash = text.find('-');
     const int64_t first = parse_number(text.substr(0, dash), whole);
     const int64_t last = dash == std::string::npos ? first : parse_number(text.substr(dash + 1), whole);
-    require(first <= last, "--lora-layers: the range {} runs backwards", part);
-    require(last < n_layers, "--lora-layers: expected layers from 0 to {}, got {}", n_layers - 1, last);
+    require(first <= last, "`lora_layers`: the range {} runs backwards", part);
+    require(last < n_layers, "`lora_layers`: expected layers from 0 to {}, got {}", n_layers - 1, last);
     return range(first, last - first + 1);
 }
 
@@ -58,7 +58,7 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t n_layers) {
     if (text.empty() || text == "-1") return {};
     if (text.find_first_of("-,") == std::string::npos) {
         const int64_t count = parse_number(text, text);
-        require(count >= 1 && count <= n_layers, "--lora-layers: expected 1 to {} layers, got {}", n_layers, count);
+        require(count >= 1 && count <= n_layers, "`lora_layers`: expected 1 to {} layers, got {}", n_layers, count);
         return range(n_layers - count, count);
     }
     std::vector<int64_t> layers;
@@ -68,7 +68,7 @@ std::vector<int64_t> parse_layers(const std::string& text, int64_t n_layers) {
     }
     std::sort(layers.begin(), layers.end());
     layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
-    require(!layers.empty(), "--lora-layers: expected a number of layers or a list as 4-7,12, got '{}'", text);
+    require(!layers.empty(), "`lora_layers`: expected a number of layers or a list as 4-7,12, got '{}'", text);
     return layers;
 }
 

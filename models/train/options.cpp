@@ -13,60 +13,60 @@ namespace ggq {
 namespace {
 
 void validate_data(const TrainOptions& o) {
-    require_fraction("--val-split", o.val_split);
-    require(o.val_data.empty() || o.val_split == 0, "--val-data and --val-split exclude each other: give one of them");
-    require_not_negative("--show-samples", o.show_samples);
+    require_fraction("val_split", o.val_split);
+    require(o.val_data.empty() || o.val_split == 0, "`val_data` and `val_split` exclude each other: give one of them");
+    require_not_negative("show_samples", o.show_samples);
 }
 
 void validate_what_is_trained(const TrainOptions& o) {
-    require_positive("--lora-r", o.lora.r);
-    require_positive("--lora-alpha", o.lora.alpha);
-    require_fraction("--lora-dropout", o.lora.dropout);
+    require_positive("lora_r", o.lora.r);
+    require_positive("lora_alpha", o.lora.alpha);
+    require_fraction("lora_dropout", o.lora.dropout);
     require(!o.lora.targets.empty(),
-            "--lora-targets: expected a list, a regular expression or all-linear, got nothing");
+            "`lora_targets`: expected a list, a regular expression or all-linear, got nothing");
     const bool full = o.train == TrainKind::full;
-    require(full || !o.from_scratch, "--from-scratch trains every weight: add --train full");
+    require(full || !o.from_scratch, "`from_scratch` trains every weight: add `train` full");
     require(!full || !o.base.quant_given || !o.base.quant,
-            "--train full cannot train a quantized base ({}): leave --quant away or say --quant none",
+            "`train` full cannot train a quantized base ({}): leave `quant` away or say `quant` none",
             option_text(kQuantNames, o.base.quant));
 }
 
 void validate_batch(const TrainOptions& o) {
-    require_positive("--grad-accum", o.grad_accum);
+    require_positive("grad_accum", o.grad_accum);
     if (!o.global_batch_size) return;
-    require_positive("--global-batch-size", *o.global_batch_size);
+    require_positive("global_batch_size", *o.global_batch_size);
     require(*o.global_batch_size % o.batch_size == 0,
-            "--global-batch-size: expected a multiple of --batch-size ({}), got {}", o.batch_size,
+            "`global_batch_size`: expected a multiple of `batch_size` ({}), got {}", o.batch_size,
             *o.global_batch_size);
 }
 
 void validate_schedule(const TrainOptions& o) {
-    require_positive("--epochs", o.epochs);
-    if (o.max_steps) require_positive("--max-steps", *o.max_steps);
-    if (o.lr) require_positive("--lr", *o.lr);
-    require_not_negative("--lr-min", o.lr_min);
-    require_fraction("--warmup-ratio", o.warmup_ratio);
-    if (o.warmup_steps) require_not_negative("--warmup-steps", *o.warmup_steps);
+    require_positive("epochs", o.epochs);
+    if (o.max_steps) require_positive("max_steps", *o.max_steps);
+    if (o.lr) require_positive("lr", *o.lr);
+    require_not_negative("lr_min", o.lr_min);
+    require_fraction("warmup_ratio", o.warmup_ratio);
+    if (o.warmup_steps) require_not_negative("warmup_steps", *o.warmup_steps);
 }
 
 void validate_optimizer(const TrainOptions& o) {
-    require_not_negative("--weight-decay", o.weight_decay);
-    require_fraction("--adam-beta1", o.adam_beta1);
-    require_fraction("--adam-beta2", o.adam_beta2);
-    require_positive("--adam-eps", o.adam_eps);
-    require_not_negative("--max-grad-norm", o.max_grad_norm);
-    require_not_negative("--min-8bit-size", o.min_8bit_size);
+    require_not_negative("weight_decay", o.weight_decay);
+    require_fraction("adam_beta1", o.adam_beta1);
+    require_fraction("adam_beta2", o.adam_beta2);
+    require_positive("adam_eps", o.adam_eps);
+    require_not_negative("max_grad_norm", o.max_grad_norm);
+    require_not_negative("min_8bit_size", o.min_8bit_size);
 }
 
 void validate_log(const TrainOptions& o) {
-    require_positive("--log-every", o.log_every);
-    require_not_negative("--eval-every", o.eval_every);
-    require_not_negative("--save-every", o.save_every);
-    if (o.keep_last) require_positive("--keep-last", *o.keep_last);
+    require_positive("log_every", o.log_every);
+    require_not_negative("eval_every", o.eval_every);
+    require_not_negative("save_every", o.save_every);
+    if (o.keep_last) require_positive("keep_last", *o.keep_last);
     if (!o.patience) return;
-    require_positive("--patience", *o.patience);
+    require_positive("patience", *o.patience);
     require(o.eval_every > 0 && (!o.val_data.empty() || o.val_split > 0),
-            "--patience counts evaluations: it needs --eval-every and --val-data or --val-split");
+            "`patience` counts evaluations: it needs `eval_every` and `val_data` or `val_split`");
 }
 
 // Null where the option was not given, which a configuration file may hold too.
@@ -170,7 +170,7 @@ std::vector<std::string> settle(TrainOptions& options) {
 
 double peak_lr(const TrainOptions& options, int64_t n_base_params) {
     const double lr = options.lr.value_or(n_base_params > 33'000'000'000 ? 1e-4 : 2e-4);
-    require(options.lr_min <= lr, "--lr-min: expected at most the learning rate ({}), got {}", lr, options.lr_min);
+    require(options.lr_min <= lr, "`lr_min`: expected at most the learning rate ({}), got {}", lr, options.lr_min);
     return lr;
 }
 

@@ -81,7 +81,7 @@ void validate(const TrainOptions& options);
 // know.
 std::vector<std::string> settle(TrainOptions& options);
 
-// --lr, or else 2e-4, and 1e-4 for a base of more than 33 billion parameters. Refuses a --lr-min above it.
+// lr, or else 2e-4, and 1e-4 for a base of more than 33 billion parameters. Refuses a lr_min above it.
 double peak_lr(const TrainOptions& options, int64_t n_base_params);
 
 // Keys are the flags with '_' for '-', so that what is saved can be given back as a configuration file.

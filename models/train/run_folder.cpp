@@ -141,10 +141,10 @@ void RunFolder::choose_checkpoint(const std::string& wish) {
     }
     const auto whole = std::ranges::find_if(own_.rbegin(), own_.rend(), [](const auto& c) { return c.fault.empty(); });
     if (whole == own_.rend() && own_.empty())
-        fail("--resume: {} holds no checkpoint-N folder of a run; start without --resume{}", output_.string(),
-             is_empty_folder(output_) ? "" : ", with --overwrite");
+        fail("`resume`: {} holds no checkpoint-N folder of a run; start without `resume`{}", output_.string(),
+             is_empty_folder(output_) ? "" : ", with `overwrite`");
     if (whole == own_.rend())
-        fail("--resume: {} holds no whole checkpoint ({}: {}); start again with --overwrite instead of --resume",
+        fail("`resume`: {} holds no whole checkpoint ({}: {}); start again with `overwrite` instead of `resume`",
              output_.string(), own_.back().path.filename().string(), own_.back().fault);
     resumed_from_ = whole->path;
     note_newer_and_broken(*whole);
@@ -159,7 +159,7 @@ void RunFolder::open_checkpoint(const StopAsked& stop) {
             return c.fault.empty() && c.path != resumed_from_;
         });
         fail("{}{}", error.what(),
-             other == own_.rend() ? "" : fmt::format("; another checkpoint: --resume {}", other->path.string()));
+             other == own_.rend() ? "" : fmt::format("; another checkpoint: `resume` {}", other->path.string()));
     }
     if (saved_->files.empty())
         warn_(fmt::format("{} has no hashes of its files, as an older ggq wrote it: they are not checked",
@@ -235,7 +235,7 @@ void RunFolder::save_result(const std::string& key_file, const Write& write) con
 std::string RunFolder::where_to_go_on() const {
     const bool saved_here = !own_.empty() && own_.back().generation == generation_;
     if (!saved_here && !saved_) return "";
-    return fmt::format("; {} is whole, and --resume goes on from it",
+    return fmt::format("; {} is whole, and `resume` goes on from it",
                        (saved_here ? own_.back().path : resumed_from_).string());
 }
 

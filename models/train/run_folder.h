@@ -38,7 +38,7 @@ public:
     using Say = std::function<void(const std::string&)>;  // a line to heed
     using Write = std::function<void(const std::filesystem::path& folder)>;
 
-    // By --output, --overwrite, --resume and --keep-last. Takes the folder, removes what killed runs left half written,
+    // By output, overwrite, resume and keep_last. Takes the folder, removes what killed runs left half written,
     // and finds the checkpoint to go on from, whose files are checked against their hashes.
     RunFolder(const TrainOptions& options, Say warn, const StopAsked& stop = {});
 
@@ -57,7 +57,7 @@ public:
     // The files of the result; `key_file` is the one without which nobody loads them.
     void save_result(const std::string& key_file, const Write& write) const;
 
-    // "; out/checkpoint-40 is whole, and --resume goes on from it", to be added to an error; nothing if there is none.
+    // "; out/checkpoint-40 is whole, and resume goes on from it", to be added to an error; nothing if there is none.
     std::string where_to_go_on() const;
 
 private:

@@ -19,17 +19,17 @@ WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& confi
     }
     choice.adapter_dtype = options.lora.adapter_dtype;
     choice.lora = lora_config_of(options, config.num_hidden_layers);
-    check_lora_config(*choice.lora, "--lora");
+    check_lora_config(*choice.lora, "`lora`");
     const std::vector<std::string> modules = linear_modules(config);
     require(std::ranges::any_of(modules, [&](const std::string& m) { return is_adapted(m, choice); }),
-            "--lora-targets {}: matches none of the model's linear layers (q_proj, k_proj, v_proj, o_proj, gate_proj, "
+            "`lora_targets` {}: matches none of the model's linear layers (q_proj, k_proj, v_proj, o_proj, gate_proj, "
             "up_proj, down_proj)",
             options.lora.targets);
     for (const std::string& target : choice.lora->target_modules) {
         LoraConfig one = *choice.lora;
         one.target_modules = {target};
         require(std::ranges::any_of(modules, [&](const std::string& m) { return module_matches(m, one); }),
-                "--lora-targets: '{}' matches none of the model's linear layers", target);
+                "`lora_targets`: '{}' matches none of the model's linear layers", target);
     }
     return choice;
 }
@@ -59,7 +59,7 @@ int64_t total_updates(const TrainOptions& options, int64_t updates_an_epoch) {
     if (options.max_steps) return *options.max_steps;
     const double total = std::ceil(options.epochs * static_cast<double>(updates_an_epoch));
     require(total <= static_cast<double>(kMostOfAnything),
-            "--epochs {}: expected at most {} updates in all, got {:.3g} at {} an epoch; lower it", options.epochs,
+            "`epochs` {}: expected at most {} updates in all, got {:.3g} at {} an epoch; lower it", options.epochs,
             kMostOfAnything, total, updates_an_epoch);
     return static_cast<int64_t>(total);
 }

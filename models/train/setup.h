@@ -19,7 +19,7 @@ WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& confi
 
 struct TrainingData {
     Dataset train;
-    std::optional<Dataset> validation;  // of --val-data; else train.validation, which may be empty
+    std::optional<Dataset> validation;  // of val_data; else train.validation, which may be empty
 
     const std::vector<Sample>& validation_samples() const { return validation ? validation->train : train.validation; }
     std::string hash() const;

@@ -46,7 +46,7 @@ private:
 
     // What can be refused before the data is read.
     void look_at_output() {
-        require(!options().output.empty(), "--output: expected a folder for the result, got none");
+        require(!options().output.empty(), "`output`: expected a folder for the result, got none");
         folder_.emplace(
             options(), [this](const std::string& line) { events_.warn(line); }, events_.stop);
         if (folder_->saved_state()) state_ = *folder_->saved_state();

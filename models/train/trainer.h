@@ -33,7 +33,7 @@ struct SampleReport {
 // `stop` is asked after each update and each batch of an evaluation: true saves and ends. It is asked as well while
 // data are read and the model is loaded, when there is nothing to save yet. An update that is running is ended first.
 struct TrainEvents : Events {
-    std::function<void(const std::string&)> print;  // a line of what --plan or --print-graph asked for
+    std::function<void(const std::string&)> print;  // a line of what plan or print_graph asked for
     std::function<void(const StepReport&)> step;
     std::function<void(const EvalReport&)> evaluation;
     std::function<void(const SampleReport&)> sample;
@@ -42,7 +42,7 @@ struct TrainEvents : Events {
 struct TrainResult {
     bool interrupted = false;
     bool saved = false;          // a checkpoint; an interrupt before the first update leaves nothing
-    bool stopped_early = false;  // --patience
+    bool stopped_early = false;  // patience
     int64_t steps = 0;
     double first_loss = 0, last_loss = 0;  // of the first and last update of this process
     double eval_loss = 0;                  // 0 without validation data

@@ -206,8 +206,8 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
     std::string list;
     for (const std::string& change : changes) list += (list.empty() ? "" : "; ") + change;
     require(changes.empty() || accept,
-            "--resume: this run is not the one that was saved ({}); restore what it was{}, or say "
-            "--accept-changes",
+            "`resume`: this run is not the one that was saved ({}); restore what it was{}, or say "
+            "`accept_changes`",
             list,
             list.find("compute_dtype: ") == std::string::npos ? "" : " (a GPU takes bf16 by itself, the CPU f32)");
     return changes;
