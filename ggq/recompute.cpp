@@ -63,17 +63,13 @@ private:
         const bool forward = v.step >= 0 && !graph_.steps()[static_cast<size_t>(v.step)].backward;
         if (!forward || v.kind != Kind::temporary || kept_[static_cast<size_t>(id)]) return id;
         int32_t& again = again_[static_cast<size_t>(id)];
-        if (again < 0 && !can_run_again(graph_.steps()[static_cast<size_t>(v.step)])) return id;
+        if (again < 0 && !reads_what_was(graph_.steps()[static_cast<size_t>(v.step)])) return id;
         if (again < 0) recompute(v.step);
         return again;
     }
 
-    bool can_run_again(const Step& step) const {
-        const auto writes_state = [&](int32_t id) { return value_of(graph_, id).kind != Kind::temporary; };
-        return std::ranges::none_of(step.out, writes_state) && reads_what_was(step);
-    }
-
-    // Whether all persistent memory that a step reads still holds what the step is meant to read.
+    // Whether all persistent memory that a step reads still holds what the step is meant to read. One that writes state
+    // has itself overwritten what it reads there.
     bool reads_what_was(const Step& step) const {
         return std::ranges::none_of(step.in, [&](int32_t id) {
             const int32_t by = value_of(graph_, value_of(graph_, id).storage).overwritten_by;

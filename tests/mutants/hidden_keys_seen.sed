@@ -1,3 +1,3 @@
 # file: kernels/cpu/attention.cpp
 # test: nothing of another document leaks*
-s/(rows\.begin\[i\] <= key) \& /(rows.begin[i] <= key + 1) \& /
+s/(key < rows\.end\[i\])/(key < rows.end[i] + 1)/

@@ -1,3 +1,3 @@
-# file: models/train/checkpoint.cpp
+# file: models/train/trainer_state.cpp
 # test: counters: a resumed run has the loss scale*
-/counters\.loss_scale = /d
+/c\.loss_scale = own/d
