@@ -22,6 +22,7 @@
 #include "ggq/io/atomic_file.h"
 #include "models/train/lora_choice.h"
 #include "models/train/setup.h"
+#include "models/train/trainer_state.h"
 #include "tests/file_checks.h"
 #include "tests/temp_dir.h"
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "ggq/error.h"
 #include "models/option_checks.h"
@@ -182,22 +181,6 @@ nlohmann::ordered_json options_json(const TrainOptions& options) {
     save_loop_options(options, json);
     save_report_options(options, json);
     return json;
-}
-
-std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
-    static const std::set<std::string> kMayChange = {
-        "model",        "data",      "val_data",    "output",     "overwrite", "device", "threads",
-        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume", "accept_changes",
-        "show_samples", "plan",      "print_graph", "profile",    "quiet",
-    };
-    std::vector<std::string> changes;
-    for (const auto& [key, value] : now.items()) {
-        const auto old = before.find(key);
-        if (kMayChange.contains(key) || (old != before.end() && *old == value)) continue;
-        changes.push_back(
-            fmt::format("{}: was {}, is {}", key, old == before.end() ? "absent" : old->dump(), value.dump()));
-    }
-    return changes;
 }
 
 }  // namespace ggq

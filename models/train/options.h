@@ -87,8 +87,4 @@ double peak_lr(const TrainOptions& options, int64_t n_base_params);
 // Keys are the flags with '_' for '-', so that what is saved can be given back as a configuration file.
 nlohmann::ordered_json options_json(const TrainOptions& options);
 
-// "lr: was 0.0002, is 0.001" for every setting that two saved runs do not share, but for those that may change when a
-// run is resumed: where it runs, where it writes and what it prints.
-std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now);
-
 }  // namespace ggq

@@ -1,14 +1,16 @@
 #include "models/train/trainer_state.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_file.h"
 #include "models/option_checks.h"
-#include "models/train/options.h"
 
 namespace ggq {
 
@@ -210,6 +212,22 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
             "`accept_changes`",
             list,
             list.find("compute_dtype: ") == std::string::npos ? "" : " (a GPU takes bf16 by itself, the CPU f32)");
+    return changes;
+}
+
+std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
+    static const std::set<std::string> kMayChange = {
+        "model",        "data",      "val_data",    "output",     "overwrite", "device", "threads",
+        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume", "accept_changes",
+        "show_samples", "plan",      "print_graph", "profile",    "quiet",
+    };
+    std::vector<std::string> changes;
+    for (const auto& [key, value] : now.items()) {
+        const auto old = before.find(key);
+        if (kMayChange.contains(key) || (old != before.end() && *old == value)) continue;
+        changes.push_back(
+            fmt::format("{}: was {}, is {}", key, old == before.end() ? "absent" : old->dump(), value.dump()));
+    }
     return changes;
 }
 

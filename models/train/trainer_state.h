@@ -50,4 +50,8 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& output, int64
 // Throws Error naming what differs between a checkpoint's run and this one; with `accept` returns the differences.
 std::vector<std::string> check_identity(const RunIdentity& before, const RunIdentity& now, bool accept);
 
+// "lr: was 0.0002, is 0.001" for every setting that two saved runs do not share, but for those that may change when a
+// run is resumed: where it runs, where it writes and what it prints.
+std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now);
+
 }  // namespace ggq
