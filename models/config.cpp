@@ -69,6 +69,9 @@ RopeConfig read_rope(const JsonFields& fields, const char* section) {
     rope.theta = fields.positive_or("rope_theta", rope.theta);
     if (!section) return rope;
     const JsonFields scaling(*fields.find(section), fields.where() + ", " + section);
+    for (const auto& [key, value] : fields.find(section)->items())
+        require(!value.is_object(), "{}: '{}' has a form of its own for some layers; only one for all is supported",
+                scaling.where(), shown(key));
     rope.theta = scaling.positive_or("rope_theta", rope.theta);
     require(scaling.positive_or("partial_rotary_factor", 1) == 1,
             "{}: partial_rotary_factor other than 1 is not supported", scaling.where());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ggq/error.h"
+#include "models/figures.h"
 #include "models/option_checks.h"
 
 namespace ggq {
@@ -41,17 +42,6 @@ Dataset load_samples(const std::string& path, const DataOptions& options, const 
     require(options.max_length <= positions, "`max_length` {}: the model has {} positions; use at most that many",
             options.max_length, positions);
     return load_dataset(path, model.tokenizer, model.config.vocab_size, options, stop);
-}
-
-std::string thousands(int64_t n) {
-    std::string text = std::to_string(n);
-    for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3)
-        text.insert(static_cast<size_t>(i), 1, ',');
-    return text;
-}
-
-double percent(int64_t part, int64_t whole) {
-    return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
 std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, int64_t max_length) {

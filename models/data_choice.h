@@ -40,7 +40,4 @@ Dataset load_samples(const std::string& path, const DataOptions& options, const 
 std::vector<std::string> describe(const DatasetReport& report, int64_t n_validation, int64_t max_length);
 std::vector<std::string> warnings_of(const DatasetReport& report);
 
-std::string thousands(int64_t n);             // "1,234,567"
-double percent(int64_t part, int64_t whole);  // 0 of nothing
-
 }  // namespace ggq

@@ -5,6 +5,7 @@
 
 #include "ggq/error.h"
 #include "ggq/ops.h"
+#include "models/model.h"
 
 namespace ggq {
 

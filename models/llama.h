@@ -12,11 +12,15 @@
 #include "ggq/backend.h"
 #include "ggq/buffer.h"
 #include "ggq/graph.h"
+#include "ggq/stop.h"
 #include "kernels/params.h"
-#include "models/model.h"
+#include "models/config.h"
 #include "models/weights.h"
 
 namespace ggq {
+
+struct Model;
+class TensorSource;
 
 struct Linear {
     std::string module;        // "model.layers.0.self_attn.q_proj"

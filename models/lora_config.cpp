@@ -99,7 +99,7 @@ template <typename Value>
 ByPattern<Value> read_pattern(const JsonFields& fields, const ordered_json& in_order, const char* key,
                               Value (JsonFields::*read)(const char* key) const) {
     const json* object = fields.find(key);
-    if (!object) return {};
+    if (!object || says_nothing(*object)) return {};
     const JsonFields values(*object, fields.where() + ", " + key);
     ByPattern<Value> patterns;
     for (const auto& [pattern, value] : in_order.at(key).items())

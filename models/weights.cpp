@@ -45,7 +45,7 @@ bool may_be_ignored(const LlamaConfig& config, const ShardedSafetensors& files, 
 
 // Tensors named otherwise: what a model without its head, a compiled or a wrapped one was saved with.
 void check_prefix(const ShardedSafetensors& files) {
-    if (files.find(kTable) || files.find(kHead)) return;
+    if (files.find(kTable)) return;
     constexpr std::string_view kEnd = "embed_tokens.weight";
     for (const std::string& name : files.names())
         require(!name.ends_with(kEnd),

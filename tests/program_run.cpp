@@ -31,7 +31,7 @@ void limit(const Limits& limits) {
     }
     if (limits.most_memory > 0) {
         const rlimit limit{limits.most_memory, limits.most_memory};
-        setrlimit(RLIMIT_AS, &limit);
+        setrlimit(RLIMIT_DATA, &limit);
     }
     if (limits.ignored_signal > 0) std::signal(limits.ignored_signal, SIG_IGN);
 }

@@ -19,7 +19,7 @@ struct ProgramRun {
 // What a program is started with and without.
 struct Limits {
     uint64_t largest_file = 0;               // bytes; a longer file cannot be written, as on a full disk; 0: no limit
-    uint64_t most_memory = 0;                // bytes of address space; 0: no limit
+    uint64_t most_memory = 0;                // bytes of data, stacks included; 0: no limit
     bool no_root = false;                    // root, who may write anywhere, becomes nobody
     std::vector<std::string> environment{};  // "NAME=value", beside what there is
     std::vector<int> closed{};               // streams, by number

@@ -121,6 +121,13 @@ TEST_CASE("ranks, rates and targets that make no sense are refused") {
           "adapter_config.json, rank_pattern: q_proj must be a whole number of 1 or more, got 0");
     json config = base_config();
     config["target_modules"] = ".*q_proj";
+    for (const char* key : {"layers_to_transform", "rank_pattern", "alpha_pattern"})
+        for (const json& nothing : {json(""), json(nullptr), json::array()}) {
+            CAPTURE(key);
+            json empty = config;
+            empty[key] = nothing;
+            CHECK(error_of([&] { parse(empty); }) == "no error");
+        }
     config["layers_to_transform"] = {1};
     check_contains(error_of([&] { parse(config); }), "layers_to_transform cannot go with target_modules as a regular");
     LoraConfig made;

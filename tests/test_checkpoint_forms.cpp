@@ -94,7 +94,7 @@ TEST_CASE("checkpoint: names with another prefix than 'model.' get a sentence th
         const Workplace place;
         const fs::path model = place.copy_of_model();
         rename_tensors(model / "model.safetensors", [&](const std::string& n) {
-            return n == kHead ? "" : prefix + n.substr(std::string("model.").size());
+            return n == kHead ? (prefix.empty() ? n : "") : prefix + n.substr(std::string("model.").size());
         });
         const std::string said = refusal_of(model);
         check_contains(said,

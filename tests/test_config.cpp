@@ -102,6 +102,10 @@ TEST_CASE("RoPE scaling is read in every spelling") {
     CHECK(parse(newer).rope == expected);
     CHECK(parse(with("rope_scaling", {{"type", "linear"}, {"factor", 2}})).rope ==
           RopeConfig{RopeKind::linear, 10000, 2});
+    check_contains(error_of([] {
+                       parse(with("rope_parameters", {{"full_attention", {{"rope_type", "linear"}, {"factor", 4}}}}));
+                   }),
+                   "'full_attention' has a form of its own for some layers");
     CHECK(parse(with("rope_parameters", {{"rope_type", "default"}, {"rope_theta", 100}})).rope ==
           RopeConfig{RopeKind::plain, 100});
 }

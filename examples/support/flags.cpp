@@ -57,7 +57,7 @@ void model_flag(FlagTable& t, BaseOptions& o) {
 void data_flags(FlagTable& t, DataChoice& o) {
     t.add("-d, --data", "PATH", o.data, "data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
     t.require("--data");
-    t.add("--limit", "N", o.limit, "take the first N samples, before any split").fallback = "all";
+    t.add("--limit", "N", o.limit, "take the first N samples").fallback = "all";
     t.add("--template", "NAME", o.template_name,
           "template of the prompts: alpaca, alpaca-short (without a preamble), completion, text")
         .fallback = "by the data's form";
@@ -83,7 +83,7 @@ void training_data_flags(FlagTable& t, TrainOptions& o) {
     t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     t.group("output");
     t.add("-o, --output", "DIR", o.output, "folder of the result, empty or new", {"--output_dir", "--adapter-path"});
-    t.add("--overwrite", o.overwrite, "write into a folder that has content");
+    t.add("--overwrite", o.overwrite, "write into a folder that has content; a run that was there is replaced");
     t.require("--output", {"--plan", "--print-graph"});
 }
 

@@ -78,9 +78,20 @@ void refuse_link_out(const fs::path& file) {
             "{} is a link out of its folder, to {}; put the file itself there", file.string(), target.string());
 }
 
+namespace {
+
+// A pipe by a name of its own has nobody at its other end yet, perhaps never.
+bool is_held_already(const fs::path& path) {
+    const std::string& name = path.native();
+    return name == "/dev/stdin" || name.starts_with("/dev/fd/") || name.starts_with("/proc/self/fd/");
+}
+
+}  // namespace
+
 InputFile::InputFile(fs::path path, Takes takes) : path_(std::move(path)) {
     struct stat status {};
-    const bool pipe = takes == Takes::pipes_too && stat(path_.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+    const bool pipe = takes == Takes::pipes_too && is_held_already(path_) && stat(path_.c_str(), &status) == 0 &&
+                      S_ISFIFO(status.st_mode);
     descriptor_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | (pipe ? 0 : O_NONBLOCK));
     if (descriptor_ < 0) fail_with_errno("open", path_);
     const bool known = fstat(descriptor_, &status) == 0;

@@ -1,7 +1,8 @@
 // Files that are read: opened so that nothing waits and nothing ends the process, whatever stands at a path.
 //
-// Only regular files are taken (where it is said, pipes too): a FIFO would be waited for, a device may never end. Bytes
-// are read and never mapped: a mapped file that another program shortens kills the process that looks at it.
+// Only regular files are taken (where it is said, pipes that this process holds already, as of a shell's <(...)): a
+// FIFO would be waited for, a device may never end. Bytes are read and never mapped: a mapped file that another program
+// shortens kills the process that looks at it.
 #pragma once
 
 #include <cstddef>

@@ -56,7 +56,7 @@ int64_t JsonFields::count_or(const char* key, int64_t fallback) const { return f
 
 std::vector<int32_t> JsonFields::numbers_or_none(const char* key, const char* expected) const {
     const json* value = find(key);
-    if (!value) return {};
+    if (!value || *value == "") return {};  // 0 is a number
     std::vector<int32_t> numbers;
     for (const json& element : value->is_array() ? *value : json::array({*value})) {
         const std::optional<int64_t> number = whole_number(element);

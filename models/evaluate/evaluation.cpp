@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "models/figures.h"
+
 #include <cmath>
 
 #include "ggq/error.h"
@@ -33,8 +35,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     Evaluator evaluator(set, *llama, batches.lengths());
     evaluator.set_profile(profile);
     set.require_fits("lower `batch_size` or `max_length`", memory_cap(options.base));
-    events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base),
-                            static_cast<double>(set.memory().total()) / (1 << 20)));
+    events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base), mebibytes(set.memory().total())));
     set.allocate([&] { opened.load(set.store(), *llama, events.stop); });
 
     const auto evaluation = evaluator.evaluate(batches, events.stop);

@@ -8,6 +8,7 @@
 
 #include "ggq/error.h"
 #include "models/clock.h"
+#include "models/figures.h"
 #include "models/generate/prompt.h"
 
 namespace ggq {
@@ -74,7 +75,7 @@ private:
         generator_->set_profile(profile_);
         set_->require_fits("use a shorter context", memory_cap(options_.base));
         events_.tell(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe(options_.base),
-                                 prompt_.size(), context_, static_cast<double>(set_->memory().total()) / (1 << 20)));
+                                 prompt_.size(), context_, mebibytes(set_->memory().total())));
     }
 
     void emit(const std::string& text) const {

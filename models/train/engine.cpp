@@ -8,6 +8,7 @@
 #include "ggq/backward.h"
 #include "ggq/error.h"
 #include "ggq/transfer.h"
+#include "models/model.h"
 
 namespace ggq {
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "ggq/error.h"
+#include "models/figures.h"
 #include "models/text/untrained_end.h"
 
 namespace ggq {
@@ -126,7 +127,7 @@ std::string what_would_fit(const Job& job, const RunData& run) {
         const TrainingModel planned(*job.backend, job.model, smaller);
         if (planned.set.fits())
             return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", rows,
-                               static_cast<double>(planned.set.memory().total()) / (1 << 20));
+                               mebibytes(planned.set.memory().total()));
     }
     return " (not even `batch_size` 1 would fit)";
 }

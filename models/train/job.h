@@ -31,6 +31,8 @@ struct RunData {
     // Throws Error for data that cannot be used. Says what there is to know of job and data, once nothing of it is
     // refused.
     RunData(const Job& job, const TrainEvents& events);
+    RunData(const RunData&) = delete;  // batches look into data
+    RunData& operator=(const RunData&) = delete;
 
     double epoch_of(int64_t n_updates) const {
         return static_cast<double>(n_updates) / static_cast<double>(batches.n_updates());

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ggq/error.h"
+#include "models/figures.h"
 #include "models/lora.h"
 #include "models/train/checkpoint.h"
 #include "models/train/job.h"

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "models/figures.h"
+
 namespace ggq {
 
 std::vector<std::string> TrainingModel::memory_lines() const {
@@ -10,7 +12,7 @@ std::vector<std::string> TrainingModel::memory_lines() const {
     const int64_t cache = generator.cache_bytes();
     std::vector<std::string> lines;
     const auto line = [&](const char* what, int64_t n_bytes) {
-        lines.push_back(fmt::format("  {:<34}{:>12.2f} MiB", what, static_cast<double>(n_bytes) / (1 << 20)));
+        lines.push_back(fmt::format("  {:<34}{:>12.2f} MiB", what, mebibytes(n_bytes)));
     };
     lines.push_back("memory:");
     line("weights, frozen", use.weights);
