@@ -15,6 +15,7 @@
 
 namespace fs = std::filesystem;
 using namespace ggq;
+using ggq::test::check_contains;
 using ggq::test::error_of;
 using ggq::test::TempDir;
 using nlohmann::json;
