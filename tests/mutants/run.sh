@@ -6,8 +6,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 build=${1:-build}
 [ $# -gt 0 ] && shift
-copy=$PWD/$build-mutants
-mkdir -p "$copy/source"
+mkdir -p "$build-mutants/source"
+copy=$(cd "$build-mutants" && pwd)
 
 # Only what differs is copied, so that only that is compiled again.
 git ls-files -co --exclude-standard > "$copy/files"
