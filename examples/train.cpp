@@ -60,8 +60,9 @@ void try_to_draw_losses(const TrainOptions& options, ProgressDisplay& display) {
     } catch (const std::exception& error) {
         warn(display, options.quiet, fmt::format("loss.png is not drawn: {}", error.what()));
     }
-    require(std::filesystem::exists(options.output), "the output folder {} was removed after it was saved",
-            options.output);
+    std::error_code error;
+    require(std::filesystem::exists(options.output, error) || error,
+            "the output folder {} was removed after it was saved", options.output);
 }
 
 int run(const Strings& args) {

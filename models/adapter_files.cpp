@@ -17,6 +17,8 @@ namespace {
 
 constexpr const char* kTensorFile = "adapter_model.safetensors";
 constexpr const char* kPickledFile = "adapter_model.bin";
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                           "chat_template.jinja"};
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kEndA = ".lora_A.weight";
 constexpr std::string_view kEndB = ".lora_B.weight";
@@ -96,9 +98,9 @@ LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& confi
 
 }  // namespace
 
-Adapter read_adapter(const fs::path& folder) {
+Adapter read_adapter(const fs::path& folder, const StopAsked& stop) {
     const fs::path tensors = tensor_path(folder);
-    check_recorded_files(folder);
+    check_recorded_files(folder, stop);
     const fs::path config_path = folder / kAdapterConfigFile;
     LoraConfig config = parse_lora_config(read_side_file(config_path), config_path.string());
     SafetensorsFile file(tensors);
@@ -121,10 +123,15 @@ void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraM
     if (base) write_base_record(folder, *base, record_files(folder, {kAdapterConfigFile, kTensorFile}));
 }
 
+std::vector<std::string> files_of_own_adapter(const fs::path& folder) {
+    if (!is_there(folder / kBaseRecordFile)) return {};
+    std::vector<std::string> names = {kAdapterConfigFile, kTensorFile, kBaseRecordFile};
+    names.insert(names.end(), std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
+    return names;
+}
+
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-    for (const char* name :
-         {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"})
-        copy_if_there(from / name, to / name);
+    for (const char* name : kTokenizerFiles) copy_if_there(from / name, to / name);
 }
 
 }  // namespace ggq

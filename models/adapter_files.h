@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ggq/io/safetensors.h"
 #include "models/base_record.h"
@@ -35,12 +36,15 @@ struct Adapter {
 };
 
 // Checks the files against ggq_base.json, where it is there and holds their hashes.
-Adapter read_adapter(const std::filesystem::path& folder);
+Adapter read_adapter(const std::filesystem::path& folder, const StopAsked& stop = {});
 
 // Writes the three files into a folder that is there, which is the staging of an AtomicFolder if several files belong
 // together (a checkpoint).
 void write_adapter(const std::filesystem::path& folder, const LoraConfig& config, const LoraModules& modules,
                    const std::optional<BaseRecord>& base);
+
+// What an adapter of ours in this folder consists of, tokenizer files among it; nothing if it holds none.
+std::vector<std::string> files_of_own_adapter(const std::filesystem::path& folder);
 
 // Copies those files of a tokenizer that are there.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);

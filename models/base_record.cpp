@@ -15,14 +15,13 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr const char* kFile = "ggq_base.json";
 constexpr const char* kFilesKey = "files";
 constexpr int64_t kVersion = 1;
 
 }  // namespace
 
 std::optional<BaseRecord> read_base_record(const fs::path& folder) {
-    const fs::path path = folder / kFile;
+    const fs::path path = folder / kBaseRecordFile;
     if (!is_there(path)) return std::nullopt;
     const nlohmann::json content = parse_json(read_side_file(path), path.string());
     const JsonFields fields(content, path.string());
@@ -35,15 +34,15 @@ void write_base_record(const fs::path& folder, const BaseRecord& base, const Fil
     ordered_json content = {{"version", kVersion}, {"base_path", base.path}, {"base_hash", base.hash}};
     write_form(base.form, content);
     content[kFilesKey] = to_json(files);
-    write_file(folder / kFile, content.dump(2, ' ', true, ordered_json::error_handler_t::replace) + "\n");
+    write_file(folder / kBaseRecordFile, content.dump(2, ' ', true, ordered_json::error_handler_t::replace) + "\n");
 }
 
-void check_recorded_files(const fs::path& folder) {
-    const fs::path path = folder / kFile;
+void check_recorded_files(const fs::path& folder, const StopAsked& stop) {
+    const fs::path path = folder / kBaseRecordFile;
     if (!is_there(path)) return;
     const ordered_json content = parse_ordered_json(read_side_file(path), path.string());
     if (const auto files = content.find(kFilesKey); files != content.end())
-        check_files(folder, file_record(*files, path), kFile);
+        check_files(folder, file_record(*files, path), kBaseRecordFile, stop);
 }
 
 }  // namespace ggq

@@ -10,6 +10,8 @@
 
 namespace ggq {
 
+inline constexpr const char* kBaseRecordFile = "ggq_base.json";
+
 struct BaseRecord {
     std::string path;
     std::string hash;  // Model::hash()
@@ -24,6 +26,6 @@ void write_base_record(const std::filesystem::path& folder, const BaseRecord& ba
 
 // Throws Error for a file that is not what ggq_base.json records. An adapter that PEFT or an older ggq wrote has no
 // record of its files.
-void check_recorded_files(const std::filesystem::path& folder);
+void check_recorded_files(const std::filesystem::path& folder, const StopAsked& stop = {});
 
 }  // namespace ggq

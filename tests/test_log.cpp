@@ -141,6 +141,19 @@ TEST_CASE("log: numbers that JSON cannot hold, and texts that are not UTF-8") {
     CHECK(content.history[0]["loss"].is_null());
 }
 
+TEST_CASE("log: an evaluation that was not finite is found again, also by a resumed run") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {});
+    log.add(EvalEntry{.loss = std::nan(""), .step = 2});
+    const TrainLog resumed = TrainLog::resume(
+        folder / "log.jsonl", {}, {{{"eval_loss", nullptr}, {"step", 2}}, {{"eval_loss", 1.5}, {"step", 4}}});
+    for (const TrainLog* each : {static_cast<const TrainLog*>(&log), &resumed}) {
+        CHECK(std::isnan(each->eval_loss_of(2).value_or(0)));
+        CHECK_FALSE(each->eval_loss_of(3));
+    }
+    CHECK(resumed.eval_loss_of(4) == 1.5);
+}
+
 TEST_CASE("log: a path that cannot be written or read is named") {
     const test::TempDir folder;
     CHECK_THROWS_AS(TrainLog::start(folder / "absent" / "log.jsonl", {}), Error);

@@ -200,16 +200,93 @@ TEST_CASE("run folder: numbers that no run writes are refused by name") {
         for (const char* value : {"-1", "1e300", "18446744073709551615", "null", "[]"}) refused(key, value, false);
     for (const char* value : {"-1", "3", "1e9", "\"1\""}) refused("best_global_step", value, false);
     refused("epoch", "\"1\"", false);
-    for (const char* value : {"{}", "[1]", R"([{"step": "x"}])", R"([{"step": 3}])", R"([{"loss": 1}])"})
+    for (const char* value : {"{}", "[1]", R"([{"step": "x"}])", R"([{"step": 3}])", R"([{"loss": 1}])",
+                              R"([{"step": 1, "eval_loss": "x"}])"})
         refused("log_history", value, false);
     for (const char* value : {"-1", "1", "1e300", "18446744073709551615"}) refused("micro_batches", value, true);
     for (const char* value : {"0", "-2", "null", "\"1\""}) refused("loss_scale", value, true);
     for (const char* key : {"updates_at_scale", "evaluations_without_gain", "window_updates"})
         for (const char* value : {"-1", "1e300", "4294967296"}) refused(key, value, true);
+    for (const char* value : {"-1", "1e300", "2147483647", "18446744073709551615", "\"1\""}) {
+        change_state(checkpoint(place, 2), [&](nlohmann::ordered_json& json) {
+            json["ggq"]["generation"] = nlohmann::ordered_json::parse(value);
+        });
+        check_contains(error_of([&] { train(resumed(options, checkpoint(place, 2))); }),
+                       state.string() + ": generation must be ");
+        const auto found = find_checkpoints(place.out);
+        CHECK(found.back().path == checkpoint(place, 1));
+        check_contains(found.front().fault, "generation");
+        write_text(state, before);
+    }
     refused("window_loss", "\"1\"", true);
     refused("data_hash", "1", true);
     refused("options", "[]", true);
     CHECK(why_not_resumed(options) == "no error");
+}
+
+TEST_CASE("run folder: a checkpoint of another folder goes on in an empty one, or in one that may be overwritten") {
+    const Workplace place;
+    TrainOptions first = saving(place, 4);
+    first.output = place / "first";
+    train(first, 1);
+    train(saving(place, 3));
+    const auto before = files_in(place.out);
+    const std::string adapter = content_of(place.out / "adapter_model.safetensors");
+    TrainOptions options = resumed(saving(place, 4), first.output + "/checkpoint-1/");
+    options.keep_last = 1;
+    check_contains(error_of([&] { train(options); }), "is not empty; choose another one or allow it with `overwrite`");
+    CHECK(files_in(place.out) == before);
+    CHECK(content_of(place.out / "adapter_model.safetensors") == adapter);
+    options.overwrite = true;
+    check_contains(train(options).notes, "after 1 updates");
+    CHECK(numbers_in(place.out) == Numbers{4});
+    CHECK(numbers_in(first.output) == Numbers{1});
+    options.overwrite = false;
+    options.output = place / "empty";
+    train(options);
+    CHECK(numbers_in(options.output) == Numbers{4});
+}
+
+TEST_CASE("run folder: a checkpoint of which nobody knows whose it is stays") {
+    const Workplace place;
+    write_text(place.out / "checkpoint-9/optimizer.safetensors", "precious");
+    write_text(place.out / "checkpoint-9/trainer_state.json", "{");
+    TrainOptions options = saving(place, 3);
+    options.overwrite = true;
+    options.keep_last = 1;
+    train(options);
+    CHECK(numbers_in(place.out) == Numbers{9, 3});
+    CHECK(content_of(place.out / "checkpoint-9/optimizer.safetensors") == "precious");
+    options.max_steps = 9;
+    check_contains(error_of([&] { train(options); }), "checkpoint-9 was not written by ggq, or is not all there");
+}
+
+TEST_CASE("run folder: a saved device that is no text does not matter") {
+    for (const char* value : {"5", "null", "[]"}) {
+        const Workplace place;
+        const TrainOptions options = saving(place, 3);
+        train(options, 2);
+        change_state(checkpoint(place, 2), [&](nlohmann::ordered_json& json) {
+            json["ggq"]["options"]["device"] = nlohmann::ordered_json::parse(value);
+        });
+        CHECK(why_not_resumed(options) == "no error");
+    }
+}
+
+TEST_CASE("run folder: a whole model that takes the place of an adapter leaves nothing of it") {
+    const Workplace place;
+    train(place.options(1));
+    write_text(place.out / "special_tokens_map.json", "{}");
+    write_text(place.out / "README.md", "mine");
+    TrainOptions options = place.options(1);
+    options.train = TrainKind::full;
+    options.overwrite = true;
+    train(options);
+    for (const char* gone : {"adapter_config.json", "adapter_model.safetensors", "ggq_base.json"})
+        CHECK_FALSE(fs::exists(place.out / gone));
+    CHECK(fs::exists(place.out / "special_tokens_map.json") == fs::exists(place.model / "special_tokens_map.json"));
+    CHECK(fs::exists(place.out / "model.safetensors"));
+    CHECK(content_of(place.out / "README.md") == "mine");
 }
 
 TEST_CASE("run folder: what killed runs left half written is removed, what lacks only its name gets it") {

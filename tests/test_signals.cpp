@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <csignal>
-#include <thread>
 
 #include "models/train/run_folder.h"
 #include "tests/file_checks.h"
@@ -63,8 +62,8 @@ TEST_CASE("signals: under nohup a run goes on") {
 TEST_CASE("signals: while data are read a run ends soon, and leaves nothing") {
     const Workplace place;
     write_text(place.data, sample_lines(200'000));
-    Child child("train", arguments(place, "4", {"--quiet"}));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    Child child("train", arguments(place, "4"));
+    REQUIRE(child.wait_for("device: "));
     child.signal(SIGTERM);
     const auto asked = std::chrono::steady_clock::now();
     CHECK(child.finish().code == 130);

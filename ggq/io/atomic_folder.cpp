@@ -39,7 +39,12 @@ void swap_in(const fs::path& aside, const fs::path& path) {
     }
     const fs::path old = aside.string() + "-old";
     rename_or_fail(path, old);
-    rename_or_fail(aside, path);
+    try {
+        rename_or_fail(aside, path);
+    } catch (const Error&) {
+        fs::rename(old, path, ignored);
+        throw;
+    }
     fs::remove_all(old, ignored);
 }
 
@@ -64,6 +69,8 @@ void AtomicFolder::move_files() {
     }
     const bool has_key = !key_file_.empty() && fs::exists(aside_ / key_file_);
     if (has_key && fs::remove(path_ / key_file_)) sync_path(path_);
+    for (const std::string& name : superseded_)
+        if (!fs::exists(aside_ / name) && !fs::is_directory(path_ / name)) fs::remove(path_ / name);
     for (const auto& entry : fs::directory_iterator(aside_))
         if (!has_key || entry.path().filename() != key_file_)
             rename_or_fail(entry.path(), path_ / entry.path().filename());
@@ -86,7 +93,8 @@ void AtomicFolder::commit() {
         fail_writing(path_, error.code());
     }
     aside_.clear();
-    sync_parent(path_);
+    // Merged content needs nothing of the parent, which may not be readable.
+    if (policy_ == IfFolderExists::replace) sync_parent(path_);
 }
 
 void remove_folder(const fs::path& path) {

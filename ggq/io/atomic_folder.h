@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace ggq {
 
@@ -25,6 +27,10 @@ public:
     const std::filesystem::path& staging() const { return aside_; }
     void commit();
 
+    // Where files are merged: those of old content that belong to nothing if the new one lacks them, and go while there
+    // is no key file.
+    void supersede(std::vector<std::string> names) { superseded_ = std::move(names); }
+
     // The name that staging() has a name aside of, within the folder, where files are merged.
     static constexpr const char* kMergedName = ".new";
 
@@ -35,6 +41,7 @@ private:
     std::filesystem::path aside_;
     IfFolderExists policy_;
     std::string key_file_;
+    std::vector<std::string> superseded_;
 };
 
 // Removes a folder in one step: it is gone under its name before the first of its files is. Throws Error if it cannot

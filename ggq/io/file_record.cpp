@@ -13,16 +13,29 @@ namespace ggq {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
+namespace {
+
+int64_t size_of(const fs::path& path) {
+    std::error_code error;
+    const uintmax_t n_bytes = fs::file_size(path, error);
+    if (error) fail("cannot read {}: {}", path.string(), error.message());
+    return static_cast<int64_t>(n_bytes);
+}
+
+}  // namespace
+
 FileRecord record_files(const fs::path& folder, const std::vector<std::string>& names) {
     FileRecord record;
-    for (const std::string& name : names)
-        record[name] = {static_cast<int64_t>(fs::file_size(folder / name)), hash_files({folder / name})};
+    for (const std::string& name : names) record[name] = {size_of(folder / name), hash_files({folder / name})};
     return record;
 }
 
 FileRecord record_files(const fs::path& folder) {
     std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+    std::error_code error;
+    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
+        names.push_back(at->path().filename().string());
+    if (error) fail("cannot read the folder {}: {}", folder.string(), error.message());
     return record_files(folder, names);
 }
 
@@ -70,7 +83,7 @@ void check_files(const fs::path& folder, const FileRecord& record, const std::st
                 "was meant, take \"files\" out of {}",
                 path.string(), record_name, how, record_name);
         };
-        const auto n_bytes = static_cast<int64_t>(fs::file_size(path));
+        const int64_t n_bytes = size_of(path);
         if (n_bytes != file.n_bytes) differs(fmt::format("{} bytes, recorded are {}", n_bytes, file.n_bytes));
         const std::string hash = hash_files({path}, stop);
         if (hash != file.hash) differs(fmt::format("hash {}, recorded is {}", hash, file.hash));

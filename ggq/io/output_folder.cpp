@@ -17,6 +17,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int kMostTries = 100;  // to lock a folder that others remove
+
+[[noreturn]] void fail_reading(const fs::path& folder) {
+    fail("cannot read the folder {}: {}", folder.string(), std::generic_category().message(errno));
+}
+
 void require_folder_or_nothing(const fs::path& path) {
     std::error_code error;
     require(!fs::exists(path, error) || fs::is_directory(path, error),
@@ -38,11 +44,12 @@ OutputFolder::OutputFolder(const fs::path& path, bool overwrite) {
     std::error_code error;
     for (fs::path missing = path; !missing.empty() && !fs::exists(missing, error); missing = missing.parent_path())
         made_.folders.push_back(missing);
-    Lock::Outcome outcome{};
-    do {
+    Lock::Outcome outcome = Lock::Outcome::gone;
+    for (int left = kMostTries; outcome == Lock::Outcome::gone; --left) {
+        require(left > 0, "the folder {} is removed again and again; choose another one", path.string());
         make_folders(path);
         outcome = lock_.take(path);
-    } while (outcome == Lock::Outcome::gone);
+    }
     if (outcome == Lock::Outcome::busy) {
         made_.folders.clear();  // they are the other run's
         fail("another run is writing into the folder {}; wait for its end or choose another one", path.string());
@@ -55,13 +62,17 @@ OutputFolder::Lock::Outcome OutputFolder::Lock::take(const fs::path& folder) {
     release();
     descriptor_ = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor_ < 0 && errno == ENOENT) return Outcome::gone;
-    if (descriptor_ < 0) fail("cannot read the folder {}: {}", folder.string(), std::generic_category().message(errno));
+    if (descriptor_ < 0) fail_reading(folder);
     // Any other failure is a file system that has no locks.
     if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return Outcome::busy;
     struct stat locked {};
     struct stat named {};
-    const bool same = fstat(descriptor_, &locked) == 0 && stat(folder.c_str(), &named) == 0 &&
-                      locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+    if (fstat(descriptor_, &locked) != 0) fail_reading(folder);
+    if (stat(folder.c_str(), &named) != 0) {
+        if (errno == ENOENT) return Outcome::gone;
+        fail_reading(folder);
+    }
+    const bool same = locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
     return same ? Outcome::taken : Outcome::gone;
 }
 

@@ -87,14 +87,14 @@ void write_checkpoint(const fs::path& folder, TrainEngine& engine, const Model& 
     write_trainer_state(folder, state);
 }
 
-void restore(const fs::path& checkpoint, TrainEngine& engine, const TrainerState& state) {
+void restore(const fs::path& checkpoint, TrainEngine& engine, const TrainerState& state, const StopAsked& stop) {
     Store& store = engine.store();
     const SafetensorsReader optimizer(checkpoint / kOptimizerFile);
     std::vector<std::byte> bytes;  // of one tensor at a time
     for (const auto& [name, buffer] : saved_state(engine))
         load_exact(store, *buffer, optimizer.read(name, bytes), name);
     if (!engine.options().weights.train_all) {
-        const Adapter adapter = read_adapter(checkpoint);
+        const Adapter adapter = read_adapter(checkpoint, stop);
         check_adapter(engine.llama(), adapter, checkpoint.string());
         load_adapter(store, engine.llama(), adapter);
     }

@@ -31,6 +31,7 @@ void write_checkpoint(const std::filesystem::path& folder, TrainEngine& engine, 
                       const std::optional<BaseRecord>& record, TrainerState state);
 
 // Parameters, optimizer state and counters into an allocated engine.
-void restore(const std::filesystem::path& checkpoint, TrainEngine& engine, const TrainerState& state);
+void restore(const std::filesystem::path& checkpoint, TrainEngine& engine, const TrainerState& state,
+             const StopAsked& stop = {});
 
 }  // namespace ggq

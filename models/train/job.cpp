@@ -60,9 +60,10 @@ Job::Job(TrainOptions wanted)
 
 namespace {
 
-TrainingData described(TrainingData data, const Job& job, const TrainEvents& events) {
+TrainingData read_data(const Job& job, const TrainEvents& events) {
     events.tell(job.notes);
     events.warn(job.warnings);
+    TrainingData data = load_training_data(job.options, job.model, events.stop);
     const auto n_validation = static_cast<int64_t>(data.validation_samples().size());
     events.tell(describe(data.train.report, n_validation, job.options.max_length));
     events.warn(warnings_of(data.train.report));
@@ -88,7 +89,7 @@ void describe_updates(const RunData& run, const TrainEvents& events) {
 }  // namespace
 
 RunData::RunData(const Job& job, const TrainEvents& events)
-    : data(described(load_training_data(job.options, job.model, events.stop), job, events)),
+    : data(read_data(job, events)),
       batches(data.train.train, training_batches(job.options)),
       total_steps(total_updates(job.options, batches.n_updates())),
       schedule(learning_rates(job.options, total_steps, job.model.n_weights())) {

@@ -1,5 +1,6 @@
 #include "models/train/log.h"
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -111,6 +112,15 @@ TrainLog::TrainLog(std::filesystem::path path, std::vector<Json> history)
 void TrainLog::add(const TrainEntry& entry) { append(to_json(entry)); }
 void TrainLog::add(const EvalEntry& entry) { append(to_json(entry)); }
 void TrainLog::add(const EndEntry& entry) { append(to_json(entry)); }
+
+std::optional<double> TrainLog::eval_loss_of(int64_t step) const {
+    for (const Json& entry : history_)
+        if (entry.contains("eval_loss") && entry.value("step", int64_t{0}) == step) {
+            const Json& loss = entry["eval_loss"];
+            return loss.is_null() ? std::numeric_limits<double>::quiet_NaN() : loss.get<double>();
+        }
+    return std::nullopt;
+}
 
 void TrainLog::append(Json entry) {
     file_ << to_line(entry) << std::flush;

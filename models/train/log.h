@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 namespace ggq {
@@ -63,6 +64,10 @@ public:
     void add(const EndEntry& entry);
 
     const std::vector<nlohmann::ordered_json>& history() const { return history_; }
+
+    // Nothing if it was not measured after this update; NaN if it was not finite. It may have been measured before this
+    // process: where patience ends, and where a run that had ended is resumed.
+    std::optional<double> eval_loss_of(int64_t step) const;
 
 private:
     TrainLog(std::filesystem::path path, std::vector<nlohmann::ordered_json> history);

@@ -94,7 +94,7 @@ void TrainLoop::report_update(const UpdateResult& r, double rate) const {
 
 void TrainLoop::evaluate_if_due() {
     const bool due = data_.eval_batches && options().eval_every > 0 && step() > 0 && step() % options().eval_every == 0;
-    if (due && step() < data_.total_steps && !logged_eval_loss()) evaluate();
+    if (due && step() < data_.total_steps && !log_.eval_loss_of(step())) evaluate();
 }
 
 void TrainLoop::evaluate() {
@@ -122,13 +122,6 @@ bool TrainLoop::out_of_patience() const {
     return options().patience && state_.evaluations_without_gain >= *options().patience;
 }
 
-// Of this update, if it was measured already: where patience ends, and where a run that had ended is resumed.
-std::optional<double> TrainLoop::logged_eval_loss() const {
-    for (const nlohmann::ordered_json& entry : log_.history())
-        if (entry.contains("eval_loss") && entry.value("step", int64_t{0}) == step()) return entry["eval_loss"];
-    return std::nullopt;
-}
-
 void TrainLoop::save() {
     state_.counters = on_device_.engine.counters();
     state_.epoch = data_.epoch_of(step());
@@ -154,7 +147,7 @@ TrainResult TrainLoop::finish() {
     if (allocations_after_first_)
         result_.allocations_after_first_step = job_.backend->memory().allocations - *allocations_after_first_;
     if (data_.eval_batches && !result_.interrupted) {
-        if (const auto known = logged_eval_loss()) result_.eval_loss = *known;
+        if (const auto known = log_.eval_loss_of(step())) result_.eval_loss = *known;
         else evaluate();
     }
     if (!result_.interrupted) log_end();

@@ -38,7 +38,6 @@ private:
     void evaluate();
     void evaluate_if_due();
     bool out_of_patience() const;
-    std::optional<double> logged_eval_loss() const;
     void log_end();
     void save();
 

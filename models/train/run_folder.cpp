@@ -10,6 +10,9 @@
 #include "ggq/io/atomic_folder.h"
 #include "ggq/io/json_file.h"
 #include "ggq/io/write_aside.h"
+#include "models/adapter_files.h"
+#include "models/base_record.h"
+#include "models/option_checks.h"
 
 namespace ggq {
 
@@ -22,25 +25,33 @@ constexpr const char* kLogFile = "log.jsonl";
 constexpr const char* kPlotFile = "loss.png";
 constexpr int64_t kUnknown = -1;  // generation
 
+// Nothing for what no run writes. A state of before there were generations is of the first.
+std::optional<int64_t> generation_in(const ordered_json& own) {
+    const auto found = own.find("generation");
+    if (found == own.end()) return 0;
+    if (!found->is_number_unsigned() || found->get<uint64_t>() > uint64_t{kMostGeneration}) return std::nullopt;
+    return found->get<int64_t>();
+}
+
 // Nothing if the folder was not written by ggq.
 std::optional<FoundCheckpoint> look_at(const fs::path& path, int64_t number) {
     try {
         const ordered_json state = parse_ordered_json(read_side_file(path / kStateFile), kStateFile);
         const auto own = state.find("ggq");
         if (own == state.end() || !own->is_object()) return std::nullopt;
-        FoundCheckpoint found{path, number, 0, ""};
-        if (const auto g = own->find("generation"); g != own->end() && g->is_number_unsigned())
-            found.generation = g->get<int64_t>();
+        const auto generation = generation_in(*own);
+        FoundCheckpoint found{path, number, generation.value_or(kUnknown), ""};
+        if (!generation) found.fault = fmt::format("{}: generation is no number of a run", kStateFile);
         if (!fs::exists(path / kOptimizerFile)) found.fault = std::string(kOptimizerFile) + " is missing";
         const auto files = own->find("files");
         const FileRecord record = files == own->end() ? FileRecord{} : file_record(*files, path / kStateFile);
         if (const auto reason = incomplete_file(path, record)) found.fault = *reason;
         return found;
     } catch (const std::runtime_error& error) {
-        // No other program has files of this name.
         std::error_code ignored;
         if (!fs::exists(path / kOptimizerFile, ignored)) return std::nullopt;
-        return FoundCheckpoint{path, number, kUnknown, error.what()};
+        const bool ours = fs::exists(path / kBaseRecordFile, ignored);  // a name that no other program has
+        return FoundCheckpoint{path, number, kUnknown, error.what(), ours};
     }
 }
 
@@ -73,6 +84,16 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
     return entries;
 }
 
+// "out/" and "out" are the same.
+fs::path without_slash(const fs::path& path) { return path.has_filename() ? path : path.parent_path(); }
+
+bool lies_elsewhere(const std::optional<std::string>& checkpoint, const fs::path& output) {
+    if (!checkpoint || checkpoint->empty()) return false;
+    std::error_code error;
+    const fs::path real = fs::weakly_canonical(without_slash(*checkpoint), error);
+    return error || !fs::equivalent(real.parent_path(), output, error);
+}
+
 // What a killed process may leave, by the name that it was to have.
 AsideName left_behind(const std::string& name) {
     const std::string stem = name.substr(0, name.find(".tmp-"));
@@ -98,18 +119,26 @@ std::vector<FoundCheckpoint> find_checkpoints(const fs::path& output) {
 RunFolder::RunFolder(const TrainOptions& options, Say warn, const StopAsked& stop)
     : output_(options.output),
       overwrite_(options.overwrite),
+      from_elsewhere_(lies_elsewhere(options.resume, output_)),
       keep_last_(options.keep_last),
       warn_(std::move(warn)),
-      folder_(output_, options.overwrite || options.resume) {
+      folder_(output_, options.overwrite || (options.resume && !from_elsewhere_)) {
     remove_leftovers();
     own_ = find_checkpoints(output_);
-    for (const FoundCheckpoint& c : own_) generation_ = std::max(generation_, c.generation + 1);
+    for (const FoundCheckpoint& c : own_) generation_ = std::clamp(c.generation + 1, generation_, kMostGeneration);
     if (options.resume) {
         choose_checkpoint(*options.resume);
         open_checkpoint(stop);
     }
-    // A new run continues none of them; one that is resumed leaves those behind that are ahead of it.
-    const auto gone = [&](const FoundCheckpoint& c) { return !saved_ || c.number > saved_->counters.updates; };
+    split_found();
+}
+
+// A new run continues none of them; one that is resumed here leaves those behind that are ahead of it.
+void RunFolder::split_found() {
+    std::erase_if(own_, [](const FoundCheckpoint& c) { return !c.surely_ours; });
+    const auto gone = [&](const FoundCheckpoint& c) {
+        return !saved_ || from_elsewhere_ || c.number > saved_->counters.updates;
+    };
     for (const FoundCheckpoint& c : own_)
         if (gone(c)) replaced_.push_back(c.path);
     std::erase_if(own_, gone);
@@ -136,7 +165,7 @@ void RunFolder::remove_leftovers() const {
 
 void RunFolder::choose_checkpoint(const std::string& wish) {
     if (!wish.empty()) {
-        resumed_from_ = fs::path(wish).has_filename() ? fs::path(wish) : fs::path(wish).parent_path();
+        resumed_from_ = without_slash(wish);
         return;
     }
     const auto whole = std::ranges::find_if(own_.rbegin(), own_.rend(), [](const auto& c) { return c.fault.empty(); });
@@ -156,7 +185,7 @@ void RunFolder::open_checkpoint(const StopAsked& stop) {
         check_files(resumed_from_, saved_->files, kStateFile, stop);
     } catch (const Error& error) {
         const auto other = std::ranges::find_if(own_.rbegin(), own_.rend(), [&](const FoundCheckpoint& c) {
-            return c.fault.empty() && c.path != resumed_from_;
+            return c.fault.empty() && c.path != resumed_from_ && !from_elsewhere_;
         });
         fail("{}{}", error.what(),
              other == own_.rend() ? "" : fmt::format("; another checkpoint: `resume` {}", other->path.string()));
@@ -229,14 +258,16 @@ void RunFolder::remove(const fs::path& checkpoint) const {
 void RunFolder::save_result(const std::string& key_file, const Write& write) const {
     AtomicFolder folder(output_, IfFolderExists::merge, key_file);
     write(folder.staging());
+    folder.supersede(files_of_own_adapter(output_));
     folder.commit();
 }
 
 std::string RunFolder::where_to_go_on() const {
     const bool saved_here = !own_.empty() && own_.back().generation == generation_;
-    if (!saved_here && !saved_) return "";
-    return fmt::format("; {} is whole, and `resume` goes on from it",
-                       (saved_here ? own_.back().path : resumed_from_).string());
+    if (saved_here) return fmt::format("; {} is whole, and `resume` goes on from it", own_.back().path.string());
+    if (!saved_) return "";
+    // Without a path another one might be found, or none.
+    return fmt::format("; {0} is whole, and `resume` {0} goes on from it", resumed_from_.string());
 }
 
 }  // namespace ggq

@@ -27,7 +27,8 @@ struct FoundCheckpoint {
     std::filesystem::path path;
     int64_t number = 0;
     int64_t generation = 0;
-    std::string fault;  // why it cannot be gone on from; empty: it is whole
+    std::string fault;        // why it cannot be gone on from; empty: it is whole
+    bool surely_ours = true;  // else its state cannot be read, and nothing else says who wrote it: it is left alone
 };
 
 // Every checkpoint of ggq in a folder, the newest last.
@@ -57,13 +58,14 @@ public:
     // The files of the result; `key_file` is the one without which nobody loads them.
     void save_result(const std::string& key_file, const Write& write) const;
 
-    // "; out/checkpoint-40 is whole, and resume goes on from it", to be added to an error; nothing if there is none.
+    // "; out/checkpoint-40 is whole, and `resume` goes on from it", to be added to an error; nothing if there is none.
     std::string where_to_go_on() const;
 
 private:
     void remove_leftovers() const;
     void choose_checkpoint(const std::string& wish);
     void open_checkpoint(const StopAsked& stop);
+    void split_found();
     void note_newer_and_broken(const FoundCheckpoint& chosen) const;
     void remove_replaced();
     void keep_last_only();
@@ -71,6 +73,7 @@ private:
 
     std::filesystem::path output_;
     bool overwrite_;
+    bool from_elsewhere_;  // the checkpoint to go on from lies in another folder: what is in this one is another run's
     std::optional<int64_t> keep_last_;
     Say warn_;
     OutputFolder folder_;

@@ -71,14 +71,17 @@ private:
         if (options().resume) {
             for (const std::string& change : check_identity(state_.identity, identity, options().accept_changes))
                 events_.warn("changed since the checkpoint: " + change);
-            heed_device(state_.identity.options.value("device", ""), options().base.device);
+            heed_device(options().base.device);
         }
         folder_->require_room(data.total_steps);
         state_.identity = identity;
         state_.total_steps = data.total_steps;
     }
 
-    void heed_device(const std::string& before, const std::string& now) const {
+    void heed_device(const std::string& now) const {
+        const auto saved = state_.identity.options.find("device");
+        if (saved == state_.identity.options.end() || !saved->is_string()) return;
+        const std::string before = saved->get<std::string>();
         const auto kind = [](const std::string& device) { return device.substr(0, device.find(':')); };
         if (kind(before) != kind(now) && before != "auto")
             events_.warn(
@@ -89,7 +92,7 @@ private:
         TrainEngine& engine = on_device.engine;
         on_device.set.allocate(
             [&] { load_weights(engine.store(), engine.llama(), *job_.model.weights, events_.stop); });
-        if (options().resume) restore(folder_->resumed_from(), engine, state_);
+        if (options().resume) restore(folder_->resumed_from(), engine, state_, events_.stop);
         else fill_new_adapter(engine.store(), engine.llama(), options().seed);
         events_.tell(fmt::format("data {}, base {}, adapter seed {}", state_.identity.data_hash,
                                  state_.identity.base_hash, options().seed));

@@ -88,6 +88,9 @@ std::vector<ordered_json> read_history(const Values& values, int64_t updates) {
     for (const ordered_json& entry : entries) {
         const bool has_step = entry.is_object() && entry.contains("step") && entry["step"].is_number_unsigned();
         if (!has_step || entry["step"].get<uint64_t>() > static_cast<uint64_t>(updates)) refuse();
+        const auto loss = entry.find("eval_loss");  // null: it was not finite
+        if (loss != entry.end() && !loss->is_number() && !loss->is_null())
+            values.refuse("log_history", "entries whose eval_loss is a number");
     }
     return entries;
 }
@@ -127,7 +130,7 @@ TrainerState state_of(const ordered_json& json, const fs::path& path) {
     s.window_loss = own.number("window_loss");
     s.window_updates = own.count("window_updates", 0, s.counters.updates);
     s.log_history = read_history(values, s.counters.updates);
-    s.generation = own.count_or("generation", 0, kMostOfAnything);
+    s.generation = own.count_or("generation", 0, kMostGeneration);
     if (own.has("files")) s.files = file_record(own.at("files"), path);
     return s;
 }

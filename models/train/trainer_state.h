@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/io/file_record.h"
+#include "models/option_checks.h"
 #include "models/train/engine.h"
 
 namespace ggq {
@@ -36,6 +37,7 @@ struct TrainerState {
     FileRecord files;        // the other files of the checkpoint; none in those of before there was a record
 };
 
+inline constexpr int64_t kMostGeneration = kMostOfAnything - 1;  // one more can be counted
 inline constexpr const char* kStateFile = "trainer_state.json";
 inline constexpr const char* kOptimizerFile = "optimizer.safetensors";
 
