@@ -5,27 +5,19 @@
 // The result goes to stdout, all else to stderr.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "examples/support/flag_words.h"
+#include "examples/support/events_to_stderr.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/run_program.h"
-#include "ggq/error.h"
 #include "models/evaluate/evaluation.h"
 
 namespace ggq {
 
 namespace {
-
-Events events_for(bool quiet, const Interrupt& interrupt) {
-    Events events;
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << told(line) << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << told(line) << '\n'; };
-    events.stop = [&] { return interrupt.requested(); };
-    return events;
-}
 
 std::string as_json(const Evaluation& e) {
     const nlohmann::ordered_json json = {
@@ -51,7 +43,7 @@ int run(const Strings& args) {
     const Interrupt interrupt;
     Profile profile;
     const Evaluation e =
-        run_evaluation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
+        run_evaluation(options, events_to_stderr(options.quiet, interrupt), options.profile ? &profile : nullptr);
     std::cout << (options.json ? as_json(e) : as_text(e)) << std::endl;
     if (options.profile) std::cerr << profile.table();
     return 0;

@@ -8,7 +8,7 @@
 
 #include <iostream>
 
-#include "examples/support/flag_words.h"
+#include "examples/support/events_to_stderr.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/run_program.h"
@@ -21,14 +21,12 @@ namespace ggq {
 namespace {
 
 GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
-    GenerateEvents events;
+    GenerateEvents events{events_to_stderr(quiet, interrupt), {}};
     // A file or a program gets the bytes of the answer, a terminal what it can show of them.
     const bool terminal = isatty(STDOUT_FILENO) == 1;
     events.text = [terminal](const std::string& piece) {
         std::cout << (terminal ? printable(piece) : piece) << std::flush;
     };
-    if (!quiet) events.note = [](const std::string& line) { std::cerr << told(line) << '\n'; };
-    events.warning = [](const std::string& line) { std::cerr << "warning: " << told(line) << '\n'; };
     events.stop = [&] { return interrupt.requested() || !std::cout.good(); };
     return events;
 }

@@ -35,6 +35,7 @@ TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, boo
     events.note = [&](const std::string& line) { display.note(with_flags(line)); };
     events.warning = [&display, quiet](const std::string& line) { warn(display, quiet, line); };
     events.print = [](const std::string& line) { std::cout << told(line) << '\n'; };
+    events.data_sample = [&](const std::string& lines) { display.note(lines); };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
                         r.seconds_left, r.peak_bytes});

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "models/lora.h"
 
 namespace ggq {
@@ -26,7 +27,7 @@ void check_base(const Model& model, const BaseRecord& record, const Events& even
     const std::string hash = model.hash(events.stop);  // reads every weight
     if (record.hash != hash)
         events.warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
-                                record.path, record.hash, hash));
+                                shown(record.path), shown(record.hash), hash));
 }
 
 }  // namespace

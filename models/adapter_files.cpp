@@ -5,9 +5,10 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
+#include "models/text/special_tokens.h"
 
 namespace ggq {
 

@@ -4,7 +4,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ggq/error.h"
 #include "ggq/io/json_fields.h"
 #include "models/option_names.h"
 

@@ -6,7 +6,8 @@
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/input_file.h"
 #include "ggq/io/json_fields.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 
 namespace ggq {
 

@@ -9,7 +9,8 @@
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {

@@ -44,11 +44,11 @@ Dataset load_samples(const std::string& path, const DataOptions& options, const 
     return load_dataset(path, model.tokenizer, model.config.vocab_size, options, stop);
 }
 
-std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, int64_t max_length) {
+std::vector<std::string> describe(const DatasetReport& r, int64_t max_length, std::optional<int64_t> n_validation) {
     std::vector<std::string> lines;
-    lines.push_back(fmt::format("data: {} records as {}, {} samples ({} for validation), longest {} tokens",
-                                thousands(r.records), form_name(r.form), thousands(r.samples), thousands(n_validation),
-                                r.longest));
+    const std::string apart = n_validation ? fmt::format(" ({} for validation)", thousands(*n_validation)) : "";
+    lines.push_back(fmt::format("data: {} records as {}, {} samples{}, longest {} tokens", thousands(r.records),
+                                form_name(r.form), thousands(r.samples), apart, r.longest));
     lines.push_back(fmt::format("tokens: {}, of which {} carry loss ({:.1f} %)", thousands(r.tokens),
                                 thousands(r.label_tokens), percent(r.label_tokens, r.tokens)));
     lines.push_back(fmt::format(
@@ -61,16 +61,11 @@ std::vector<std::string> describe(const DatasetReport& r, int64_t n_validation, 
 
 std::vector<std::string> warnings_of(const DatasetReport& r) {
     std::vector<std::string> lines;
-    if (percent(r.label_tokens, r.tokens) < 1)
-        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with `show_samples`");
     if (r.double_bos > 0)
         lines.push_back(fmt::format("{} texts begin with BOS themselves; no second one was added", r.double_bos));
     if (r.bytes_without_token > 0)
         lines.push_back(fmt::format("{} bytes in {} records are left out: the vocabulary has no token for them",
                                     r.bytes_without_token, r.records_without_token));
-    if (r.missing_eos > 0)
-        lines.push_back(
-            fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
     return lines;
 }
 

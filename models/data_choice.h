@@ -37,7 +37,8 @@ Dataset load_samples(const std::string& path, const DataOptions& options, const 
                      const StopAsked& stop = {});
 
 // What a person should know of the data before it is used, a line each.
-std::vector<std::string> describe(const DatasetReport& report, int64_t n_validation, int64_t max_length);
+std::vector<std::string> describe(const DatasetReport& report, int64_t max_length,
+                                  std::optional<int64_t> n_validation = std::nullopt);
 std::vector<std::string> warnings_of(const DatasetReport& report);
 
 }  // namespace ggq

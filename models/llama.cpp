@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ggq/error.h"
 #include "ggq/ops.h"
 #include "models/model.h"
 

@@ -7,7 +7,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
 #include "ggq/io/utf8.h"
 #include "models/text/regex.h"
 

@@ -19,6 +19,10 @@ public:
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         load_weight(row, files_, store, to);
     }
+    bool read_part(const WeightRow& row, uint64_t at, std::span<std::byte> to) const override {
+        files_.read_part(stored_name(row.name, files_), at, to);
+        return true;
+    }
     std::string identity(const StopAsked& stop) const override { return hash_files(files_.files(), stop); }
 
 private:

@@ -2,8 +2,11 @@
 // what a source is made of is known nowhere else.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "ggq/buffer.h"
@@ -20,6 +23,10 @@ public:
     virtual DType dtype(const WeightRow& row) const = 0;  // in which the source holds a weight
     // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
     virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
+    // Fills `to` with bytes of a weight as the source holds it, from its byte `at` on; false: it holds none.
+    virtual bool read_part(const WeightRow& /*row*/, uint64_t /*at*/, std::span<std::byte> /*to*/) const {
+        return false;
+    }
     // Equal texts, equal weights; may take as long as reading them all.
     virtual std::string identity(const StopAsked& stop) const = 0;
 };

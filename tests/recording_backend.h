@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "ggq/backend.h"

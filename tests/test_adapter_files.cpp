@@ -371,6 +371,8 @@ TEST_CASE("a saved adapter reads back with its base record and its tokenizer bes
     base.form.compute_dtype = DType::bf16;
     fs::create_directory(dir / "base");
     write_file(dir / "base" / "tokenizer.json", "{}");
+    write_file(dir / "base" / "added_tokens.json", "{}");
+    write_file(dir / "base" / "chat_template.json", "{}");
     write_file(dir / "base" / "model.safetensors", "not copied");
     fs::create_directory(dir / "out");
     write_adapter(dir / "out", config, small.modules(), base);
@@ -380,7 +382,7 @@ TEST_CASE("a saved adapter reads back with its base record and its tokenizer bes
     CHECK(adapter.config.r == 2);
     CHECK(adapter.modules.size() == 1);
     CHECK(content_of(dir / "out" / "tokenizer.json") == "{}");
-    CHECK(std::distance(fs::directory_iterator(dir / "out"), fs::directory_iterator()) == 4);
+    CHECK(std::distance(fs::directory_iterator(dir / "out"), fs::directory_iterator()) == 6);
     CHECK(!read_base_record(dir / "base"));
     write_file(dir / "out" / "ggq_base.json", R"({"version": 2})");
     check_contains(error_of([&] { read_base_record(dir / "out"); }),

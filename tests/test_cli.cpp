@@ -491,6 +491,9 @@ TEST_CASE("cli: settings that changed since the run was saved") {
     nlohmann::ordered_json older = before;
     older.erase("seed");
     CHECK(changed_options(older, before) == std::vector<std::string>{"seed: was absent, is 42"});
+    older["seed"] = std::string(5000, 'x') + "\u202e";
+    CHECK(changed_options(older, before).at(0).size() < 500);
+    CHECK(changed_options(older, before).at(0).find("\u202e") == std::string::npos);
 }
 
 TEST_CASE("cli: layers and targets of the adapter") {

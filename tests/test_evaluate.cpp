@@ -55,6 +55,8 @@ TEST_CASE("evaluate: the loss of an adapter is the validation loss of the run th
     CHECK(perplexity(after.result) == doctest::Approx(std::exp(run.result.eval_loss)));
     CHECK(after.result.n_samples == 20);
     CHECK(after.warnings == "");
+    CHECK(after.notes.find("for validation") == std::string::npos);
+    check_contains(after.notes, "20 samples, longest");
     check_contains(after.notes, "base in nf4, blocks of 64, double scales");
 }
 

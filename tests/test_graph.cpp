@@ -3,13 +3,12 @@
 
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <memory>
 
 #include "ggq/backend.h"
-#include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "tests/file_checks.h"
 
 namespace ggq::test {
 
@@ -26,15 +25,6 @@ struct Sketch {
     }
     Tensor state(const std::string& name, const Shape& shape) { return tensor(name, shape, DType::f32, Kind::state); }
 };
-
-std::string error_of(const std::function<void()>& action) {
-    try {
-        action();
-    } catch (const Error& e) {
-        return e.what();
-    }
-    return "accepted";
-}
 
 }  // namespace
 

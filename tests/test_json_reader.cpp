@@ -6,8 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
 #include "ggq/io/sharded_safetensors.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/adapter_files.h"
 #include "models/config.h"

@@ -2,7 +2,6 @@
 // outputs, odd sizes. Attention and the products have files of their own.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/kernels.h"

@@ -7,7 +7,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/text_file.h"
 #include "models/train/log.h"
 #include "tests/file_checks.h"
 #include "tests/temp_dir.h"

@@ -146,6 +146,16 @@ TEST_CASE("programs: a plan and a graph go to stdout without an output folder, a
     CHECK(graph.err == "");
 }
 
+TEST_CASE("programs: a sample is shown in its own words") {
+    const Workplace place;
+    write_text(place.data, sample_lines(8) + R"({"prompt": "Take `output` and `seed`: ", "completion": "\u001b[2J"})"
+                                             "\n");
+    const ProgramRun run = run_binary("train", train_args(place) + Strings{"--plan", "--show-samples", "9"});
+    CHECK(run.code == 0);
+    check_contains(run.err, "Take `output` and `seed`: ");
+    CHECK(run.err.find('\x1b') == std::string::npos);
+}
+
 TEST_CASE("programs: a quiet run still warns") {
     const Workplace place;
     const ProgramRun run = run_binary("train", train_args(place) + Strings{"--max-steps", "1", "--quiet"});

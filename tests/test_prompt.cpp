@@ -9,7 +9,7 @@
 
 #include "ggq/io/safetensors.h"
 #include "models/config.h"
-#include "models/text/untrained_end.h"
+#include "models/untrained_end.h"
 #include "tests/file_checks.h"
 #include "tests/program_run.h"
 #include "tests/small_tokenizers.h"
@@ -175,13 +175,12 @@ TEST_CASE("prompt: logits that are not finite end a generation with an error") {
 TEST_CASE("prompt: a base whose end token was never trained is warned of") {
     const Workplace place;
     const fs::path model = place.copy_of_model();
-    const Tokenizer tokenizer = Tokenizer::load(model);
-    CHECK_FALSE(warn_of_untrained_end(model, tokenizer));
+    CHECK_FALSE(warn_of_untrained_end(open_model(model)));
     copy_rows(model, 2, {0, 3, 300, 301});
     const std::string expected =
         "the end token '</s>' (2) was never trained in this base: its embedding equals that of 4 other tokens, "
         "'<unk>' (0), ";
-    check_contains(warn_of_untrained_end(model, tokenizer).value_or("nothing"), expected);
+    check_contains(warn_of_untrained_end(open_model(model)).value_or("nothing"), expected);
     TrainOptions options = place.options(1);
     options.base.model = model;
     options.plan = true;

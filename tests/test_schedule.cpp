@@ -4,7 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "models/train/schedule.h"
 #include "tests/fixtures.h"
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ggq/error.h"
+#include "models/adapter_files.h"
 #include "tests/file_checks.h"
 #include "tests/small_tokenizers.h"
 
@@ -36,13 +36,16 @@ const json kNames = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"tokenizer_cl
 struct Folder {
     json tokenizer = file_with_bos(), config = kNames, map = nullptr, added = nullptr;
 
-    Tokenizer load() const {
-        const TempDir folder;
+    void write(const std::filesystem::path& folder) const {
         write_file(folder / "tokenizer.json", tokenizer.dump());
         for (const auto& [name, content] : {std::pair{"tokenizer_config.json", config},
                                             {"special_tokens_map.json", map},
                                             {"added_tokens.json", added}})
             if (!content.is_null()) write_file(folder / name, content.dump());
+    }
+    Tokenizer load() const {
+        const TempDir folder;
+        write(folder.path());
         return Tokenizer::load(folder.path());
     }
     // With more keys in tokenizer_config.json.
@@ -122,6 +125,45 @@ TEST_CASE("special tokens: added_tokens.json counts where there is no added_toke
     folder.added = {{"<x>", 1.5}};
     check_contains(error_of([&] { folder.load(); }),
                    "added_tokens.json: id of token '<x>': expected a whole number of 0 to 2147483646, got 1.5");
+}
+
+TEST_CASE("special tokens: a folder's copy encodes as the folder does") {
+    const Folder folder{.map = {{"eos_token", "<end>"}}, .added = {{"<x>", 302}, {"<end>", 303}}};
+    const TempDir from, to;
+    folder.write(from.path());
+    ggq::copy_tokenizer_files(from.path(), to.path());
+    const Tokenizer copy = Tokenizer::load(to.path());
+    CHECK(plain(copy, "<x> <end>") == plain(Tokenizer::load(from.path()), "<x> <end>"));
+    CHECK(plain(copy, "<x>") == Ids{302});
+}
+
+TEST_CASE("special tokens: a flag that is none is refused with file and key") {
+    const auto refused = [](const Folder& folder) { return error_of([&] { folder.load(); }); };
+    const json wrong = token("<x>", {{"lstrip", "yes"}});
+    const std::string sentence = "added token '<x>': lstrip must be true or false, got \"yes\"";
+    check_contains(refused(Folder().with({{"added_tokens_decoder", {{"302", wrong}}}})),
+                   "tokenizer_config.json: " + sentence);
+    check_contains(refused(Folder().with({{"pad_token", {{"content", 5}}}})),
+                   "tokenizer_config.json: an added token: content must be a text, got 5");
+    check_contains(refused(Folder().with({{"pad_token", {{"content", "<p>"}, {"normalized", 1}}}})),
+                   "tokenizer_config.json: added token '<p>': normalized must be true or false, got 1");
+    Folder other_words;
+    other_words.tokenizer["model"]["end_of_word_suffix"] = "\u202e";
+    check_contains(refused(other_words), "end_of_word_suffix \"\\u202e\" is not supported");
+    Folder folder;
+    folder.tokenizer["added_tokens"].push_back(wrong);
+    check_contains(refused(folder), "tokenizer.json: " + sentence);
+    for (const char* part : {"normalizer", "pre_tokenizer", "decoder", "post_processor", "model", "added_tokens"})
+        for (const json& value : {json("x"), json({1}), json({{"type", 5}}), json({{"type", "Strip"}}),
+                                  json({{"type", "TemplateProcessing"}, {"single", {{{"SpecialToken", 5}}}}})}) {
+            Folder damaged;
+            damaged.tokenizer[part] = value;
+            const std::string text = refused(damaged);
+            CAPTURE(part);
+            CAPTURE(value.dump());
+            CAPTURE(text);
+            CHECK(text.find("json.exception") == std::string::npos);
+        }
 }
 
 TEST_CASE("special tokens: what is named is special, and new if nobody knows it") {

@@ -1,13 +1,11 @@
 // The tokenizer against the ids of the reference implementations, and each of its parts on small tokenizers made here.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
 #include "models/text/tokenizer.h"
 #include "tests/fixtures.h"
 #include "tests/small_tokenizers.h"

@@ -11,7 +11,8 @@
 #include <numeric>
 #include <utility>
 
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 
 namespace ggq {
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
+#include "ggq/io/utf8.h"
 
 namespace ggq {
 
@@ -54,7 +54,7 @@ FileRecord file_record(const ordered_json& json, const fs::path& where) {
         const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos;
         require(whole && plain && entry["bytes"].is_number_integer() && entry["bytes"].get<int64_t>() >= 0 &&
                     entry["xxh64"].is_string(),
-                "{}: files: '{}' must have a plain name, its bytes and its xxh64", where.string(), name);
+                "{}: files: '{}' must have a plain name, its bytes and its xxh64", where.string(), shown(name));
         record[name] = {entry["bytes"].get<int64_t>(), entry["xxh64"].get<std::string>()};
     }
     return record;
@@ -64,9 +64,9 @@ std::optional<std::string> incomplete_file(const fs::path& folder, const FileRec
     for (const auto& [name, file] : record) {
         std::error_code error;
         const uintmax_t n_bytes = fs::is_regular_file(folder / name, error) ? fs::file_size(folder / name, error) : 0;
-        if (error || !fs::exists(folder / name, error)) return name + " is missing";
+        if (error || !fs::exists(folder / name, error)) return shown(name) + " is missing";
         if (n_bytes != static_cast<uintmax_t>(file.n_bytes))
-            return fmt::format("{} has {} bytes of {}", name, n_bytes, file.n_bytes);
+            return fmt::format("{} has {} bytes of {}", shown(name), n_bytes, file.n_bytes);
     }
     return std::nullopt;
 }
@@ -86,7 +86,7 @@ void check_files(const fs::path& folder, const FileRecord& record, const std::st
         const int64_t n_bytes = size_of(path);
         if (n_bytes != file.n_bytes) differs(fmt::format("{} bytes, recorded are {}", n_bytes, file.n_bytes));
         const std::string hash = hash_files({path}, stop);
-        if (hash != file.hash) differs(fmt::format("hash {}, recorded is {}", hash, file.hash));
+        if (hash != file.hash) differs(fmt::format("hash {}, recorded is {}", hash, shown(file.hash)));
     }
 }
 

@@ -1,11 +1,12 @@
 #include "ggq/io/hash.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
 #include <span>
 
-#include "ggq/error.h"
 #include "ggq/io/input_file.h"
 
 namespace ggq {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
 
 namespace ggq {
 

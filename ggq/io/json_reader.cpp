@@ -1,4 +1,5 @@
-// parse_json() and parse_ordered_json().
+#include "ggq/io/json_reader.h"
+
 #include <algorithm>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -8,7 +9,7 @@
 #include <vector>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
@@ -64,13 +65,14 @@ public:
     }
 
     bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& error) override {
-        problem = {error.what(), position > 0 ? position - 1 : 0};
+        problem = {error.what(), position > 0 ? position - 1 : 0, false};
         return false;
     }
 
     struct Problem {
         std::string reason;
         std::optional<size_t> at;  // nothing: found by the builder, which does not know where it is
+        bool too_deep = false;
     };
 
     Json result;
@@ -78,7 +80,8 @@ public:
 
 private:
     bool open(Json&& value) {
-        if (open_.size() == kMostJsonLevels) return stop(fmt::format("nested deeper than {} levels", kMostJsonLevels));
+        if (open_.size() == kMostJsonLevels)
+            return stop(fmt::format("nested deeper than {} levels", kMostJsonLevels), true);
         open_.push_back({std::move(value), {}, {}});
         return true;
     }
@@ -105,8 +108,8 @@ private:
                stop("the key '" + shown(parent.key) + "' is there twice");
     }
 
-    bool stop(std::string reason) {
-        problem = {std::move(reason), std::nullopt};
+    bool stop(std::string reason, bool too_deep = false) {
+        problem = {std::move(reason), std::nullopt, too_deep};
         return false;
     }
 
@@ -155,7 +158,7 @@ Json parse(std::string_view text, const std::string& name, int64_t first_line, S
     if (const size_t zero = text.find('\0'); whole && zero != std::string_view::npos) refuse(zero, "a byte 0");
     if (whole) return std::move(builder.result);
     if (builder.problem.at) refuse(*builder.problem.at, reason_of(text, *builder.problem.at, builder.problem.reason));
-    refuse(builder.problem.reason.starts_with("nested") ? first_too_deep(text) : 0, builder.problem.reason);
+    refuse(builder.problem.too_deep ? first_too_deep(text) : 0, builder.problem.reason);
     return {};
 }
 
@@ -167,6 +170,11 @@ json parse_json(std::string_view text, const std::string& name, int64_t first_li
 
 ordered_json parse_ordered_json(std::string_view text, const std::string& name, int64_t first_line) {
     return parse<ordered_json>(text, name, first_line, SameKey::last_counts);
+}
+
+std::string json_reason(std::string_view message) {
+    const size_t end = message.starts_with("[json.exception.") ? message.find("] ") : std::string_view::npos;
+    return shown(end == std::string_view::npos ? message : message.substr(end + 2));
 }
 
 std::string shown_json(const json& value) { return shown(value.dump(-1, ' ', false, json::error_handler_t::replace)); }

@@ -13,7 +13,8 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
 
@@ -214,7 +215,8 @@ Header read_header(const InputFile& file) {
     const uint64_t length = header_length(first, file.n_bytes(), where);
     const std::vector<std::byte> text = read_bytes(file, kLengthBytes, length);
     Header header = HeaderReader(as_text(text), file.n_bytes() - kLengthBytes - length, where).read();
-    for (auto& [tensor, range] : header.ranges) range = {range.begin + kLengthBytes + length, range.end};
+    const uint64_t data = kLengthBytes + length;
+    for (auto& [tensor, range] : header.ranges) range = {range.begin + data, range.end + data};
     return header;
 }
 

@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {

@@ -26,7 +26,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     events.tell("device: " + backend->description());
     const AdaptedModel opened = open_adapted(options.base, options.adapters, events);
     const Dataset dataset = load_samples(options.data, data_options(options), opened.model, events.stop);
-    events.tell(describe(dataset.report, 0, options.max_length));
+    events.tell(describe(dataset.report, options.max_length));
     events.warn(warnings_of(dataset.report));
     const Batches batches(dataset.train, batch_options(options));
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ggq/error.h"
+#include "ggq/io/json_fields.h"
 #include "ggq/io/utf8.h"
 #include "models/text/tokenizer_json.h"
 
@@ -30,16 +31,19 @@ bool stands_alone(std::string_view text, TextRange range) {
 }  // namespace
 
 AddedToken added_token_from_json(const nlohmann::json& json) {
+    const JsonFields unnamed(json, "an added token");
+    if (!unnamed.find("content")) unnamed.refuse("content", "a text");
     AddedToken token;
     if (json.contains("id")) token.id = token_id(json["id"], "an added token");
-    token.content = json.at("content");
+    token.content = unnamed.text_or("content", "");
     require(token.content.size() <= kMostContent, "added token '{}': expected at most {} bytes, got {}",
             shown(token.content), kMostContent, token.content.size());
-    token.special = json.value("special", false);
-    token.normalized = json.value("normalized", !token.special);
-    token.single_word = json.value("single_word", false);
-    token.left_strip = json.value("lstrip", false);
-    token.right_strip = json.value("rstrip", false);
+    const JsonFields fields(json, "added token '" + shown(token.content) + "'");
+    token.special = fields.flag_or("special", false);
+    token.normalized = fields.flag_or("normalized", !token.special);
+    token.single_word = fields.flag_or("single_word", false);
+    token.left_strip = fields.flag_or("lstrip", false);
+    token.right_strip = fields.flag_or("rstrip", false);
     return token;
 }
 

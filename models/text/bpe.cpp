@@ -4,7 +4,8 @@
 #include <queue>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_reader.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
@@ -37,7 +38,8 @@ std::array<int, 0x144> byte_of_letter() {
 }
 
 std::pair<std::string, std::string> merge_parts(const nlohmann::json& merge) {
-    if (merge.is_array() && merge.size() == 2) return {merge[0], merge[1]};
+    if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
+        return {merge[0], merge[1]};
     const std::string text = merge.is_string() ? merge.get<std::string>() : std::string();
     const size_t space = text.find(' ');
     require(space != std::string::npos, "model: expected a merge \"a b\" or [\"a\", \"b\"], got {}", shown_json(merge));
@@ -55,10 +57,10 @@ int32_t id_or_fail(const Vocabulary& vocabulary, const std::string& token, const
 void refuse_extras(const nlohmann::json& model) {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
         const auto value = model.value(key, nlohmann::json());
-        require(value.is_null() || value == "", "model: {} {} is not supported", key, value.dump());
+        require(value.is_null() || value == "", "model: {} {} is not supported", key, shown_json(value));
     }
     const auto dropout = model.value("dropout", nlohmann::json());
-    require(dropout.is_null() || dropout == 0.0, "model: BPE dropout {} is not supported", dropout.dump());
+    require(dropout.is_null() || dropout == 0.0, "model: BPE dropout {} is not supported", shown_json(dropout));
 }
 
 }  // namespace
@@ -83,15 +85,17 @@ int byte_of_fallback_token(std::string_view token) {
 
 Bpe::Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_level)
     : byte_level_(byte_level),
-      byte_fallback_(model.value("byte_fallback", false)),
-      fuse_unk_(model.value("fuse_unk", false)),
-      ignore_merges_(model.value("ignore_merges", false)) {
+      byte_fallback_(JsonFields(model, "model").flag_or("byte_fallback", false)),
+      fuse_unk_(JsonFields(model, "model").flag_or("fuse_unk", false)),
+      ignore_merges_(JsonFields(model, "model").flag_or("ignore_merges", false)) {
     refuse_extras(model);
     const auto unk = model.value("unk_token", nlohmann::json());
     if (unk.is_string()) unk_ = id_or_fail(vocabulary, unk, unk);
     for (const auto& [token, id] : vocabulary) ids_.emplace(byte_level ? byte_level_bytes(token) : token, id);
     read_bytes(vocabulary);
-    read_merges(model.at("merges"), vocabulary);
+    const nlohmann::json* merges = JsonFields(model, "model").find("merges");
+    require(merges && merges->is_array(), "model: merges must be a list");
+    read_merges(*merges, vocabulary);
 }
 
 void Bpe::read_bytes(const Vocabulary& vocabulary) {

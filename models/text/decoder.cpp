@@ -3,7 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_reader.h"
 #include "ggq/io/utf8.h"
 #include "models/text/bpe.h"
 #include "models/text/tokenizer_json.h"
@@ -62,8 +63,9 @@ void Decoder::add(const nlohmann::json& part, const std::string& type) {
     } else if (type == "Metaspace") {
         const Regex mark(Regex::quote(metaspace_mark(part, "decoder Metaspace")));
         steps_.push_back([=](const std::string& token) { return replace_all(token, mark, " "); });
-        const std::string old_scheme = part.value("add_prefix_space", true) ? "always" : "never";
-        if (part.value("prepend_scheme", old_scheme) != "never") cut_front(" ", 1);
+        const JsonFields fields(part, "decoder Metaspace");
+        const std::string old_scheme = fields.flag_or("add_prefix_space", true) ? "always" : "never";
+        if (fields.text_or("prepend_scheme", old_scheme) != "never") cut_front(" ", 1);
     } else if (type == "Strip") {
         require(fused_ && part.value("stop", 0) == 0 && part.at("start").is_number_integer() && part["start"] >= 0 &&
                     part["start"] <= kMostCut,

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "ggq/io/json_fields.h"
 #include "ggq/io/utf8.h"
 #include "models/text/tokenizer_json.h"
 
@@ -58,7 +59,8 @@ Normalizer::Normalizer(const nlohmann::json& json) {
                 return replace(text, pattern, content, most);
             });
         } else if (type == "Strip") {
-            const bool left = part.at("strip_left"), right = part.at("strip_right");
+            const JsonFields fields(part, "normalizer Strip");
+            const bool left = fields.flag_or("strip_left", true), right = fields.flag_or("strip_right", true);
             steps_.push_back([left, right](const AlignedText& text, size_t) { return strip(text, left, right); });
         } else {
             refuse_type("normalizer", type, "Prepend, Replace, Strip and Sequence");

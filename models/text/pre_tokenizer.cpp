@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/utf8.h"
 #include "models/text/tokenizer_json.h"
 
 namespace ggq {
@@ -73,7 +75,7 @@ Keep parse_keep(const std::string& behavior) {
     if (behavior == "MergedWithPrevious") return Keep::with_previous;
     if (behavior == "MergedWithNext") return Keep::with_next;
     if (behavior == "Contiguous") return Keep::contiguous;
-    fail("pre_tokenizer Split: behavior {} is not known", behavior);
+    fail("pre_tokenizer Split: behavior {} is not known", shown(behavior));
 }
 
 // Puts `content` before each word that does not begin with it and for which `wanted` holds.
@@ -108,8 +110,9 @@ std::function<void(SplitText&)> split_step(const Regex& pattern, Keep keep, bool
 }
 
 std::function<void(SplitText&)> byte_level_step(const nlohmann::json& json) {
-    const bool prefix = json.value("add_prefix_space", true);
-    const bool use_regex = json.value("use_regex", true);
+    const JsonFields fields(json, "pre_tokenizer ByteLevel");
+    const bool prefix = fields.flag_or("add_prefix_space", true);
+    const bool use_regex = fields.flag_or("use_regex", true);
     const Regex pattern(kGpt2Words);
     return [=](SplitText& words) {
         if (prefix) prefix_words(words, " ", [](size_t) { return true; });
@@ -119,11 +122,12 @@ std::function<void(SplitText&)> byte_level_step(const nlohmann::json& json) {
 
 std::function<void(SplitText&)> metaspace_step(const nlohmann::json& json) {
     const std::string mark = metaspace_mark(json, "pre_tokenizer Metaspace");
-    const std::string old_scheme = json.value("add_prefix_space", true) ? "always" : "never";
-    const std::string scheme = json.value("prepend_scheme", old_scheme);
+    const JsonFields fields(json, "pre_tokenizer Metaspace");
+    const std::string old_scheme = fields.flag_or("add_prefix_space", true) ? "always" : "never";
+    const std::string scheme = fields.text_or("prepend_scheme", old_scheme);
     require(scheme == "always" || scheme == "first" || scheme == "never",
-            "pre_tokenizer Metaspace: expected prepend_scheme always, first or never, got {}", scheme);
-    const bool split = json.value("split", true);
+            "pre_tokenizer Metaspace: expected prepend_scheme always, first or never, got {}", shown(scheme));
+    const bool split = fields.flag_or("split", true);
     const Regex space(" "), mark_pattern(Regex::quote(mark));
     return [=](SplitText& words) {
         replace_spaces(words, space, mark);
@@ -137,13 +141,14 @@ std::function<void(SplitText&)> metaspace_step(const nlohmann::json& json) {
 
 std::function<void(SplitText&)> step_of(const nlohmann::json& part, const std::string& type) {
     if (type == "Split") {
-        return split_step(component_pattern(part, "pre_tokenizer Split"), parse_keep(part.at("behavior")),
-                          part.value("invert", false));
+        return split_step(component_pattern(part, "pre_tokenizer Split"),
+                          parse_keep(JsonFields(part, "pre_tokenizer Split").text_or("behavior", "")),
+                          JsonFields(part, "pre_tokenizer Split").flag_or("invert", false));
     }
     if (type == "ByteLevel") return byte_level_step(part);
     if (type == "Metaspace") return metaspace_step(part);
     if (type == "Digits") {
-        const bool single = part.value("individual_digits", false);
+        const bool single = JsonFields(part, "pre_tokenizer Digits").flag_or("individual_digits", false);
         return split_step(Regex(single ? R"(\p{N})" : R"(\p{N}+)"), Keep::isolated);
     }
     if (type == "Whitespace") return split_step(Regex(R"(\w+|[^\w\s]+)"), Keep::removed, true);

@@ -1,11 +1,13 @@
 #include "models/text/records.h"
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/option_table.h"
 

@@ -6,7 +6,9 @@
 #include <set>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/text/tokenizer_json.h"
 
@@ -31,7 +33,7 @@ AddedToken named_token(const json& value, const std::string& key) {
             "{}: expected a text or an object with content, got {}", key, shown_json(value));
     AddedToken token = added_token_from_json(value.is_string() ? json{{"content", value}} : value);
     token.special = true;
-    token.normalized = value.is_object() && value.value("normalized", false);
+    token.normalized = value.is_object() && JsonFields(value, key).flag_or("normalized", false);
     return token;
 }
 
@@ -112,7 +114,7 @@ void reading(const fs::path& file, const Read& read) {
     try {
         read(file);
     } catch (const json::exception& error) {
-        fail("{}: {}", file.string(), error.what());
+        fail("{}: {}", file.string(), json_reason(error.what()));
     } catch (const Error& error) {
         const std::string text = error.what();
         fail("{}{}", text.starts_with(file.string()) ? "" : file.string() + ": ", text);
@@ -125,7 +127,7 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
     SpecialTokens result;
     json names;
     bool has_list = false;
-    reading(folder / "tokenizer_config.json", [&](const fs::path& file) {
+    reading(folder / kTokenizerConfig, [&](const fs::path& file) {
         names = read_object(file);
         has_list = names.contains("added_tokens_decoder");
         if (has_list) result.added = decoder_tokens(names["added_tokens_decoder"]);
@@ -136,17 +138,17 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
         result.chat_template = names.contains("chat_template") && !names["chat_template"].is_null();
         named_tokens(names);  // for its errors
     });
-    for (const char* name : {"chat_template.jinja", "chat_template.json", "additional_chat_templates"})
-        result.chat_template = result.chat_template || is_there(folder / name);
+    for (const char* name : kChatTemplates) result.chat_template |= is_there(folder / name);
+    result.chat_template |= is_there(folder / "additional_chat_templates");
     if (!has_list) {
-        reading(folder / "special_tokens_map.json", [&](const fs::path& file) {
+        reading(folder / kSpecialTokensMap, [&](const fs::path& file) {
             overrule(names, read_object(file));
             named_tokens(names);
         });
     }
     result.named = named_tokens(names);
     if (!has_list) {
-        reading(folder / "added_tokens.json",
+        reading(folder / kAddedTokens,
                 [&](const fs::path& file) { result.added = legacy_tokens(read_object(file), result.named); });
         result.added_overrule = false;
     }

@@ -5,6 +5,7 @@
 // names, and added_tokens.json adds tokens. config.json is no part of this: it fills in what no file names.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -14,12 +15,21 @@
 
 namespace ggq {
 
+// The files of a folder that say how a text becomes tokens, and conversations texts.
+inline constexpr const char* kTokenizerJson = "tokenizer.json";
+inline constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+inline constexpr const char* kSpecialTokensMap = "special_tokens_map.json";
+inline constexpr const char* kAddedTokens = "added_tokens.json";
+inline constexpr std::array kChatTemplates = {"chat_template.jinja", "chat_template.json"};
+inline constexpr std::array kTokenizerFiles = {kTokenizerJson, kTokenizerConfig,  kSpecialTokensMap,
+                                               kAddedTokens,   kChatTemplates[0], kChatTemplates[1]};
+
 struct SpecialTokens {
     // In the order in which they get ids, if the tokenizer does not know them yet. Those of `named` are special
     // whatever the tokenizer says, and keep the flags that it gives them.
     std::vector<AddedToken> added, named;
     bool added_overrule = true;  // the flags of a token that tokenizer.json has too; added_tokens.json's do not
-    std::string bos, eos;  // their contents; empty: no file names one
+    std::string bos, eos;        // their contents; empty: no file names one
     std::optional<bool> add_bos, add_eos;
     bool llama_class = false;    // a LlamaTokenizer, which adds BOS where nothing is said
     bool chat_template = false;  // in tokenizer_config.json or a file of its own

@@ -4,7 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_reader.h"
 #include "ggq/io/utf8.h"
 
 namespace ggq {
@@ -47,7 +48,9 @@ std::vector<const nlohmann::json*> component_parts(const nlohmann::json& json, c
 }
 
 std::string component_content(const nlohmann::json& json, const std::string& component, const std::string& field) {
-    std::string content = json.at(field);
+    const JsonFields fields(json, component);
+    if (!fields.find(field.c_str())) fields.refuse(field.c_str(), "a text");
+    std::string content = fields.text_or(field.c_str(), "");
     require(content.size() <= kMostContent, "{}: expected {} of at most {} bytes, got {}", component, field,
             kMostContent, content.size());
     return content;
@@ -58,7 +61,7 @@ void refuse_type(const std::string& component, const std::string& type, std::str
 }
 
 std::string metaspace_mark(const nlohmann::json& json, const std::string& component) {
-    std::string mark = json.value("replacement", "▁");
+    std::string mark = JsonFields(json, component).text_or("replacement", "▁");
     require(!mark.empty() && static_cast<size_t>(utf8_length(mark[0])) == mark.size(),
             "{}: expected a replacement of one character, got '{}'", component, shown(mark));
     return mark;

@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "ggq/error.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_fields.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/text/special_tokens.h"
 #include "models/text/tokenizer.h"
@@ -21,7 +23,7 @@ namespace fs = std::filesystem;
 
 fs::path tokenizer_file(const fs::path& path) {
     if (!is_folder(path)) return path;
-    fs::path file = path / "tokenizer.json";
+    fs::path file = path / kTokenizerJson;
     if (is_there(file)) return file;
     require(!is_there(path / "tokenizer.model"),
             "{}: has tokenizer.model but no tokenizer.json; convert it with: python3 -c \"from transformers import "
@@ -92,7 +94,7 @@ Tokenizer Tokenizer::load(const fs::path& path) {
     } catch (const Error& error) {
         fail("{}: {}", file.string(), error.what());
     } catch (const nlohmann::json::exception& error) {
-        fail("{}: not the form of a tokenizer.json: {}", file.string(), error.what());
+        fail("{}: not the form of a tokenizer.json: {}", file.string(), json_reason(error.what()));
     }
     tokenizer.apply_special_tokens(read_special_tokens(file.parent_path()), added);
     tokenizer.settle_added_tokens(std::move(added));
@@ -102,9 +104,12 @@ Tokenizer Tokenizer::load(const fs::path& path) {
 }
 
 void Tokenizer::load_model(const nlohmann::json& model) {
-    const std::string type = model.value("type", "BPE");
+    const JsonFields fields(model, "model");
+    const std::string type = fields.text_or("type", "BPE");
     if (type != "BPE") refuse_type("model", type, "BPE");
-    for (const auto& [token, id] : model.at("vocab").items()) add_entry(token, token_id(id, "token '" + token + "'"));
+    const nlohmann::json* vocab = fields.find("vocab");
+    if (!vocab || !vocab->is_object()) fields.refuse("vocab", "an object of tokens and ids");
+    for (const auto& [token, id] : vocab->items()) add_entry(token, token_id(id, "token '" + token + "'"));
     bpe_ = Bpe(model, ids_, pre_tokenizer_.byte_level());
 }
 

@@ -1,6 +1,8 @@
 #include "models/train/checkpoint.h"
 
 #include <list>
+#include <map>
+#include <optional>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 
-#include "ggq/error.h"
 #include "models/figures.h"
-#include "models/text/untrained_end.h"
+#include "models/untrained_end.h"
 
 namespace ggq {
 
@@ -54,21 +53,33 @@ Job::Job(TrainOptions wanted)
             fmt::format("config.json: attention_dropout {} is not applied; transformers would apply it in training",
                         model.config.attention_dropout));
     if (auto line = warn_of_bare_layers(*this)) warnings.push_back(*line);
-    if (!options.from_scratch)
-        if (auto line = warn_of_untrained_end(model.folder, model.tokenizer)) warnings.push_back(*line);
+    if (auto line = warn_of_untrained_end(model)) warnings.push_back(*line);
 }
 
 namespace {
+
+// What does no harm where the data is only measured.
+std::vector<std::string> warnings_of_teaching(const DatasetReport& r) {
+    std::vector<std::string> lines;
+    if (percent(r.label_tokens, r.tokens) < 1)
+        lines.push_back("less than 1 % of the tokens carry loss; look at the masks with `show_samples`");
+    if (r.missing_eos > 0)
+        lines.push_back(
+            fmt::format("{} samples were cut and do not end in EOS: they do not teach where to stop", r.missing_eos));
+    return lines;
+}
 
 TrainingData read_data(const Job& job, const TrainEvents& events) {
     events.tell(job.notes);
     events.warn(job.warnings);
     TrainingData data = load_training_data(job.options, job.model, events.stop);
     const auto n_validation = static_cast<int64_t>(data.validation_samples().size());
-    events.tell(describe(data.train.report, n_validation, job.options.max_length));
+    events.tell(describe(data.train.report, job.options.max_length, n_validation));
     events.warn(warnings_of(data.train.report));
+    events.warn(warnings_of_teaching(data.train.report));
     const auto n_shown = std::min(data.train.train.size(), static_cast<size_t>(job.options.show_samples));
-    for (size_t i = 0; i < n_shown; ++i) events.tell(show_sample(data.train.train[i], job.model.tokenizer));
+    for (size_t i = 0; i < n_shown && events.data_sample; ++i)
+        events.data_sample(show_sample(data.train.train[i], job.model.tokenizer));
     return data;
 }
 

@@ -7,7 +7,8 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 
 namespace ggq {
 

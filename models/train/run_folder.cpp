@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_folder.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/write_aside.h"
 #include "models/adapter_files.h"
 #include "models/base_record.h"

@@ -33,7 +33,8 @@ struct SampleReport {
 // `stop` is asked after each update and each batch of an evaluation: true saves and ends. It is asked as well while
 // data are read and the model is loaded, when there is nothing to save yet. An update that is running is ended first.
 struct TrainEvents : Events {
-    std::function<void(const std::string&)> print;  // a line of what plan or print_graph asked for
+    std::function<void(const std::string&)> print;        // a line of what plan or print_graph asked for
+    std::function<void(const std::string&)> data_sample;  // what show_samples asked for: lines of the data's own words
     std::function<void(const StepReport&)> step;
     std::function<void(const EvalReport&)> evaluation;
     std::function<void(const SampleReport&)> sample;

@@ -9,7 +9,9 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
+#include "ggq/io/utf8.h"
 #include "models/option_checks.h"
 
 namespace ggq {
@@ -71,9 +73,7 @@ public:
     }
 
     [[noreturn]] void refuse(const char* key, const std::string& expected) const {
-        std::string got = at(key).dump();
-        if (got.size() > 60) got = got.substr(0, 57) + "...";
-        fail("{}: {} must be {}, got {}; the file was changed or damaged", where_, key, expected, got);
+        fail("{}: {} must be {}, got {}; the file was changed or damaged", where_, key, expected, shown_json(at(key)));
     }
 
 private:
@@ -205,9 +205,9 @@ fs::path checkpoint_path(const fs::path& output, int64_t number) {
 std::vector<std::string> check_identity(const RunIdentity& before, const RunIdentity& now, bool accept) {
     std::vector<std::string> changes = changed_options(before.options, now.options);
     if (before.data_hash != now.data_hash)
-        changes.push_back("data: hash was " + before.data_hash + ", is " + now.data_hash);
+        changes.push_back("data: hash was " + shown(before.data_hash) + ", is " + now.data_hash);
     if (before.base_hash != now.base_hash)
-        changes.push_back("base model: hash was " + before.base_hash + ", is " + now.base_hash);
+        changes.push_back("base model: hash was " + shown(before.base_hash) + ", is " + now.base_hash);
     std::string list;
     for (const std::string& change : changes) list += (list.empty() ? "" : "; ") + change;
     require(changes.empty() || accept,
@@ -228,8 +228,8 @@ std::vector<std::string> changed_options(const nlohmann::ordered_json& before, c
     for (const auto& [key, value] : now.items()) {
         const auto old = before.find(key);
         if (kMayChange.contains(key) || (old != before.end() && *old == value)) continue;
-        changes.push_back(
-            fmt::format("{}: was {}, is {}", key, old == before.end() ? "absent" : old->dump(), value.dump()));
+        changes.push_back(fmt::format("{}: was {}, is {}", key, old == before.end() ? "absent" : shown_json(*old),
+                                      shown_json(value)));
     }
     return changes;
 }

@@ -1,7 +1,7 @@
 // Both readers of JSON: they agree, and what they read can be written and read again.
 #include <nlohmann/json.hpp>
 
-#include "ggq/io/json_file.h"
+#include "ggq/io/json_reader.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace ggq;

@@ -1,4 +1,4 @@
-#include "ggq/io/json_file.h"
+#include "ggq/io/text_file.h"
 
 #include <algorithm>
 
