@@ -5,6 +5,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
+#include "ggq/io/input_file.h"
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
@@ -18,8 +19,6 @@ namespace {
 
 constexpr const char* kTensorFile = "adapter_model.safetensors";
 constexpr const char* kPickledFile = "adapter_model.bin";
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                           "chat_template.jinja"};
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kEndA = ".lora_A.weight";
 constexpr std::string_view kEndB = ".lora_B.weight";
@@ -129,6 +128,14 @@ std::vector<std::string> files_of_own_adapter(const fs::path& folder) {
     std::vector<std::string> names = {kAdapterConfigFile, kTensorFile, kBaseRecordFile};
     names.insert(names.end(), std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
     return names;
+}
+
+void check_tokenizer_files(const fs::path& folder) {
+    for (const char* name : kTokenizerFiles)
+        if (is_there(folder / name)) {
+            refuse_link_out(folder / name);
+            const InputFile can_be_read(folder / name);
+        }
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {

@@ -46,6 +46,9 @@ void write_adapter(const std::filesystem::path& folder, const LoraConfig& config
 // What an adapter of ours in this folder consists of, tokenizer files among it; nothing if it holds none.
 std::vector<std::string> files_of_own_adapter(const std::filesystem::path& folder);
 
+// Refuses those files of a tokenizer that copy_tokenizer_files() would, so that a run need not end to learn of it.
+void check_tokenizer_files(const std::filesystem::path& folder);
+
 // Copies those files of a tokenizer that are there.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 

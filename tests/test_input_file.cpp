@@ -195,3 +195,13 @@ TEST_CASE("a path that cannot be looked at is one sentence") {
     write_file(dir / "file", "");
     check_contains(error_of([&] { open_model(dir / "file" / "model"); }), "expected a model folder");
 }
+
+TEST_CASE("a side file that could not be copied at the end ends a run before it begins") {
+    const Workplace place;
+    const fs::path model = place.copy_of_model();
+    fs::create_symlink("/etc/hostname", model / "chat_template.jinja");
+    TrainOptions options = place.options(1);
+    options.base.model = model;
+    check_contains(error_of([&] { train(options); }), "chat_template.jinja is a link out of its folder");
+    CHECK_FALSE(fs::exists(place.out));
+}

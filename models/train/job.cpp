@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "ggq/error.h"
+#include "ggq/io/input_file.h"
+#include "models/adapter_files.h"
 #include "models/figures.h"
 #include "models/untrained_end.h"
 
@@ -47,6 +50,9 @@ Job::Job(TrainOptions wanted)
       model(open_model_of(options)),
       weights(weight_choice(options, model.config)) {
     peak_lr(options, model.n_weights());  // refuses what does not fit
+    for (const std::string& data : {options.data, options.val_data})
+        require(data.empty() || is_there(data), "{}: no such file", data);
+    check_tokenizer_files(model.folder);
     warnings = model.warnings;
     if (model.config.attention_dropout > 0)
         warnings.push_back(
