@@ -202,6 +202,6 @@ TEST_CASE("a side file that could not be copied at the end ends a run before it 
     fs::create_symlink("/etc/hostname", model / "chat_template.jinja");
     TrainOptions options = place.options(1);
     options.base.model = model;
-    check_contains(error_of([&] { train(options); }), "chat_template.jinja is a link out of its folder");
+    check_contains(error_of([&] { ggq::test::train(options); }), "chat_template.jinja is a link out of its folder");
     CHECK_FALSE(fs::exists(place.out));
 }
