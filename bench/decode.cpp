@@ -33,6 +33,7 @@ Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
     Generator generator(set, *llama, {context, choice.compute()});
     Result r;
     r.plan_bytes = set.memory().total();
+    set.fit();
     set.require_fits("take a smaller shape or a shorter context");
     set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
 

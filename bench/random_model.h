@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "bench/shapes.h"
 #include "ggq/device.h"
 #include "ggq/transfer.h"
 #include "kernels/formats.h"
 #include "models/initial_values.h"
 #include "models/model.h"
 #include "models/option_names.h"
+#include "models/shapes.h"
 
 namespace ggq::bench {
 

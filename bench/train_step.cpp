@@ -30,6 +30,9 @@ struct Result {
     double loss = 0;
     int64_t plan_bytes = 0, allocated_bytes = 0;
     double peak_gib = 0;
+    int64_t bytes_in = 0, bytes_out = 0;  // of a micro-batch
+    int32_t n_recomputed = 0;
+    Duration estimate;
     Profile profile;
 };
 
@@ -72,8 +75,9 @@ EngineOptions engine_options(const Options& o, int64_t n_tokens, DType compute) 
     lora.dropout = o.dropout;
     lora.target_pattern = std::string(kAllLinear);
     e.weights.lora = lora;
-    const auto recompute = find_option(kRecomputes, o.recompute);
-    require(recompute.has_value(), "--recompute: expected one of {}, got '{}'", option_list(kRecomputes), o.recompute);
+    const auto recompute = find_recompute(o.recompute);
+    require(recompute.has_value(), "--recompute: expected {}|partial:K, got '{}'", option_list(kRecomputes),
+            o.recompute);
     e.recompute = *recompute;
     e.lengths = {n_tokens};
     return e;
@@ -91,8 +95,9 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     ProgramSet set(backend);
     TrainEngine engine(set, model, options);
     Result r;
-    r.plan_bytes = set.memory().total();
+    set.fit();
     set.require_fits("take a smaller shape or fewer tokens");
+    r.plan_bytes = set.memory().total();
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
         fill_new_adapter(set.store(), engine.llama(), 1);
@@ -107,6 +112,10 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     const Program& micro = engine.micro_program();
     r.flops = o.steps * flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
     r.allocated_bytes = backend.memory().bytes;
+    r.bytes_in = micro.plan().bytes_in;
+    r.bytes_out = micro.plan().bytes_out;
+    r.n_recomputed = micro.plan().n_recomputed;
+    r.estimate = duration(micro.plan(), micro.graph(), backend.costs());
     r.peak_gib = peak_gib(backend);
     return r;
 }
@@ -136,6 +145,13 @@ void run(const Options& o) {
                                      {"plan_bytes", r.plan_bytes},
                                      {"allocated_bytes", r.allocated_bytes},
                                      {"overhead_bytes", backend->overhead_bytes()},
+                                     {"host_bytes", backend->host_memory().peak_bytes},
+                                     {"bytes_in", r.bytes_in},
+                                     {"bytes_out", r.bytes_out},
+                                     {"recomputed_steps", r.n_recomputed},
+                                     {"estimated_seconds", r.estimate.seconds},
+                                     {"estimated_stall", r.estimate.stalled},
+                                     {"seconds", r.seconds / o.steps},
                                      {"peak_gib", r.peak_gib},
                                      {"loss", r.loss}};
     if (on_gpu) result["ceiling_copy_tb_s"] = gpu.copy * 1e-12;

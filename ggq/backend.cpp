@@ -10,14 +10,31 @@ std::unique_ptr<Recording> Backend::record(const std::function<void()>&) { retur
 
 int64_t Backend::overhead_bytes() const { return 0; }
 
+void Backend::copy(Lane lane, void* to, const void* from, int64_t bytes) {
+    if (lane == Lane::in) copy_in(to, from, bytes);
+    else copy_out(to, from, bytes);
+}
+
+int64_t Backend::free_host_bytes() const { return free_bytes(); }
+
+namespace {
+
+double mebibytes(int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); }
+
+void count(MemoryCount& memory, int64_t bytes) {
+    memory.bytes += bytes;
+    memory.peak_bytes = std::max(memory.peak_bytes, memory.bytes);
+    memory.allocations += bytes > 0;
+}
+
+}  // namespace
+
 void* Backend::allocate(int64_t bytes) {
     void* data = bytes > 0 ? do_allocate(bytes) : nullptr;
     require(bytes == 0 || data != nullptr,
             "{}: could not allocate {:.1f} MiB ({:.1f} MiB are allocated already); use a smaller batch or length",
-            name(), static_cast<double>(bytes) / (1 << 20), static_cast<double>(memory_.bytes) / (1 << 20));
-    memory_.bytes += bytes;
-    memory_.peak_bytes = std::max(memory_.peak_bytes, memory_.bytes);
-    memory_.allocations += bytes > 0;
+            name(), mebibytes(bytes), mebibytes(memory_.bytes));
+    count(memory_, bytes);
     return data;
 }
 
@@ -25,6 +42,22 @@ void Backend::release(void* data, int64_t bytes) noexcept {
     if (!data) return;
     do_release(data, bytes);
     memory_.bytes -= bytes;
+}
+
+void* Backend::allocate_host(int64_t bytes) {
+    void* data = bytes > 0 ? do_allocate_host(bytes) : nullptr;
+    require(bytes == 0 || data != nullptr,
+            "{}: could not allocate {:.1f} MiB of host memory for pages ({:.1f} MiB are allocated already); raise the "
+            "limit of locked memory (ulimit -l), or let less be paged",
+            name(), mebibytes(bytes), mebibytes(host_memory_.bytes));
+    count(host_memory_, bytes);
+    return data;
+}
+
+void Backend::release_host(void* data, int64_t bytes) noexcept {
+    if (!data) return;
+    do_release_host(data, bytes);
+    host_memory_.bytes -= bytes;
 }
 
 }  // namespace ggq

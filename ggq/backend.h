@@ -8,6 +8,8 @@
 #include <memory>
 #include <string>
 
+#include "ggq/costs.h"
+#include "ggq/lane.h"
 #include "ggq/op.h"
 
 namespace ggq {
@@ -36,9 +38,17 @@ public:
     // Throws Error if an op, its dtypes or shapes have no kernel here.
     virtual void check_supported(const OpCall& call) const = 0;
     virtual int64_t workspace_bytes(const OpCall& call) const = 0;
-    // Starts a step; it has ended after synchronize(), which throws Error if one failed.
+    virtual Costs costs() const { return {}; }
+
+    // Starts a step on the compute lane; it has ended after synchronize(), which throws Error if one failed.
     virtual void run(const OpDef& op, const KernelArgs& args) = 0;
-    virtual void synchronize() = 0;
+    // Starts a copy between memory of allocate_host() and the device, on lane in or out.
+    virtual void copy(Lane lane, void* to, const void* from, int64_t bytes);
+    // An event has happened when all that its lane was given before mark() has ended; what a lane is given after wait()
+    // does not start before. On devices whose work has ended when the call returns there is nothing to do.
+    virtual void mark(Lane /*lane*/, int32_t /*event*/) {}
+    virtual void wait(Lane /*lane*/, int32_t /*event*/) {}
+    virtual void synchronize() = 0;  // all lanes
     // What `steps` runs, recorded instead of run, on devices where that saves time.
     virtual bool records() const { return false; }
     virtual std::unique_ptr<Recording> record(const std::function<void()>& steps);
@@ -57,11 +67,19 @@ public:
     void release(void* data, int64_t bytes) noexcept;
     const MemoryCount& memory() const { return memory_; }
 
+    // Memory of the host that the device copies from and to at full speed, and whose addresses its kernels read.
+    void* allocate_host(int64_t bytes);
+    void release_host(void* data, int64_t bytes) noexcept;
+    const MemoryCount& host_memory() const { return host_memory_; }
+    virtual int64_t free_host_bytes() const;  // what can still be allocated there
+
 private:
     virtual void* do_allocate(int64_t bytes) = 0;  // null on failure
     virtual void do_release(void* data, int64_t bytes) noexcept = 0;
+    virtual void* do_allocate_host(int64_t bytes) { return do_allocate(bytes); }
+    virtual void do_release_host(void* data, int64_t bytes) noexcept { do_release(data, bytes); }
 
-    MemoryCount memory_;
+    MemoryCount memory_, host_memory_;
 };
 
 // n_threads 0: one for each processor that this process may use.

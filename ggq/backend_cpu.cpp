@@ -5,12 +5,12 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <string>
 #include <thread>
 
 #include "ggq/backend.h"
 #include "ggq/error.h"
+#include "ggq/host_memory.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/rounding.h"
 
@@ -26,24 +26,6 @@ int usable_processors() {
     CPU_ZERO(&set);
     if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
     return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-}
-
-int64_t available_memory_bytes() {
-    std::ifstream meminfo("/proc/meminfo");
-    for (std::string line; std::getline(meminfo, line);)
-        if (line.starts_with("MemAvailable:")) return std::stoll(line.substr(13)) * 1024;
-    return static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-}
-
-// What is left of a container's limit, or a very large number. Pages of files are given up when memory is wanted.
-int64_t cgroup_memory_bytes() {
-    int64_t limit = 0, used = 0, bytes = 0;
-    if (!(std::ifstream("/sys/fs/cgroup/memory.max") >> limit)) return INT64_MAX;
-    std::ifstream("/sys/fs/cgroup/memory.current") >> used;
-    std::ifstream stat("/sys/fs/cgroup/memory.stat");
-    for (std::string key; stat >> key >> bytes;)
-        if (key == "inactive_file" || key == "active_file") used -= bytes;
-    return std::max<int64_t>(0, limit - std::max<int64_t>(0, used));
 }
 
 class CpuBackend final : public Backend {
@@ -85,7 +67,7 @@ public:
         if (bytes > 0) std::memset(device, std::to_integer<int>(value), static_cast<size_t>(bytes));
     }
     bool reads_host_memory() const override { return true; }
-    int64_t free_bytes() const override { return std::min(available_memory_bytes(), cgroup_memory_bytes()); }
+    int64_t free_bytes() const override { return available_host_bytes(); }
 
 private:
     void* do_allocate(int64_t bytes) override {

@@ -1,5 +1,5 @@
-// A CUDA device as a backend: one stream on which everything runs in order, two pinned buffers through which the host's
-// bytes come in, cuBLAS if the machine has it, and CUDA graphs as recordings.
+// A CUDA device as a backend: a stream on which all ops run in order and one for copies each way, two pinned buffers
+// through which the host's bytes come in, cuBLAS if the machine has it, and CUDA graphs as recordings.
 #include "ggq/backend_cuda.h"
 
 #include <cuda_runtime_api.h>
@@ -10,6 +10,8 @@
 #include <functional>
 
 #include "ggq/error.h"
+#include "ggq/gpu_table.h"
+#include "ggq/host_memory.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/context.h"
 
@@ -112,7 +114,7 @@ public:
         const int64_t total = memory_info().total;
         const bool whole_card = before.total - total < total / 16;
         free_before_ = before.free >= 0 && whole_card ? before.free : total;
-        GGQ_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+        for (cudaStream_t& s : streams_) GGQ_CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
         for (Stage& s : stages_) {
             GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
             GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
@@ -125,13 +127,14 @@ public:
 
     ~CudaBackend() override {
         cudaSetDevice(device_.index);
-        cudaStreamSynchronize(stream_);
+        for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
         blas_.reset();
+        for (cudaEvent_t e : events_) cudaEventDestroy(e);
         for (Stage& s : stages_) {
             cudaEventDestroy(s.free);
             cudaFreeHost(s.data);
         }
-        cudaStreamDestroy(stream_);
+        for (cudaStream_t s : streams_) cudaStreamDestroy(s);
         cudaGetLastError();  // a later launch is not to be blamed
     }
 
@@ -145,13 +148,7 @@ public:
     }
     DType compute_dtype() const override { return device_.has_bf16() ? DType::bf16 : DType::f16; }
 
-    void check_supported(const OpCall& call) const override {
-        const std::string place = call.where.empty() ? "" : " " + std::string(call.where);
-        require(call.op.kernel.cuda != nullptr, "[{}]{}: has no CUDA kernel", call.op.name, place);
-        const Signature signature = parse_signature(call.op);
-        for (size_t i = 0; i < call.in.size(); ++i) check_dtype(signature.in[i], call.in[i], call.op.name, place);
-        for (size_t i = 0; i < call.out.size(); ++i) check_dtype(signature.out[i], call.out[i], call.op.name, place);
-    }
+    void check_supported(const OpCall& call) const override { check_gpu_supports(call, device_); }
 
     int64_t workspace_bytes(const OpCall& call) const override {
         return call.op.cuda_workspace ? call.op.cuda_workspace(call, device_) : 0;
@@ -159,31 +156,44 @@ public:
 
     void run(const OpDef& op, const KernelArgs& args) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        op.kernel.cuda({stream_, &device_, blas_.get()}, args);
+        op.kernel.cuda({compute(), &device_, blas_.get()}, args);
     }
 
-    void synchronize() override { GGQ_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+    void copy(Lane lane, void* to, const void* from, int64_t bytes) override {
+        const auto direction = lane == Lane::in ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+        GGQ_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), direction, stream_of(lane)));
+    }
+    void mark(Lane lane, int32_t event) override { GGQ_CUDA_CHECK(cudaEventRecord(event_of(event), stream_of(lane))); }
+    void wait(Lane lane, int32_t event) override {
+        GGQ_CUDA_CHECK(cudaStreamWaitEvent(stream_of(lane), event_of(event), 0));
+    }
+
+    void synchronize() override {
+        for (cudaStream_t s : streams_) GGQ_CUDA_CHECK(cudaStreamSynchronize(s));
+    }
+
+    Costs costs() const override { return gpu_costs(device_name_, device_); }
 
     bool records() const override { return true; }
     std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         cudaGraph_t graph = nullptr;
-        GGQ_CUDA_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+        GGQ_CUDA_CHECK(cudaStreamBeginCapture(compute(), cudaStreamCaptureModeThreadLocal));
         try {
             steps();
         } catch (...) {
-            cudaStreamEndCapture(stream_, &graph);
+            cudaStreamEndCapture(compute(), &graph);
             if (graph) cudaGraphDestroy(graph);
             cudaGetLastError();
             throw;
         }
-        GGQ_CUDA_CHECK(cudaStreamEndCapture(stream_, &graph));
+        GGQ_CUDA_CHECK(cudaStreamEndCapture(compute(), &graph));
         cudaGraphExec_t executable = nullptr;
         const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
         cudaGraphDestroy(graph);
         cuda::check(status, "cudaGraphInstantiate");
-        auto recording = std::make_unique<CudaRecording>(executable, stream_);
-        GGQ_CUDA_CHECK(cudaGraphUpload(executable, stream_));
+        auto recording = std::make_unique<CudaRecording>(executable, compute());
+        GGQ_CUDA_CHECK(cudaGraphUpload(executable, compute()));
         synchronize();
         count_overhead();
         return recording;
@@ -197,23 +207,25 @@ public:
             Stage& stage = stages_[turn_++ % 2];
             GGQ_CUDA_CHECK(cudaEventSynchronize(stage.free));
             std::memcpy(stage.data, from + done, n);
-            GGQ_CUDA_CHECK(cudaMemcpyAsync(to + done, stage.data, n, cudaMemcpyHostToDevice, stream_));
-            GGQ_CUDA_CHECK(cudaEventRecord(stage.free, stream_));
+            GGQ_CUDA_CHECK(cudaMemcpyAsync(to + done, stage.data, n, cudaMemcpyHostToDevice, compute()));
+            GGQ_CUDA_CHECK(cudaEventRecord(stage.free, compute()));
         }
     }
 
     void copy_out(void* host, const void* device, int64_t bytes) override {
         if (bytes == 0) return;
-        GGQ_CUDA_CHECK(cudaMemcpyAsync(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream_));
+        GGQ_CUDA_CHECK(cudaMemcpyAsync(host, device, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, compute()));
         synchronize();
     }
 
     void set_bytes(void* device, std::byte value, int64_t bytes) override {
         if (bytes > 0)
-            GGQ_CUDA_CHECK(cudaMemsetAsync(device, std::to_integer<int>(value), static_cast<size_t>(bytes), stream_));
+            GGQ_CUDA_CHECK(cudaMemsetAsync(device, std::to_integer<int>(value), static_cast<size_t>(bytes), compute()));
     }
 
     bool reads_host_memory() const override { return false; }
+
+    int64_t free_host_bytes() const override { return available_host_bytes(); }
 
     int64_t free_bytes() const override {
         const int64_t left = memory_info().free - kReserve;
@@ -237,14 +249,6 @@ private:
         device_.n_sms = gpu.n_multiprocessors;
         device_.shared_bytes = shared;
         device_name_ = gpu.name;
-    }
-
-    void check_dtype(const OpArg& arg, const TensorType& type, const char* op, const std::string& place) const {
-        require(type.dtype != DType::f64, "[{}]{} {}: expected f32, f16 or bf16 on CUDA, got {}; cast it first", op,
-                place, arg.name, to_string(type));
-        // Kernels convert operands that are stored in bf16 on every card.
-        require(arg.type != "real" || type.dtype != DType::bf16 || device_.has_bf16(),
-                "[{}]{} {}: this GPU has no bf16; use `compute_dtype` f16 or f32", op, place, arg.name);
     }
 
     MemoryInfo memory_info() const {
@@ -282,9 +286,37 @@ private:
 
     void do_release(void* data, int64_t) noexcept override {
         cudaSetDevice(device_.index);
-        cudaStreamSynchronize(stream_);
+        for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
         cudaFree(data);
         cudaGetLastError();
+    }
+
+    // Pinned, so that copies run beside the kernels, and mapped, so that kernels read it by the same address.
+    void* do_allocate_host(int64_t bytes) override {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
+        void* data = nullptr;
+        const cudaError_t status = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocMapped);
+        if (status == cudaSuccess) return data;
+        cudaGetLastError();  // it is not a lasting one
+        return nullptr;
+    }
+    void do_release_host(void* data, int64_t) noexcept override {
+        cudaSetDevice(device_.index);
+        for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
+        cudaFreeHost(data);
+        cudaGetLastError();
+    }
+
+    cudaStream_t stream_of(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
+    cudaStream_t compute() const { return stream_of(Lane::compute); }
+
+    cudaEvent_t event_of(int32_t event) {
+        while (events_.size() <= static_cast<size_t>(event)) {
+            cudaEvent_t next = nullptr;
+            GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&next, cudaEventDisableTiming));
+            events_.push_back(next);
+        }
+        return events_[static_cast<size_t>(event)];
     }
 
     int64_t limit_;
@@ -292,7 +324,8 @@ private:
     int64_t overhead_ = 0;     // the most counted so far
     cuda::Device device_;
     std::string device_name_;
-    cudaStream_t stream_ = nullptr;
+    cudaStream_t streams_[std::size(kLanes)] = {};
+    std::vector<cudaEvent_t> events_;
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;

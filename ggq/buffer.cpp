@@ -1,5 +1,7 @@
 #include "ggq/buffer.h"
 
+#include <cstring>
+
 #include "ggq/backend.h"
 #include "kernels/rounding.h"
 
@@ -17,7 +19,9 @@ int64_t place_bytes(const Buffer& b) { return round_up(b.bytes(), kAlignment); }
 Store::Store(Backend& backend) : backend_(&backend) {}
 
 Store::~Store() {
-    for (const Block& b : blocks_) backend_->release(b.data, b.bytes);
+    for (const Block& b : blocks_)
+        if (b.on_host) backend_->release_host(b.data, b.bytes);
+        else backend_->release(b.data, b.bytes);
 }
 
 Buffer& Store::declare(std::string name, Kind kind, const TensorType& type) {
@@ -38,28 +42,46 @@ Buffer& Store::slice(Buffer& parent, std::string name, int64_t first, const Shap
     return buffers_.back();
 }
 
+void Store::set_residence(Buffer& buffer, Residence residence) {
+    GGQ_ASSERT(!buffer.parent && !buffer.data, buffer.name);
+    buffer.residence = residence;
+}
+
 void Store::allocate() {
-    for (Kind kind : kPersistent) {
-        int64_t total = 0;
-        for (const Buffer* b : declared_)
-            if (b->kind == kind && !b->data) total += place_bytes(*b);
-        if (total == 0) continue;
-        auto* next = static_cast<std::byte*>(backend_->allocate(total));
-        blocks_.push_back({kind, next, total});
-        backend_->zero(next, total);
-        for (Buffer* b : declared_) {
-            if (b->kind != kind || b->data) continue;
-            b->data = next;
-            next += place_bytes(*b);
-        }
-    }
+    for (Kind kind : kPersistent)
+        for (bool on_host : {false, true}) allocate(kind, on_host);
     for (Buffer* s : slices_) s->data = static_cast<std::byte*>(s->parent->data) + s->first * info(s->type.dtype).bytes;
+}
+
+void Store::allocate(Kind kind, bool on_host) {
+    int64_t total = 0;
+    const auto wanted = [&](const Buffer& b) {
+        return b.kind == kind && b.on_host() == on_host && !b.data;
+    };
+    for (const Buffer* b : declared_)
+        if (wanted(*b)) total += place_bytes(*b);
+    if (total == 0) return;
+    auto* next = static_cast<std::byte*>(on_host ? backend_->allocate_host(total) : backend_->allocate(total));
+    blocks_.push_back({kind, on_host, next, total});
+    if (!on_host || kind != Kind::constant) zero(blocks_.back());  // tens of GB of weights will be written anyway
+    for (Buffer* b : declared_) {
+        if (!wanted(*b)) continue;
+        b->data = next;
+        next += place_bytes(*b);
+    }
 }
 
 int64_t Store::bytes(Kind kind) const {
     int64_t total = 0;
     for (const Buffer* b : declared_)
-        if (b->kind == kind) total += place_bytes(*b);
+        if (b->kind == kind && !b->on_host()) total += place_bytes(*b);
+    return total;
+}
+
+int64_t Store::host_bytes() const {
+    int64_t total = 0;
+    for (const Buffer* b : declared_)
+        if (b->on_host()) total += place_bytes(*b);
     return total;
 }
 
@@ -71,11 +93,24 @@ int64_t Store::bytes() const {
 
 void Store::zero(Kind kind) {
     for (const Block& b : blocks_)
-        if (b.kind == kind) backend_->zero(b.data, b.bytes);
+        if (b.kind == kind) zero(b);
 }
 
-void Store::write(const Buffer& buffer, const void* host) { backend_->copy_in(buffer.data, host, buffer.bytes()); }
+void Store::zero(const Block& block) {
+    if (block.on_host) std::memset(block.data, 0, static_cast<size_t>(block.bytes));
+    else backend_->zero(block.data, block.bytes);
+}
 
-void Store::read(const Buffer& buffer, void* host) const { backend_->copy_out(host, buffer.data, buffer.bytes()); }
+void Store::write(const Buffer& buffer, const void* host) {
+    const int64_t n = buffer.bytes();
+    if (buffer.on_host() && n > 0) std::memcpy(buffer.data, host, static_cast<size_t>(n));
+    else backend_->copy_in(buffer.data, host, n);
+}
+
+void Store::read(const Buffer& buffer, void* host) const {
+    const int64_t n = buffer.bytes();
+    if (buffer.on_host() && n > 0) std::memcpy(host, buffer.data, static_cast<size_t>(n));
+    else backend_->copy_out(host, buffer.data, n);
+}
 
 }  // namespace ggq

@@ -15,18 +15,28 @@ namespace ggq {
 
 class Backend;
 
+// Where the bytes of a buffer have their home.
+enum class Residence : uint8_t {
+    device,
+    mapped,  // in host memory that kernels read by its address: for what is read little, like the embedding's rows
+    paged    // in host memory, and on the device around its uses, as plans say
+};
+
 struct Buffer {
     std::string name;
     Kind kind = Kind::constant;
     TensorType type;
-    void* data = nullptr;            // set by Store::allocate
+    void* data = nullptr;            // set by Store::allocate: on the device, or of the host where that is its home
     const Buffer* parent = nullptr;  // what it is a slice of
     int64_t first = 0;               // element of the parent that it starts at
+    Residence residence = Residence::device;  // of a slice: its root's
+    bool pageable = false;                    // whether it may be paged where memory is short
 
     int64_t bytes() const { return type.bytes(); }
     View view() const { return make_view(data, type.dtype, type.shape, type.quant); }
 
     const Buffer& root() const { return parent ? *parent : *this; }
+    bool on_host() const { return root().residence != Residence::device; }
     bool overlaps(const Buffer& other) const {
         return &root() == &other.root() && first < other.first + other.type.shape.n_elems() &&
                other.first < first + type.shape.n_elems();
@@ -48,11 +58,19 @@ public:
     // `n_elems` of shape starting at element `first` of a parent that is not quantized and not itself a slice.
     Buffer& slice(Buffer& parent, std::string name, int64_t first, const Shape& shape);
 
-    // Allocates all that was declared since the last call, zeroed.
+    // Before allocate(), of a buffer that is no slice.
+    void set_residence(Buffer& buffer, Residence residence);
+
+    // Allocates all that was declared since the last call, zeroed but for constants that live on the host.
     void allocate();
 
-    int64_t bytes(Kind kind) const;  // of what is declared, alignment included
-    int64_t bytes() const;           // of all kinds
+    // Of what is declared, alignment included: on the device, and all together on the host.
+    int64_t bytes(Kind kind) const;
+    int64_t bytes() const;
+    int64_t host_bytes() const;
+
+    // Buffers that own their place, in the order of their declaration.
+    const std::vector<Buffer*>& declared() const { return declared_; }
 
     void zero(Kind kind);  // every buffer of a kind, once allocated
 
@@ -62,9 +80,13 @@ public:
 private:
     struct Block {
         Kind kind;
+        bool on_host;
         void* data;
         int64_t bytes;
     };
+
+    void allocate(Kind kind, bool on_host);
+    void zero(const Block& block);
 
     Backend* backend_;
     std::deque<Buffer> buffers_;

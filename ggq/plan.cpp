@@ -1,9 +1,11 @@
 #include "ggq/plan.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "ggq/backend.h"
+#include "ggq/page_steps.h"
 #include "kernels/rounding.h"
 
 namespace ggq {
@@ -51,8 +53,9 @@ void note_lifetimes(const Graph& graph, Plan& plan) {
     }
 }
 
-bool in_arena(const Graph& graph, const PlannedTensor& t, size_t index) {
-    return t.storage == static_cast<int32_t>(index) && value_of(graph, t.value).kind == Kind::temporary && t.last >= 0;
+// Temporaries, and stays of what is persistent.
+bool in_arena(const PlannedTensor& t, size_t index) {
+    return t.storage == static_cast<int32_t>(index) && t.bytes > 0 && t.last >= 0;
 }
 
 int64_t most_alive(const std::vector<Lifetime>& blocks) {
@@ -76,18 +79,19 @@ void copy_steps(const Graph& graph, const Backend& backend, const Schedule& sche
         const OpCall call = graph.call(step, types);
         backend.check_supported(call);
         const int64_t workspace = backend.workspace_bytes(call);
-        plan.steps.push_back({s.step, s.in, s.out, 0, workspace, s.recomputed});
+        plan.steps.push_back(
+            {.step = s.step, .in = s.in, .out = s.out, .workspace_bytes = workspace, .recomputed = s.recomputed});
         plan.workspace_bytes = std::max(plan.workspace_bytes, workspace);
         plan.n_recomputed += s.recomputed;
     }
 }
 
-void place_all(const Graph& graph, Plan& plan) {
+void place_all(Plan& plan) {
     std::vector<Lifetime> blocks;
     std::vector<int64_t*> targets;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         PlannedTensor& t = plan.tensors[i];
-        if (!in_arena(graph, t, i)) continue;
+        if (!in_arena(t, i)) continue;
         blocks.push_back({t.bytes, t.first, t.last});
         targets.push_back(&t.offset);
     }
@@ -130,13 +134,66 @@ std::vector<int64_t> place(const std::vector<Lifetime>& blocks) {
     return offsets;
 }
 
-Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options) {
-    const Schedule order = schedule(graph, kept_values(graph, options.recompute));
+namespace {
+
+std::vector<bool> kept_by(const Graph& graph, const Backend& backend, const PlanOptions& options) {
+    if (options.kept) return *options.kept;
+    const Recompute preset = options.recompute.preset;
+    if (preset == Recompute::none || preset == Recompute::automatic)
+        return std::vector<bool>(graph.values().size(), true);
+    return KeepLadder(graph, backend.costs()).kept(options.recompute);
+}
+
+Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order, int64_t room, bool offload) {
     Plan result;
     find_owners(graph, order, result);
     copy_steps(graph, backend, order, result);
     note_lifetimes(graph, result);
-    place_all(graph, result);
+    insert_pages(graph, backend.costs(), room, offload, result);
+    place_all(result);
+    return result;
+}
+
+}  // namespace
+
+// Blocks do not lie without gaps: where they come out above the budget, pages get as much less room.
+Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options) {
+    constexpr int kTries = 4;
+    const Schedule order = schedule(graph, kept_by(graph, backend, options));
+    int64_t room = options.arena_budget;
+    Plan best = plan_for(graph, backend, order, room, options.offload);
+    for (int i = 1; i < kTries && options.arena_budget > 0 && best.arena_bytes > options.arena_budget; ++i) {
+        room -= best.arena_bytes - options.arena_budget;
+        if (room <= 0) break;
+        Plan next = plan_for(graph, backend, order, room, options.offload);
+        if (next.arena_bytes < best.arena_bytes) best = std::move(next);
+    }
+    return best;
+}
+
+Duration duration(const Plan& plan, const Graph& graph, const Costs& costs) {
+    std::vector<TensorType> types;
+    std::vector<double> ends;
+    std::map<Lane, double> free_at;  // by lane
+    Duration result;
+    for (const PlannedStep& s : plan.steps) {
+        double begin = free_at[s.lane];
+        const double ready = begin;
+        for (int32_t before : s.after) begin = std::max(begin, ends[static_cast<size_t>(before)]);
+        double seconds = 0;
+        if (s.lane == Lane::compute) {
+            result.stalled += begin - ready;
+            seconds = costs.seconds(graph.call(graph.steps()[static_cast<size_t>(s.step)], types));
+        } else {
+            const bool in = s.lane == Lane::in;
+            const int32_t place = in ? s.out[0] : s.in[0];
+            seconds = static_cast<double>(plan.tensors[static_cast<size_t>(place)].bytes) /
+                      (in ? costs.copy_in : costs.copy_out);
+        }
+        ends.push_back(begin + seconds);
+        free_at[s.lane] = ends.back();
+        result.seconds = std::max(result.seconds, ends.back());
+    }
     return result;
 }
 
@@ -150,6 +207,7 @@ double flops(const Plan& plan, const Graph& graph, double keys_a_query) {
     std::vector<TensorType> types;
     double sum = 0;
     for (const PlannedStep& s : plan.steps) {
+        if (s.lane != Lane::compute) continue;
         const Step& step = graph.steps()[static_cast<size_t>(s.step)];
         if (!step.op->flops || (s.recomputed && !is_read[owner(s.out[0])])) continue;
         OpCall call = graph.call(step, types);

@@ -1,11 +1,16 @@
-// Plan: where every temporary of a graph lives, and in which order the steps run.
+// Plan: where every temporary of a graph lives, in which order the steps run, and what is copied between host and
+// device meanwhile.
 //
-// A pure function of the graph, the recompute policy and the workspace that the backend wants: no memory is touched.
-// Temporaries share one arena; two of them overlap only if they are never alive at the same time.
+// A pure function of the graph, the options and the workspace that the backend wants: no memory is touched. Temporaries
+// share one arena; two of them overlap only if they are never alive at the same time. What is paged (Residence::paged,
+// and kept values that the budget has no room for) lies in host memory, and on the device only around its uses: each
+// such stay is a planned tensor of its own, so that the address of a tensor is a function of the planned step.
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "ggq/lane.h"
 #include "ggq/recompute.h"
 
 namespace ggq {
@@ -17,32 +22,50 @@ inline constexpr int64_t kArenaAlignment = 256;
 struct PlannedTensor {
     int32_t value = -1;            // of the graph
     int32_t storage = -1;          // the planned tensor that owns its memory
-    int64_t offset = -1;           // in the arena, for owners that are temporaries
+    int64_t offset = -1;           // in the arena, for owners that are temporaries or stays of a page
     int64_t bytes = 0;             // of the owner's place
-    int32_t first = 0, last = -1;  // steps between which an owner is alive
+    int32_t first = 0, last = -1;  // planned steps between which an owner is alive
 };
 
+// An op, or a copy between a place in the arena and the host.
 struct PlannedStep {
-    int32_t step = 0;
-    std::vector<int32_t> in, out;  // planned tensors
+    int32_t step = -1;             // of the graph; -1: a copy
+    std::vector<int32_t> in = {}, out = {};  // planned tensors; a copy to the device has one out, one to the host has one in
     int64_t workspace_offset = 0, workspace_bytes = 0;
     bool recomputed = false;
+    Lane lane = Lane::compute;
+    int64_t host_offset = -1;    // of a copy, in the host's arena; -1: the home of a paged buffer
+    std::vector<int32_t> after = {};  // planned steps of other lanes that have to have ended; of one's own all before have
 };
 
 struct Plan {
     std::vector<PlannedTensor> tensors;
     std::vector<PlannedStep> steps;
-    int64_t arena_bytes = 0;      // the arena's size: temporaries and workspace at their planned offsets
-    int64_t live_bytes = 0;       // the most that is alive at a step, the floor of arena_bytes
-    int64_t workspace_bytes = 0;  // the largest of any step
-    int32_t n_recomputed = 0;     // steps that run a second time
+    int64_t arena_bytes = 0;       // the arena's size: temporaries, pages and workspace at their planned offsets
+    int64_t live_bytes = 0;        // the most that is alive at a step, the floor of arena_bytes
+    int64_t workspace_bytes = 0;   // the largest of any step
+    int64_t host_bytes = 0;        // of kept values on the host
+    int64_t bytes_in = 0, bytes_out = 0;  // copied in a run
+    int32_t n_recomputed = 0;      // steps that run a second time
 };
 
 struct PlanOptions {
-    Recompute recompute = Recompute::none;
+    RecomputeChoice recompute = Recompute::none;
+    // By value id, instead of what `recompute` says.
+    std::optional<std::vector<bool>> kept = {};
+    // What the arena may take; 0: as much as it wants. Beyond it pages leave earlier and come later, and with `offload`
+    // kept values go to the host. The plan may still be larger: that is the caller's to look at.
+    int64_t arena_budget = 0;
+    bool offload = false;
 };
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});
+
+// How long one run takes by the costs of a device, and how long of that it waits for copies.
+struct Duration {
+    double seconds = 0, stalled = 0;
+};
+Duration duration(const Plan& plan, const Graph& graph, const Costs& costs);
 
 // Arithmetic that one run needs, multiply-add counting 2. Recomputed steps count again, but for those that run again
 // only for a by-product (LoRA's x a, which is next to nothing). `keys_a_query` is the mean number of keys that

@@ -9,39 +9,95 @@
 
 namespace ggq {
 
-Arena::Arena(Backend& backend, int64_t bytes)
-    : backend_(&backend), data_(static_cast<std::byte*>(backend.allocate(bytes))), bytes_(bytes) {}
+Arena::Arena(Backend& backend, int64_t bytes, int64_t host_bytes)
+    : backend_(&backend), bytes_(bytes), host_bytes_(host_bytes) {
+    host_data_ = static_cast<std::byte*>(backend.allocate_host(host_bytes));
+    try {
+        data_ = static_cast<std::byte*>(backend.allocate(bytes));
+    } catch (...) {
+        backend.release_host(host_data_, host_bytes);
+        throw;
+    }
+}
 
-Arena::~Arena() { backend_->release(data_, bytes_); }
+Arena::~Arena() {
+    backend_->release(data_, bytes_);
+    backend_->release_host(host_data_, host_bytes_);
+}
 
 Program::Program(std::shared_ptr<const Graph> graph, Plan plan, std::string name)
     : graph_(std::move(graph)), plan_(std::move(plan)), name_(std::move(name)) {}
+
+void Program::set_plan(Plan plan) {
+    GGQ_ASSERT(!backend_, name_ + " is bound");
+    plan_ = std::move(plan);
+}
 
 View Program::view_of(int32_t tensor) const {
     const PlannedTensor& t = plan_.tensors[static_cast<size_t>(tensor)];
     const PlannedTensor& owner = plan_.tensors[static_cast<size_t>(t.storage)];
     const Value& v = graph_->values()[static_cast<size_t>(t.value)];
-    if (v.buffer) GGQ_ASSERT(v.buffer->data != nullptr, v.name + " has no memory yet");
-    std::byte* base = v.buffer ? static_cast<std::byte*>(v.buffer->data) : arena_ + owner.offset;
-    GGQ_ASSERT(v.buffer || owner.offset >= 0, "a tensor without a place");
+    std::byte* base = nullptr;
+    if (owner.offset >= 0) {
+        base = arena_->data() + owner.offset;
+    } else {
+        GGQ_ASSERT(v.buffer && v.buffer->data, v.name + " has no memory yet");
+        base = static_cast<std::byte*>(v.buffer->data);
+    }
     View view = make_view(base + v.first * info(v.type.dtype).bytes, v.type.dtype, v.type.shape, v.type.quant);
     view.strides = v.strides;
     return view;
 }
 
+Program::BoundStep Program::bound_op(const PlannedStep& s) const {
+    BoundStep bound{.step = &graph_->steps()[static_cast<size_t>(s.step)]};
+    for (int32_t t : s.in) bound.in.push_back(view_of(t));
+    for (int32_t t : s.out) bound.out.push_back(view_of(t));
+    bound.workspace = {arena_->data() + s.workspace_offset, static_cast<size_t>(s.workspace_bytes)};
+    return bound;
+}
+
+Program::BoundStep Program::bound_copy(const PlannedStep& s) const {
+    const bool in = s.lane == Lane::in;
+    const PlannedTensor& place = plan_.tensors[static_cast<size_t>(in ? s.out[0] : s.in[0])];
+    const Value& v = graph_->values()[static_cast<size_t>(place.value)];
+    void* device = arena_->data() + place.offset;
+    void* host = s.host_offset >= 0 ? arena_->host_data() + s.host_offset : v.buffer->data;
+    return {.lane = s.lane, .from = in ? host : device, .to = in ? device : host, .bytes = place.bytes};
+}
+
+namespace {
+
+constexpr int32_t kStarted = 0;  // the event from which on the copies of a run may begin
+
+}  // namespace
+
+void Program::bind_events() {
+    last_copies_.clear();
+    std::map<Lane, int32_t> last;
+    int32_t n_events = kStarted + 1;
+    const auto event_of = [&](int32_t step) {
+        int32_t& event = steps_[static_cast<size_t>(step)].event;
+        if (event < 0) event = n_events++;
+        return event;
+    };
+    for (size_t i = 0; i < steps_.size(); ++i) {
+        for (int32_t before : plan_.steps[i].after) steps_[i].waits.push_back(event_of(before));
+        if (steps_[i].lane != Lane::compute) last[steps_[i].lane] = static_cast<int32_t>(i);
+    }
+    for (const auto& [lane, step] : last) last_copies_.emplace_back(lane, event_of(step));
+}
+
 void Program::bind(Backend& backend, const Arena& arena) {
-    GGQ_ASSERT(arena.bytes() >= plan_.arena_bytes, "arena smaller than the plan");
+    GGQ_ASSERT(arena.bytes() >= plan_.arena_bytes && arena.host_bytes() >= plan_.host_bytes,
+               "arena smaller than the plan");
     backend_ = &backend;
-    arena_ = arena.data();
+    arena_ = &arena;
     steps_.clear();
     recording_.reset();
-    for (const PlannedStep& s : plan_.steps) {
-        BoundStep bound{&graph_->steps()[static_cast<size_t>(s.step)], {}, {}, {}};
-        for (int32_t t : s.in) bound.in.push_back(view_of(t));
-        for (int32_t t : s.out) bound.out.push_back(view_of(t));
-        bound.workspace = {arena_ + s.workspace_offset, static_cast<size_t>(s.workspace_bytes)};
-        steps_.push_back(std::move(bound));
-    }
+    for (const PlannedStep& s : plan_.steps)
+        steps_.push_back(s.lane == Lane::compute ? bound_op(s) : bound_copy(s));
+    bind_events();
 }
 
 namespace {
@@ -58,38 +114,62 @@ bool wants_steps_apart() {
 
 }  // namespace
 
-void Program::start(const BoundStep& s) { backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace}); }
+void Program::start(const BoundStep& s) {
+    for (int32_t event : s.waits) backend_->wait(s.lane, event);
+    if (s.step) backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace});
+    else backend_->copy(s.lane, s.to, s.from, s.bytes);
+    if (s.event >= 0) backend_->mark(s.lane, s.event);
+}
+
+// The lanes of copies part from the computing one and meet it again at the end.
+void Program::start_all() {
+    if (!last_copies_.empty()) backend_->mark(Lane::compute, kStarted);
+    for (const auto& [lane, event] : last_copies_) backend_->wait(lane, kStarted);
+    for (const BoundStep& s : steps_) start(s);
+    for (const auto& [lane, event] : last_copies_) backend_->wait(Lane::compute, event);
+}
 
 void Program::prepare() {
     if (!backend_->records() || wants_steps_apart()) return;
     run();
     try {
-        recording_ = backend_->record([&] { std::ranges::for_each(steps_, [&](auto& s) { start(s); }); });
+        recording_ = backend_->record([&] { start_all(); });
     } catch (const Error& e) {
         fail("{}: {}", name_, e.what());
     }
 }
 
+std::string Program::name_of(const BoundStep& s) const {
+    if (s.step) return s.step->op->name;
+    return s.lane == Lane::in ? "copy in" : "copy out";
+}
+
+void Program::add_to(Profile& profile, const BoundStep& s, double seconds) const {
+    Profile::Row& row = profile.rows[name_of(s)];
+    row.seconds += seconds;
+    row.calls += 1;
+    profile.kernel_seconds += seconds;
+    if (!s.step) {
+        row.bytes += static_cast<double>(s.bytes);
+        return;
+    }
+    std::vector<TensorType> types;
+    const OpCall call = graph_->call(*s.step, types);
+    if (call.op.flops) row.flops += call.op.flops(call);
+    row.bytes += static_cast<double>(traffic_bytes(call));
+}
+
 // Waits for every step, so that a failure and the time have an owner.
 void Program::run_apart(Profile* profile) {
-    std::vector<TensorType> types;
     for (const BoundStep& s : steps_) {
         const auto step_start = std::chrono::steady_clock::now();
         try {
             start(s);
             backend_->synchronize();
         } catch (const Error& e) {
-            fail("[{}] {}: {}", s.step->op->name, graph_->scope_of(*s.step), e.what());
+            fail("[{}] {}: {}", name_of(s), s.step ? graph_->scope_of(*s.step) : "", e.what());
         }
-        if (!profile) continue;
-        Profile::Row& row = profile->rows[s.step->op->name];
-        const double seconds = seconds_since(step_start);
-        row.seconds += seconds;
-        row.calls += 1;
-        const OpCall call = graph_->call(*s.step, types);
-        if (call.op.flops) row.flops += call.op.flops(call);
-        row.bytes += static_cast<double>(traffic_bytes(call));
-        profile->kernel_seconds += seconds;
+        if (profile) add_to(*profile, s, seconds_since(step_start));
     }
 }
 
@@ -101,7 +181,7 @@ void Program::run(Profile* profile) {
             run_apart(profile);
         } else {
             if (recording_) recording_->replay();
-            else std::ranges::for_each(steps_, [&](const BoundStep& s) { start(s); });
+            else start_all();
             backend_->synchronize();
         }
     } catch (const Error& e) {

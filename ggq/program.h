@@ -12,21 +12,24 @@
 
 namespace ggq {
 
-// One allocation for temporaries; programs that run one at a time share it.
+// One allocation for temporaries and pages, and one on the host for kept values that wait there; programs that run one
+// at a time share it.
 class Arena {
 public:
-    Arena(Backend& backend, int64_t bytes);
+    Arena(Backend& backend, int64_t bytes, int64_t host_bytes = 0);
     ~Arena();
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
     std::byte* data() const { return data_; }
     int64_t bytes() const { return bytes_; }
+    std::byte* host_data() const { return host_data_; }
+    int64_t host_bytes() const { return host_bytes_; }
 
 private:
     Backend* backend_;
-    std::byte* data_;
-    int64_t bytes_;
+    int64_t bytes_, host_bytes_;
+    std::byte *data_ = nullptr, *host_data_ = nullptr;
 };
 
 // Time, arithmetic and memory traffic an op, summed over runs.
@@ -53,7 +56,10 @@ public:
     const Graph& graph() const { return *graph_; }
     const Plan& plan() const { return plan_; }
 
-    // Fixes all addresses. The arena must hold plan().arena_bytes.
+    // Another plan of the same graph, before bind().
+    void set_plan(Plan plan);
+
+    // Fixes all addresses. The arena must hold plan().arena_bytes and host_bytes.
     void bind(Backend& backend, const Arena& arena);
 
     // Where the backend records: runs once, then has the steps recorded, so that later runs allocate nothing and start
@@ -77,11 +83,22 @@ public:
 
 private:
     struct BoundStep {
-        const Step* step;
-        std::vector<View> in, out;
-        std::span<std::byte> workspace;
+        const Step* step = nullptr;  // null: a copy
+        std::vector<View> in = {}, out = {};
+        std::span<std::byte> workspace = {};
+        Lane lane = Lane::compute;
+        void *from = nullptr, *to = nullptr;  // of a copy, with its bytes
+        int64_t bytes = 0;
+        std::vector<int32_t> waits = {};  // events of other lanes
+        int32_t event = -1;          // that others wait for; -1: none does
     };
 
+    BoundStep bound_op(const PlannedStep& s) const;
+    BoundStep bound_copy(const PlannedStep& s) const;
+    void bind_events();
+    void start_all();
+    std::string name_of(const BoundStep& s) const;
+    void add_to(Profile& profile, const BoundStep& s, double seconds) const;
     View view_of(int32_t tensor) const;
     void start(const BoundStep& s);
     void run_apart(Profile* profile);
@@ -90,8 +107,9 @@ private:
     Plan plan_;
     std::string name_;
     Backend* backend_ = nullptr;
-    std::byte* arena_ = nullptr;
+    const Arena* arena_ = nullptr;
     std::vector<BoundStep> steps_;
+    std::vector<std::pair<Lane, int32_t>> last_copies_;  // the lanes that copy, and the event of the last copy of each
     std::unique_ptr<Recording> recording_;
 };
 

@@ -10,7 +10,8 @@ Program& ProgramSet::add(std::string name, std::shared_ptr<const Graph> graph, c
                          std::function<void()> harmless_inputs) {
     GGQ_ASSERT(!arena_, "a program is added after allocate(): " + name);
     Plan planned = plan(*graph, *backend_, options);
-    members_.push_back({Program(std::move(graph), std::move(planned), std::move(name)), std::move(harmless_inputs)});
+    members_.push_back(
+        {Program(std::move(graph), std::move(planned), std::move(name)), options, std::move(harmless_inputs)});
     return members_.back().program;
 }
 
@@ -23,14 +24,27 @@ MemoryUse ProgramSet::memory() const {
     for (const Member& m : members_) {
         use.arena = std::max(use.arena, m.program.plan().arena_bytes);
         use.workspace = std::max(use.workspace, m.program.plan().workspace_bytes);
+        use.host_arena = std::max(use.host_arena, m.program.plan().host_bytes);
     }
+    use.host = store_.host_bytes();
     use.overhead = backend_->overhead_bytes();
     return use;
+}
+
+bool ProgramSet::fits() const {
+    const MemoryUse use = memory();
+    return use.total() <= backend_->free_bytes() &&
+           (use.host_total() == 0 || use.host_total() <= backend_->free_host_bytes());
 }
 
 void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {
     const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
     const int64_t needed = memory().total(), available = backend_->free_bytes();
+    const int64_t host = memory().host_total(), host_available = backend_->free_host_bytes();
+    require(host == 0 || host <= host_available,
+            "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "
+            "are free there; {}",
+            mebibytes(host), mebibytes(host_available), advice);
     require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; {}", mebibytes(needed),
             mebibytes(available), limit, advice);
 }
@@ -39,7 +53,7 @@ void ProgramSet::allocate(const std::function<void()>& load) {
     GGQ_ASSERT(!arena_, "allocate() twice");
     store_.allocate();
     if (load) load();
-    arena_ = std::make_unique<Arena>(*backend_, memory().arena);
+    arena_ = std::make_unique<Arena>(*backend_, memory().arena, memory().host_arena);
     for (Member& m : members_) m.program.bind(*backend_, *arena_);
     if (backend_->records()) record();
 }

@@ -3,11 +3,12 @@
 //   ProgramSet set(backend);
 //   Buffer& x = set.store().declare(...);          // persistent tensors, without memory yet
 //   Program& step = set.add("step", graph);        // planned over them
+//   set.fit();                                     // less memory and more time, where it has to be
 //   set.require_fits("use a shorter context");     // before anything is loaded
 //   set.allocate([&] { load weights });
 //   step.run();
 //
-// It alone knows the order: declare, plan, ask whether it fits, take the store, load, take the arena, bind, record.
+// It alone knows the order: declare, plan, fit, ask whether it fits, take the store, load, take the arena, bind, record.
 // Its programs run one at a time and share one arena, which is the largest of theirs.
 #pragma once
 
@@ -27,11 +28,14 @@ namespace ggq {
 // Bytes, as they will be allocated; overhead is what the device holds for itself.
 struct MemoryUse {
     int64_t weights = 0, parameters = 0, state = 0, inputs = 0;
-    int64_t arena = 0;      // temporaries and workspace
+    int64_t arena = 0;      // temporaries, pages and workspace
     int64_t workspace = 0;  // the largest, inside the arena
     int64_t overhead = 0;
+    int64_t host = 0;        // in the host's memory: what is paged or mapped
+    int64_t host_arena = 0;  // and kept values that wait there
 
-    int64_t total() const { return weights + parameters + state + inputs + arena; }  // of our own allocations
+    int64_t total() const { return weights + parameters + state + inputs + arena; }  // of our own, on the device
+    int64_t host_total() const { return host + host_arena; }
 };
 
 class ProgramSet {
@@ -49,9 +53,14 @@ public:
     Program& add(std::string name, std::shared_ptr<const Graph> graph, const PlanOptions& options = {},
                  std::function<void()> harmless_inputs = {});
 
+    // Where the plans want more than is free on the device: recomputes more in programs whose recomputation is
+    // automatic, pages buffers that may be (Buffer::pageable), and lets kept values wait on the host; of the ways that
+    // fit, the one in which those programs, or else all, take the least time.
+    void fit();
+
     // What all that was declared and added takes together.
     MemoryUse memory() const;
-    bool fits() const { return memory().total() <= backend_->free_bytes(); }
+    bool fits() const;
     // Throws Error "memory: the plan needs ... and ... are free{limit}; {advice}".
     void require_fits(std::string_view advice, std::string_view limit = "") const;
 
@@ -61,8 +70,11 @@ public:
     void allocate(const std::function<void()>& load = {});
 
 private:
+    friend class MemoryFit;
+
     struct Member {
         Program program;
+        PlanOptions options;
         std::function<void()> harmless_inputs;
     };
 

@@ -8,28 +8,200 @@ namespace {
 
 const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
 
-// The layer that makes a temporary, or -1.
-int32_t layer_of(const Graph& graph, int32_t id) {
-    const int32_t step = value_of(graph, id).step;
-    return step < 0 ? -1 : graph.steps()[static_cast<size_t>(step)].layer;
+// Whether all persistent memory that a step reads still holds, before step `now`, what the step is meant to read. One
+// that writes state has itself overwritten what it reads there.
+bool reads_what_was(const Graph& graph, const Step& step, int32_t now) {
+    return std::ranges::none_of(step.in, [&](int32_t id) {
+        const int32_t by = value_of(graph, value_of(graph, id).storage).overwritten_by;
+        return by >= 0 && by < now;
+    });
 }
 
-}  // namespace
+// The forward step that makes a temporary, else null.
+const Step* forward_step_of(const Graph& graph, int32_t id) {
+    const Value& v = value_of(graph, id);
+    if (v.step < 0 || v.kind != Kind::temporary) return nullptr;
+    const Step& step = graph.steps()[static_cast<size_t>(v.step)];
+    return step.backward ? nullptr : &step;
+}
 
-std::vector<bool> kept_values(const Graph& graph, Recompute policy) {
-    std::vector<bool> kept(graph.values().size(), policy == Recompute::none);
-    if (policy == Recompute::none) return kept;
-    for (size_t id = 0; id < kept.size(); ++id) {
-        const Value& v = graph.values()[id];
-        kept[id] = layer_of(graph, static_cast<int32_t>(id)) < 0 || value_of(graph, v.storage).output;
+// What a backward pass runs again, and what layers keep for that.
+struct Burden {
+    double seconds = 0;
+    int64_t bytes = 0;
+    int n_products = 0;  // steps that run again with arithmetic worth counting
+};
+
+// Adds it up without making the steps.
+class Weigher {
+public:
+    Weigher(const Graph& graph, const std::vector<bool>& kept, const std::vector<double>& step_seconds)
+        : graph_(graph),
+          kept_(kept),
+          step_seconds_(step_seconds),
+          again_(graph.steps().size()),
+          held_(graph.values().size()) {}
+
+    Burden run() {
+        for (now_ = 0; now_ < static_cast<int32_t>(graph_.steps().size()); ++now_) {
+            const Step& step = graph_.steps()[static_cast<size_t>(now_)];
+            if (!step.backward) continue;
+            for (int32_t id : step.in) need(id);
+        }
+        return sum_;
     }
+
+private:
+    void need(int32_t id) {
+        const Step* step = forward_step_of(graph_, id);
+        if (!step) return;
+        const auto number = static_cast<size_t>(value_of(graph_, id).step);
+        const bool there = kept_[static_cast<size_t>(id)];
+        if (!there && again_[number]) return;
+        if (there || !reads_what_was(graph_, *step, now_)) return hold(value_of(graph_, id).storage);
+        again_[number] = true;
+        sum_.seconds += step_seconds_[number];
+        sum_.n_products += step->op->flops != nullptr;
+        for (int32_t in : step->in) need(in);
+    }
+
+    void hold(int32_t storage) {
+        const Step* step = forward_step_of(graph_, storage);
+        if (!step || step->layer < 0 || held_[static_cast<size_t>(storage)]) return;
+        held_[static_cast<size_t>(storage)] = true;
+        sum_.bytes += value_of(graph_, storage).type.bytes();
+    }
+
+    const Graph& graph_;
+    const std::vector<bool>& kept_;
+    const std::vector<double>& step_seconds_;
+    std::vector<bool> again_, held_;  // by step, by storage
+    int32_t now_ = 0;
+    Burden sum_;
+};
+
+// What passes between layers, and what is outside of them.
+std::vector<bool> kept_between_layers(const Graph& graph) {
+    const auto layer_of = [&](int32_t id) {
+        const int32_t step = value_of(graph, id).step;
+        return step < 0 ? -1 : graph.steps()[static_cast<size_t>(step)].layer;
+    };
+    std::vector<bool> kept(graph.values().size());
+    for (size_t id = 0; id < kept.size(); ++id)
+        kept[id] = layer_of(static_cast<int32_t>(id)) < 0 || value_of(graph, graph.values()[id].storage).output;
     for (const Step& step : graph.steps())
         for (int32_t id : step.in)
-            if (!step.backward && layer_of(graph, id) != step.layer) {
+            if (!step.backward && layer_of(id) != step.layer) {
                 kept[static_cast<size_t>(id)] = true;
                 kept[static_cast<size_t>(value_of(graph, id).storage)] = true;
             }
     return kept;
+}
+
+}  // namespace
+
+KeepLadder::KeepLadder(const Graph& graph, const Costs& costs) : graph_(graph), base_(kept_between_layers(graph)) {
+    find_classes();
+    std::vector<double> seconds;
+    std::vector<TensorType> types;
+    for (const Step& step : graph.steps())
+        seconds.push_back(step.op->view || step.backward ? 0 : costs.seconds(graph.call(step, types)));
+    climb(seconds);
+}
+
+// Layers are alike: their steps are told apart by their order.
+void KeepLadder::find_classes() {
+    std::vector<int> next;  // by layer
+    class_.assign(graph_.steps().size(), -1);
+    for (size_t i = 0; i < class_.size(); ++i) {
+        const Step& step = graph_.steps()[i];
+        if (!in_layer(step)) continue;
+        n_layers_ = std::max(n_layers_, step.layer + 1);
+        next.resize(static_cast<size_t>(n_layers_));
+        class_[i] = next[static_cast<size_t>(step.layer)]++;
+        n_classes_ = std::max(n_classes_, class_[i] + 1);
+    }
+}
+
+void KeepLadder::keep_class(int number, bool keep, std::vector<bool>& kept) const {
+    for (size_t i = 0; i < class_.size(); ++i)
+        if (class_[i] == number)
+            for (int32_t id : graph_.steps()[i].out)
+                kept[static_cast<size_t>(id)] = keep || base_[static_cast<size_t>(id)];
+}
+
+void KeepLadder::climb(const std::vector<double>& seconds) {
+    constexpr int64_t kSmall = 16;  // times smaller than what passes between layers
+    const auto weigh = [&](const std::vector<bool>& kept) { return Weigher(graph_, kept, seconds).run(); };
+    std::vector<bool> kept = base_;
+    Burden now = weigh(kept);
+    const int64_t small = now.bytes / kSmall;
+    constexpr int kNever = -1;
+    first_rung_.assign(static_cast<size_t>(n_classes_), kNever);
+    rungs_ = {{now.seconds, now.bytes}};
+    selective_ = now.n_products == 0 ? 0 : kNever;
+    while (now.seconds > 0) {
+        int best = kNever;
+        double best_rate = 0;
+        for (int c = 0; c < n_classes_; ++c) {
+            if (first_rung_[static_cast<size_t>(c)] != kNever) continue;
+            keep_class(c, true, kept);
+            const Burden with = weigh(kept);
+            keep_class(c, false, kept);
+            const double saved = now.seconds - with.seconds;
+            const double rate = saved / static_cast<double>(std::max<int64_t>(with.bytes - now.bytes, 1));
+            if (saved <= 0 || rate <= best_rate) continue;
+            best = c;
+            best_rate = rate;
+        }
+        if (best == kNever) break;
+        keep_class(best, true, kept);
+        const Burden with = weigh(kept);
+        const bool is_small = rungs_.size() == 1 && with.bytes - now.bytes <= small;
+        if (!is_small) rungs_.emplace_back();
+        rungs_.back() = {with.seconds, with.bytes};
+        first_rung_[static_cast<size_t>(best)] = n_rungs() - 1;
+        now = with;
+        if (now.n_products == 0 && selective_ == kNever) selective_ = n_rungs() - 1;
+    }
+    if (selective_ == kNever) selective_ = n_rungs() - 1;
+    for (int& rung : first_rung_)
+        if (rung == kNever) rung = n_rungs();
+}
+
+std::vector<bool> KeepLadder::kept(std::span<const int> rung_of_layer) const {
+    std::vector<bool> kept = base_;
+    for (size_t i = 0; i < class_.size(); ++i) {
+        const Step& step = graph_.steps()[i];
+        if (class_[i] < 0) continue;
+        const int rung = rung_of_layer[static_cast<size_t>(step.layer)];
+        if (rung < first_rung_[static_cast<size_t>(class_[i])]) continue;
+        for (int32_t id : step.out) kept[static_cast<size_t>(id)] = true;
+    }
+    return kept;
+}
+
+std::vector<bool> KeepLadder::kept(const RecomputeChoice& choice) const {
+    const int everything = n_rungs();  // what saves nothing included
+    const Recompute preset = choice.preset;
+    const int rung = preset == Recompute::full ? 0 : preset == Recompute::selective ? selective_ : everything;
+    std::vector<int> rungs(static_cast<size_t>(n_layers_), rung);
+    if (preset == Recompute::partial) std::fill_n(rungs.begin(), std::min(choice.n_layers, n_layers_), 0);
+    return kept(rungs);
+}
+
+int64_t KeepLadder::bytes_at(int level) const {
+    if (n_layers_ == 0) return 0;
+    const int whole = level / n_layers_, rest = level % n_layers_;
+    const int64_t bytes = rung(whole).bytes;
+    return rest == 0 ? bytes : bytes + (rung(whole + 1).bytes - bytes) * rest / n_layers_;
+}
+
+std::vector<bool> KeepLadder::kept_at(int level) const {
+    const int whole = n_layers_ > 0 ? level / n_layers_ : 0, rest = n_layers_ > 0 ? level % n_layers_ : 0;
+    std::vector<int> rungs(static_cast<size_t>(n_layers_), whole);
+    std::fill_n(rungs.begin(), rest, whole + 1);
+    return kept(rungs);
 }
 
 namespace {
@@ -50,7 +222,7 @@ private:
     void emit(int32_t index) {
         const Step& step = graph_.steps()[static_cast<size_t>(index)];
         now_ = index;
-        GGQ_ASSERT(reads_what_was(step), std::string(step.op->name) + " reads a version that is gone");
+        GGQ_ASSERT(reads_what_was(graph_, step, now_), std::string(step.op->name) + " reads a version that is gone");
         ScheduledStep s{index, step.in, step.out, false};
         if (step.backward)
             for (int32_t& id : s.in) id = available(id);
@@ -59,22 +231,12 @@ private:
 
     // The tensor to read for a value in the backward pass: itself if kept, else one recomputed now or before.
     int32_t available(int32_t id) {
-        const Value& v = value_of(graph_, id);
-        const bool forward = v.step >= 0 && !graph_.steps()[static_cast<size_t>(v.step)].backward;
-        if (!forward || v.kind != Kind::temporary || kept_[static_cast<size_t>(id)]) return id;
+        const Step* step = forward_step_of(graph_, id);
+        if (!step || kept_[static_cast<size_t>(id)]) return id;
         int32_t& again = again_[static_cast<size_t>(id)];
-        if (again < 0 && !reads_what_was(graph_.steps()[static_cast<size_t>(v.step)])) return id;
-        if (again < 0) recompute(v.step);
+        if (again < 0 && !reads_what_was(graph_, *step, now_)) return id;
+        if (again < 0) recompute(value_of(graph_, id).step);
         return again;
-    }
-
-    // Whether all persistent memory that a step reads still holds what the step is meant to read. One that writes state
-    // has itself overwritten what it reads there.
-    bool reads_what_was(const Step& step) const {
-        return std::ranges::none_of(step.in, [&](int32_t id) {
-            const int32_t by = value_of(graph_, value_of(graph_, id).storage).overwritten_by;
-            return by >= 0 && by < now_;
-        });
     }
 
     void recompute(int32_t index) {

@@ -19,9 +19,11 @@ public:
         : store_(store), choice_(choice), parameters_(parameters), llama_(llama) {}
 
     void declare_weights(const TensorSource& source) {
-        for (const WeightRow& row : weight_rows(llama_.config))
-            llama_.weights[row.name] =
-                find_or_declare(row.name, Kind::constant, weight_type(row, source.dtype(row), choice_));
+        for (const WeightRow& row : weight_rows(llama_.config)) {
+            Buffer* weight = find_or_declare(row.name, Kind::constant, weight_type(row, source.dtype(row), choice_));
+            weight->pageable = row.role == WeightRole::linear && weight->kind == Kind::constant;
+            llama_.weights[row.name] = weight;
+        }
     }
 
     Linear linear(const std::string& module) {
@@ -95,6 +97,9 @@ std::unique_ptr<Llama> declare_llama(Store& store, const Model& model, const Wei
     d.declare_weights(*model.weights);
     llama->embedding = d.weight("model.embed_tokens");
     llama->norm = d.weight("model.norm");
+    // Few of its rows are read at a time: it need not be on a device that reads the host's memory by itself.
+    if (!config.tie_word_embeddings && llama->embedding->kind == Kind::constant && !store.backend().reads_host_memory())
+        store.set_residence(*llama->embedding, Residence::mapped);
     llama->head = config.tie_word_embeddings ? llama->embedding : d.weight("lm_head");
     llama->frequencies = &store.declare("rope_frequencies", Kind::constant, {DType::f32, {config.head_dim / 2}, {}});
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) llama->layers.push_back(declare_layer(d, i));

@@ -43,10 +43,15 @@ inline constexpr OptionName<OptimKind> kOptimKinds[] = {
 };
 
 inline constexpr OptionName<Recompute> kRecomputes[] = {
+    {Recompute::automatic, "auto"},
     {Recompute::none, "none"},
+    {Recompute::selective, "selective"},
     {Recompute::full, "full"},
-    {Recompute::full, "auto", true},
 };
+
+// "auto", or "partial:8". Nothing for another text.
+std::optional<RecomputeChoice> find_recompute(std::string_view text);
+std::string recompute_text(const RecomputeChoice& choice);
 
 // Nothing: the base is not quantized.
 inline constexpr OptionName<std::optional<DType>> kQuantNames[] = {

@@ -1,5 +1,6 @@
 #include "models/tensor_source.h"
 
+#include "ggq/error.h"
 #include "ggq/io/hash.h"
 #include "ggq/io/sharded_safetensors.h"
 #include "ggq/transfer.h"
@@ -48,7 +49,23 @@ private:
     uint64_t seed_;
 };
 
+class NoWeights final : public TensorSource {
+public:
+    explicit NoWeights(DType dtype) : dtype_(dtype) {}
+
+    DType dtype(const WeightRow&) const override { return dtype_; }
+    void load(const WeightRow& row, Store&, const Buffer&) const override {
+        GGQ_ASSERT(false, row.name + " of a plan is loaded");
+    }
+    std::string identity(const StopAsked&) const override { return "no weights"; }
+
+private:
+    DType dtype_;
+};
+
 }  // namespace
+
+std::unique_ptr<TensorSource> source_of_no_weights(DType dtype) { return std::make_unique<NoWeights>(dtype); }
 
 std::unique_ptr<TensorSource> checkpoint_source(const std::filesystem::path& folder, const LlamaConfig& config) {
     return std::make_unique<CheckpointSource>(folder, config);

@@ -468,9 +468,7 @@ TEST_CASE("cli: options of generate out of their range are refused by flag") {
 
 TEST_CASE("cli: settle says what will be done instead") {
     TrainOptions options = train_options({"--global-batch-size", "16", "--batch-size", "2"});
-    CHECK(settle(options) ==
-          std::vector<std::string>{"optimizer paged_adamw_8bit runs as adamw_8bit: there is no paging yet"});
-    CHECK(options.optim == OptimKind::adamw_8bit);
+    CHECK(settle(options).empty());
     CHECK(options.grad_accum == 8);
 
     options = train_options({"--train", "full", "--optim", "adamw"});
@@ -479,8 +477,7 @@ TEST_CASE("cli: settle says what will be done instead") {
 
     options = train_options({"--train", "full", "--quant", "none", "--optim", "paged_adamw_32bit"});
     CHECK_NOTHROW(validate(options));
-    CHECK(settle(options).size() == 1);
-    CHECK(options.optim == OptimKind::adamw);
+    CHECK(settle(options).empty());
 }
 
 TEST_CASE("cli: settings that changed since the run was saved") {

@@ -42,7 +42,7 @@ TEST_CASE("full keeps one tensor a layer") {
     const auto backend = make_cpu_backend(1);
     const ThreeLayers network(*backend);
     const Graph& graph = *network.graph();
-    const std::vector<bool> kept = kept_values(graph, Recompute::full);
+    const std::vector<bool> kept = KeepLadder(graph, backend->costs()).kept(Recompute::full);
     std::map<int, int> n_kept;
     for (const Step& step : graph.steps())
         for (int32_t id : step.out)
@@ -89,7 +89,7 @@ TEST_CASE("a layer's value that is an output is kept, not made again") {
         inside = silu(x);
         graph.mark_output(inside);
     }
-    CHECK(kept_values(graph, Recompute::full)[static_cast<size_t>(inside.id)]);
+    CHECK(KeepLadder(graph, backend->costs()).kept(Recompute::full)[static_cast<size_t>(inside.id)]);
 }
 
 }  // namespace ggq::test

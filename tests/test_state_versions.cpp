@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kSize = 6;
 const TensorType kType{DType::f32, {kSize}, {}};
-constexpr PlanOptions kNone{.recompute = Recompute::none}, kFull{.recompute = Recompute::full};
+const PlanOptions kNone{.recompute = Recompute::none}, kFull{.recompute = Recompute::full};
 
 // now = counter += 1: an op that writes state and has another output.
 void tick(const CpuContext&, const KernelArgs& args) { *args.out[1].as<float>() = *args.out[0].as<float>() += 1; }

@@ -89,7 +89,6 @@ TEST_CASE("train: a run learns, and leaves all that it promises") {
     CHECK(run.result.allocations_after_first_step == 0);
     check_contains(run.notes, "trainable params: ");
     check_contains(run.notes, "60 records as completion, 60 samples");
-    check_contains(run.notes, "optimizer paged_adamw_8bit runs as adamw_8bit");
     check_contains(run.notes, "\n  peak ");
     check_contains(run.notes, "updates; in all: 40 updates");
     REQUIRE(run.samples.size() == 2);

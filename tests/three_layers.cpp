@@ -54,6 +54,10 @@ Tensor ThreeLayers::layer(Tensor x, int number) {
     return add(x, matmul(swiglu(gate, up), weight(name + ".down", {kChannels, kHidden})));
 }
 
+void ThreeLayers::page_weights() {
+    for (Buffer* w : weights_) store_.set_residence(*w, Residence::paged);
+}
+
 void ThreeLayers::write_inputs() {
     const auto write = [&](const Buffer& b, std::vector<double> values) {
         CaseInput in;
@@ -84,7 +88,7 @@ void ThreeLayers::write_inputs() {
 
 std::vector<std::vector<std::byte>> ThreeLayers::run(const Plan& plan) {
     Program program(graph_, plan);
-    const Arena arena(backend_, plan.arena_bytes);
+    const Arena arena(backend_, plan.arena_bytes, plan.host_bytes);
     program.bind(backend_, arena);
     program.run();
     std::vector<std::vector<std::byte>> results;

@@ -23,6 +23,7 @@ public:
     Tensor loss() const { return loss_; }
     const std::vector<Tensor>& gradients() const { return gradients_; }
 
+    void page_weights();  // before store().allocate()
     void write_inputs();  // after store().allocate()
 
     // Loss and gradients of one run under a plan, each as bytes.

@@ -4,6 +4,9 @@
 #include <optional>
 #include <string_view>
 
+#include "ggq/gpu_table.h"
+#include "models/shapes.h"
+
 namespace ggq {
 
 namespace {
@@ -120,6 +123,19 @@ void batch_flags(FlagTable& t, TrainOptions& o) {
     t.add("-s, --seed", "N", o.seed, "seed of initial weights, order, dropout");
 }
 
+void recompute_flag(FlagTable& t, RecomputeChoice& recompute) {
+    const std::string values = option_list(kRecomputes) + "|partial:K";
+    Flag row{.value = values,
+             .meaning = "what the backward pass computes again: as little as fits; nothing; no product or attention; all "
+                        "but what passes between layers; that in the first K layers",
+             .fallback = recompute_text(recompute)};
+    t.add_row("--recompute", {}, row).set = [&recompute, values](const Strings& given) {
+        const auto choice = find_recompute(given.back());
+        if (!choice) throw UsageError("--recompute: expected " + values + ", got '" + given.back() + "'");
+        recompute = *choice;
+    };
+}
+
 void optimizer_flags(FlagTable& t, TrainOptions& o) {
     t.group("optimizer");
     t.add("--lr", "X", o.lr, "learning rate", {"--learning_rate"}).fallback = "2e-4; 1e-4 above 33B";
@@ -134,7 +150,7 @@ void optimizer_flags(FlagTable& t, TrainOptions& o) {
     t.add("--adam-eps", "X", o.adam_eps, "keeps the division finite", {"--adam_epsilon"});
     t.add("--max-grad-norm", "X", o.max_grad_norm, "clip the gradient to this norm; 0: do not");
     t.add("--min-8bit-size", "N", o.min_8bit_size, "8-bit optimizer: smaller tensors keep 32 bits");
-    t.choice("--recompute", kRecomputes, o.recompute, "activations computed again in the backward, to save memory");
+    recompute_flag(t, o.recompute);
     for (const char* name : {"--grad-checkpoint", "--gradient_checkpointing"})
         switch_for(t, name, "--recompute", {"full"}, {"none"});
 }
@@ -244,6 +260,27 @@ FlagTable train_flags(TrainOptions& options) {
     optimizer_flags(table, options);
     report_flags(table, options);
     machine_flags(table, options.base);
+    return table;
+}
+
+FlagTable plan_flags(PlanFlags& options) {
+    TrainOptions& train = options.request.train;
+    FlagTable table("plan", "what a training run would take, without running it");
+    table.group("model");
+    table.add("-m, --model", "PATH", train.base.model, "model folder, of which config.json is read",
+              {"--model_name_or_path"});
+    table.add("--shape", "NAME", options.request.shape, shape_list());
+    table.add("-c, --max-length", "N", train.max_length, "tokens in a row", {"--max_seq_length"});
+    batch_size_flag(table, train);
+    quantization_flags(table, train.base, "nf4");
+    adapter_flags(table, train);
+    table.group("optimizer");
+    table.choice("--optim", kOptimKinds, train.optim, "optimizer and how it stores its state");
+    recompute_flag(table, train.recompute);
+    machine_flags(table, train.base);
+    table.add("--gpu", "NAME", options.request.gpu, "a card that is not there to plan for: " + gpu_list())
+        .fallback = "the device";
+    table.add("--json", options.json, "the plan as one line of JSON");
     return table;
 }
 

@@ -5,12 +5,19 @@
 #include "models/evaluate/evaluation.h"
 #include "models/generate/options.h"
 #include "models/train/options.h"
+#include "models/train/run_plan.h"
 
 namespace ggq {
+
+struct PlanFlags {
+    PlanRequest request;
+    bool json = false;
+};
 
 // The options must outlive the table.
 FlagTable train_flags(TrainOptions& options);
 FlagTable generate_flags(GenerateOptions& options);
+FlagTable plan_flags(PlanFlags& options);
 FlagTable evaluate_flags(EvaluateOptions& options);
 
 }  // namespace ggq

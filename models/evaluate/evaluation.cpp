@@ -34,6 +34,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     const auto llama = opened.declare(set.store(), options.base);
     Evaluator evaluator(set, *llama, batches.lengths());
     evaluator.set_profile(profile);
+    set.fit();
     set.require_fits("lower `batch_size` or `max_length`", memory_cap(options.base));
     events.tell(fmt::format("base in {}; {:.1f} MiB", describe(options.base), mebibytes(set.memory().total())));
     set.allocate([&] { opened.load(set.store(), *llama, events.stop); });

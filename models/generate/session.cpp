@@ -73,6 +73,7 @@ private:
         const DType kv_dtype = options_.kv_dtype.value_or(llama_->compute);
         generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype});
         generator_->set_profile(profile_);
+        set_->fit();
         set_->require_fits("use a shorter context", memory_cap(options_.base));
         events_.tell(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe(options_.base),
                                  prompt_.size(), context_, mebibytes(set_->memory().total())));

@@ -57,7 +57,7 @@ void write_model_of(const fs::path& folder, TrainEngine& engine, const Model& mo
 NamedBuffers saved_state(const TrainEngine& engine) {
     NamedBuffers buffers = engine.parameters().state();
     if (engine.options().weights.train_all)
-        for (const ParameterRange& r : engine.parameters().ranges()) buffers[r.param->name] = r.param;
+        for (const ParameterRange& r : engine.parameters().ranges()) buffers[r.all.param->name] = r.all.param;
     return buffers;
 }
 

@@ -24,7 +24,7 @@ namespace ggq {
 struct EngineOptions {
     WeightChoice weights;
     OptimizerChoice optimizer;
-    Recompute recompute = Recompute::full;
+    RecomputeChoice recompute = Recompute::full;
     std::vector<int64_t> lengths;  // tokens of a micro-batch, each that can occur
     uint64_t seed = 42;            // of dropout
 };

@@ -155,7 +155,7 @@ std::string what_would_fit(const Job& job, const RunData& run) {
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
     if (on_device.set.fits()) return;
     const std::string advice = fmt::format("lower `batch_size` or `max_length`{}{}",
-                                           job.options.recompute == Recompute::full ? "" : ", or use `recompute` full",
+                                           job.options.recompute.preset == Recompute::full ? "" : ", or use `recompute` full",
                                            what_would_fit(job, run));
     on_device.set.require_fits(advice, memory_cap(job.options.base));
 }

@@ -119,7 +119,7 @@ void save_loop_options(const TrainOptions& o, nlohmann::ordered_json& to) {
     to["adam_eps"] = o.adam_eps;
     to["max_grad_norm"] = o.max_grad_norm;
     to["min_8bit_size"] = o.min_8bit_size;
-    to["recompute"] = option_text(kRecomputes, o.recompute);
+    to["recompute"] = recompute_text(o.recompute);
     to["seed"] = o.seed;
 }
 
@@ -158,12 +158,6 @@ std::vector<std::string> settle(TrainOptions& options) {
         options.base.quant = std::nullopt;
         notes.push_back("every weight is trained, so the base is not quantized");
     }
-    const OptimKind wish = options.optim;
-    if (wish == OptimKind::paged_adamw_8bit) options.optim = OptimKind::adamw_8bit;
-    if (wish == OptimKind::paged_adamw_32bit) options.optim = OptimKind::adamw;
-    if (options.optim != wish)
-        notes.push_back(fmt::format("optimizer {} runs as {}: there is no paging yet", option_text(kOptimKinds, wish),
-                                    option_text(kOptimKinds, options.optim)));
     return notes;
 }
 

@@ -54,7 +54,7 @@ struct TrainOptions : DataChoice {
     double adam_eps = 1e-8;
     double max_grad_norm = 1;      // 0: no clipping
     int64_t min_8bit_size = 4096;  // smaller tensors keep their state in 32 bits
-    Recompute recompute = Recompute::full;
+    RecomputeChoice recompute = Recompute::automatic;
 
     int64_t log_every = 10;
     int64_t eval_every = 0;            // 0: at the end only
@@ -77,7 +77,7 @@ struct TrainOptions : DataChoice {
 void validate(const TrainOptions& options);
 
 // Replaces wishes by what will be done, once validated: grad_accum from global_batch_size, no quantization where every
-// weight is trained, and the plain form of a paged optimizer. Returns a sentence for each change that a user should
+// weight is trained. Returns a sentence for each change that a user should
 // know.
 std::vector<std::string> settle(TrainOptions& options);
 

@@ -16,6 +16,7 @@ namespace ggq {
 struct OptimizerChoice {
     bool eight_bit = true;
     int64_t min_8bit_size = 4096;  // smaller tensors keep 32-bit state, as in bitsandbytes
+    bool pageable = false;         // masters and state may lie on the host where memory is short
     AdamWParams adamw;
     float max_grad_norm = 1;  // 0: no clipping
 };
@@ -26,14 +27,20 @@ struct TrainedParameter {
     Buffer* gradient = nullptr;
 };
 
-// Tensors whose update is one step: same state format, same decay.
-struct ParameterRange {
-    bool eight_bit = false, decays = true;
-    int64_t first = 0, n_elems = 0;  // in the flat order
+// Masters, gradients and state of a stretch of the flat order.
+struct UpdatePart {
     Buffer* param = nullptr;
     Buffer* gradient = nullptr;
     Buffer *m = nullptr, *v = nullptr;              // f32, or u8 codes
     Buffer *m_scale = nullptr, *v_scale = nullptr;  // f32 [n_elems / kStateBlock], 8-bit state only
+};
+
+// Tensors with the same state format and the same decay.
+struct ParameterRange {
+    bool eight_bit = false, decays = true;
+    int64_t first = 0, n_elems = 0;  // in the flat order
+    UpdatePart all;
+    std::vector<UpdatePart> steps;  // an update step each: one, or pieces small enough to be pages
 };
 
 class ParameterSet {
@@ -57,6 +64,7 @@ public:
     std::map<std::string, Buffer*> state() const;
 
 private:
+    UpdatePart part_of(Store& store, const ParameterRange& range, const std::string& name, int64_t at, int64_t n);
     void add_range(Store& store, const std::vector<TrainedTensor>& tensors, bool eight_bit, bool decays, int64_t& next);
 
     OptimizerChoice choice_;

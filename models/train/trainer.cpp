@@ -34,6 +34,7 @@ public:
         if (!only_prints) look_at_output();
         const RunData data(job_, events_);
         TrainingModel on_device(*job_.backend, job_.model, training_model_options(job_, data));
+        on_device.set.fit();
         show(on_device);
         if (only_prints) return {};
         require_fits(on_device, job_, data);

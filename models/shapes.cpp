@@ -1,15 +1,14 @@
-// The model shapes that benchmarks run with random weights, as --shape takes them.
-#pragma once
+#include "models/shapes.h"
 
 #include <algorithm>
 #include <charconv>
 #include <iterator>
-#include <string>
 
 #include "ggq/error.h"
-#include "models/config.h"
 
-namespace ggq::bench {
+namespace ggq {
+
+namespace {
 
 struct NamedShape {
     const char* name;
@@ -17,21 +16,19 @@ struct NamedShape {
     bool tied;
 };
 
-inline constexpr NamedShape kShapes[] = {
+constexpr NamedShape kShapes[] = {
     {"llama-15m", 288, 768, 6, 6, 6, 48, 32000, true},  // stories15M
     {"llama3.2-1b", 2048, 8192, 16, 32, 8, 64, 128256, true},
+    {"llama3.2-3b", 3072, 8192, 28, 24, 8, 128, 128256, true},
     {"llama2-7b", 4096, 11008, 32, 32, 32, 128, 32000, false},
+    {"llama2-13b", 5120, 13824, 40, 40, 40, 128, 32000, false},
+    {"llama2-70b", 8192, 28672, 80, 64, 8, 128, 32000, false},
+    {"codellama-34b", 8192, 22016, 48, 64, 8, 128, 32000, false},
     {"llama3-8b", 4096, 14336, 32, 32, 8, 128, 128256, false},
     {"llama3-70b", 8192, 28672, 80, 64, 8, 128, 128256, false},
 };
 
-inline std::string shape_list() {
-    std::string list;
-    for (const NamedShape& s : kShapes) list += std::string(s.name) + ", ";
-    return list + "or hidden:intermediate:layers:heads:kv-heads:head-size:vocabulary";
-}
-
-inline NamedShape find_shape(const std::string& text) {
+NamedShape find_shape(const std::string& text) {
     for (const NamedShape& s : kShapes)
         if (text == s.name) return s;
     NamedShape s{"", 0, 0, 0, 0, 0, 0, 0, false};
@@ -44,11 +41,19 @@ inline NamedShape find_shape(const std::string& text) {
         at = end + 1;
     }
     require(n == std::size(sizes) && at == text.size() + 1 && s.heads % s.kv_heads == 0,
-            "--shape: expected {}, got '{}'", shape_list(), text);
+            "`shape`: expected {}, got '{}'", shape_list(), text);
     return s;
 }
 
-inline LlamaConfig config_of_shape(const std::string& text, int64_t n_positions) {
+}  // namespace
+
+std::string shape_list() {
+    std::string list;
+    for (const NamedShape& s : kShapes) list += std::string(s.name) + ", ";
+    return list + "or hidden:intermediate:layers:heads:kv-heads:head-size:vocabulary";
+}
+
+LlamaConfig config_of_shape(const std::string& text, int64_t n_positions) {
     const NamedShape s = find_shape(text);
     LlamaConfig c;
     c.vocab_size = s.vocabulary;
@@ -64,4 +69,4 @@ inline LlamaConfig config_of_shape(const std::string& text, int64_t n_positions)
     return c;
 }
 
-}  // namespace ggq::bench
+}  // namespace ggq

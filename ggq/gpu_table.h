@@ -1,0 +1,37 @@
+// What is known of graphics cards without having one: by this a run is planned for a card that is not there, and work
+// is weighed on one that is.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "ggq/costs.h"
+#include "ggq/op.h"
+#include "kernels/cuda/device.h"
+
+namespace ggq {
+
+struct GpuModel {
+    const char* name;  // as planned for: "h200"
+    const char* part;  // of the name by which the driver calls it
+    cuda::Device device;
+    int64_t memory_bytes = 0;    // as the driver counts it
+    int64_t overhead_bytes = 0;  // that context, kernels, cuBLAS and recordings of a training run take
+    Costs costs;
+};
+
+std::span<const GpuModel> gpu_models();
+
+std::string gpu_list();  // "h200, h100"
+
+// One by its name. Throws Error with all names for another.
+const GpuModel& gpu_model(const std::string& name);
+
+// The costs of a card by the driver's name for it; of one that is not in the table, by its size.
+Costs gpu_costs(const std::string& driver_name, const cuda::Device& device);
+
+// Throws Error if an op, its dtypes or shapes have no kernel on a card.
+void check_gpu_supports(const OpCall& call, const cuda::Device& device);
+
+}  // namespace ggq

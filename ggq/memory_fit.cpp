@@ -1,0 +1,135 @@
+#include "ggq/memory_fit.h"
+
+#include <algorithm>
+
+namespace ggq {
+
+namespace {
+
+constexpr int kParts = 64;
+// Of the host's free memory: the rest is for what reads the files, and for others.
+constexpr double kHostShare = 0.9;
+
+}  // namespace
+
+MemoryFit::MemoryFit(ProgramSet& set)
+    : set_(set),
+      backend_(set.backend()),
+      device_budget_(backend_.free_bytes()),
+      host_budget_(static_cast<int64_t>(kHostShare * static_cast<double>(backend_.free_host_bytes()))) {
+    for (Buffer* b : set.store().declared())
+        if (b->pageable) {
+            pageable_.push_back(b);
+            pageable_bytes_ += b->bytes();
+        }
+    for (const ProgramSet::Member& m : set.members_) {
+        const bool automatic = m.options.recompute.preset == Recompute::automatic;
+        any_automatic_ |= automatic;
+        ladders_.push_back(automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs()) : nullptr);
+    }
+}
+
+bool MemoryFit::counts(size_t member) const { return ladders_[member] || !any_automatic_; }
+
+// First what an update needs once; then of the weights, which every micro-batch needs, spread evenly over all, so that
+// copies have time between them.
+void MemoryFit::set_paged(int parts) {
+    int64_t wanted = pageable_bytes_ * parts / kParts, weights = 0;
+    const auto page = [&](Buffer* b, bool due) {
+        set_.store().set_residence(*b, due ? Residence::paged : Residence::device);
+        if (due) wanted -= b->bytes();
+    };
+    for (Buffer* b : pageable_)
+        if (b->kind == Kind::constant) weights += b->bytes();
+        else page(b, wanted > 0);
+    const auto share = static_cast<double>(std::max<int64_t>(0, wanted)) / static_cast<double>(std::max<int64_t>(1, weights));
+    double due = 0;
+    for (Buffer* b : pageable_) {
+        if (b->kind != Kind::constant) continue;
+        due += share * static_cast<double>(b->bytes());
+        const bool now = due >= static_cast<double>(b->bytes()) / 2;
+        page(b, now);
+        if (now) due -= static_cast<double>(b->bytes());
+    }
+}
+
+Plan MemoryFit::plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const {
+    PlanOptions options = set_.members_[member].options;
+    options.kept = ladder.kept_at(level);
+    options.arena_budget = arena_budget;
+    options.offload = offload;
+    return plan(set_.members_[member].program.graph(), backend_, options);
+}
+
+// Of the levels that fit the highest that a few tries find: what a level keeps is known, what it takes in the end is not.
+Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload) {
+    const ProgramSet::Member& m = set_.members_[member];
+    if (!ladders_[member]) {
+        PlanOptions options = m.options;
+        options.arena_budget = arena_budget;
+        options.offload = offload;
+        return plan(m.program.graph(), backend_, options);
+    }
+    const KeepLadder& ladder = *ladders_[member];
+    Plan best = plan_at(member, ladder, 0, arena_budget, offload);
+    if (best.arena_bytes > arena_budget || offload) return best;
+    int below = 0, above = ladder.n_levels();
+    int64_t spare = arena_budget - best.arena_bytes;
+    for (int tries = 0; tries < 5 && above - below > 1; ++tries) {
+        const int64_t wanted = ladder.bytes_at(below) + spare;
+        int level = below;
+        while (level + 1 < above && ladder.bytes_at(level + 1) <= wanted) ++level;
+        level = std::clamp(level, below + 1, above - 1);
+        Plan next = plan_at(member, ladder, level, arena_budget, offload);
+        if (next.arena_bytes <= arena_budget) {
+            spare = arena_budget - next.arena_bytes;
+            best = std::move(next);
+            below = level;
+        } else {
+            spare -= next.arena_bytes - arena_budget;
+            above = level;
+        }
+    }
+    return best;
+}
+
+MemoryFit::Way MemoryFit::way(int parts, bool offload) {
+    set_paged(parts);
+    Way w{.paged = parts};
+    const int64_t fixed = set_.store().bytes(), arena_budget = std::max<int64_t>(1, device_budget_ - fixed);
+    int64_t arena = 0, host_arena = 0;
+    for (size_t i = 0; i < set_.members_.size(); ++i) {
+        Plan p = plan_of(i, arena_budget, offload);
+        arena = std::max(arena, p.arena_bytes);
+        host_arena = std::max(host_arena, p.host_bytes);
+        if (counts(i)) w.seconds += duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
+        w.plans.push_back(std::move(p));
+    }
+    w.device_bytes = fixed + arena;
+    w.fits = w.device_bytes <= device_budget_ && set_.store().host_bytes() + host_arena <= host_budget_;
+    return w;
+}
+
+void MemoryFit::consider(Way w) {
+    const bool first = best_.plans.empty();
+    const bool better = w.fits != best_.fits ? w.fits
+                        : w.fits             ? w.seconds < best_.seconds
+                                             : w.device_bytes < best_.device_bytes;
+    if (first || better) best_ = std::move(w);
+}
+
+void MemoryFit::run() {
+    for (int parts : {0, kParts / 4, kParts / 2, 3 * kParts / 4, kParts}) {
+        if (parts > 0 && pageable_.empty()) break;
+        for (bool offload : {false, true}) consider(way(parts, offload));
+    }
+    set_paged(best_.paged);
+    for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));
+}
+
+void ProgramSet::fit() {
+    GGQ_ASSERT(!arena_, "fit() after allocate()");
+    if (!fits()) MemoryFit(*this).run();
+}
+
+}  // namespace ggq

@@ -1,0 +1,46 @@
+// ProgramSet::fit(): which buffers are paged, and how much each program recomputes and offloads, so that all fits.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "ggq/program_set.h"
+
+namespace ggq {
+
+class MemoryFit {
+public:
+    explicit MemoryFit(ProgramSet& set);
+
+    // Leaves the set with the plans and residences of the fastest way that fits, or of the leanest.
+    void run();
+
+private:
+    // One way: how many of 64 parts of the pageable bytes are paged, and the plans that follow.
+    struct Way {
+        int paged = 0;
+        std::vector<Plan> plans = {};  // a member each
+        bool fits = false;
+        int64_t device_bytes = 0;
+        double seconds = 0;
+    };
+
+    void set_paged(int parts);
+    Way way(int parts, bool offload);
+    Plan plan_of(size_t member, int64_t arena_budget, bool offload);
+    Plan plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const;
+    void consider(Way way);
+    bool counts(size_t member) const;  // whether its time decides
+
+    ProgramSet& set_;
+    Backend& backend_;
+    int64_t device_budget_, host_budget_;
+    std::vector<Buffer*> pageable_;
+    int64_t pageable_bytes_ = 0;
+    std::vector<std::unique_ptr<KeepLadder>> ladders_;  // a member each; null where nothing is automatic
+    bool any_automatic_ = false;
+    Way best_;
+};
+
+}  // namespace ggq

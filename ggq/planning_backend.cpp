@@ -1,0 +1,52 @@
+#include "ggq/planning_backend.h"
+
+#include <algorithm>
+
+#include "ggq/error.h"
+#include "ggq/gpu_table.h"
+#include "ggq/host_memory.h"
+
+namespace ggq {
+
+namespace {
+
+class PlanningBackend final : public Backend {
+public:
+    PlanningBackend(const GpuModel& gpu, int64_t memory_bytes)
+        : gpu_(gpu), limit_(memory_bytes > 0 ? std::min(memory_bytes, gpu.memory_bytes) : gpu.memory_bytes) {}
+
+    const char* name() const override { return "plan"; }
+    std::string description() const override { return fmt::format("a plan for {}", gpu_.part); }
+    DType compute_dtype() const override { return gpu_.device.has_bf16() ? DType::bf16 : DType::f16; }
+    void check_supported(const OpCall& call) const override { check_gpu_supports(call, gpu_.device); }
+    int64_t workspace_bytes(const OpCall& call) const override {
+        return call.op.cuda_workspace ? call.op.cuda_workspace(call, gpu_.device) : 0;
+    }
+    Costs costs() const override { return gpu_.costs; }
+    bool reads_host_memory() const override { return false; }
+    int64_t free_bytes() const override { return std::max<int64_t>(0, limit_ - gpu_.overhead_bytes); }
+    int64_t free_host_bytes() const override { return INT64_MAX / 2; }  // of a machine that is not known
+    int64_t overhead_bytes() const override { return gpu_.overhead_bytes; }
+
+    void run(const OpDef&, const KernelArgs&) override { refuse(); }
+    void synchronize() override {}
+    void copy_in(void*, const void*, int64_t) override { refuse(); }
+    void copy_out(void*, const void*, int64_t) override { refuse(); }
+    void set_bytes(void*, std::byte, int64_t) override { refuse(); }
+
+private:
+    static void refuse() { GGQ_ASSERT(false, "a plan is not a device"); }
+    void* do_allocate(int64_t) override { return nullptr; }
+    void do_release(void*, int64_t) noexcept override {}
+
+    const GpuModel& gpu_;
+    int64_t limit_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_planning_backend(const std::string& gpu, int64_t memory_bytes) {
+    return std::make_unique<PlanningBackend>(gpu_model(gpu), memory_bytes);
+}
+
+}  // namespace ggq

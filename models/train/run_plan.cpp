@@ -1,0 +1,80 @@
+#include "models/train/run_plan.h"
+
+#include <nlohmann/json.hpp>
+
+#include "ggq/error.h"
+#include "ggq/planning_backend.h"
+#include "models/option_checks.h"
+#include "models/shapes.h"
+#include "models/train/setup.h"
+
+namespace ggq {
+
+namespace {
+
+TrainOptions settled(TrainOptions options) {
+    settle(options);
+    return options;
+}
+
+std::unique_ptr<Backend> device_of(const PlanRequest& request) {
+    const BaseOptions& base = request.train.base;
+    if (request.gpu.empty()) return make_backend(base);
+    return make_planning_backend(request.gpu,
+                                 base.gpu_memory.empty() ? 0 : memory_size("gpu_memory", base.gpu_memory));
+}
+
+Model model_of(const PlanRequest& request) {
+    const TrainOptions& o = request.train;
+    require(request.shape.empty() != o.base.model.empty(), "expected one of `model` and `shape`");
+    if (!o.base.model.empty()) return {{}, read_config(o.base.model), {}, source_of_no_weights(DType::bf16), {}};
+    return {{}, config_of_shape(request.shape, o.max_length), {}, source_of_no_weights(DType::bf16), {}};
+}
+
+TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config) {
+    const std::vector<int64_t> lengths = {o.batch_size * o.max_length};
+    TrainingModelOptions t;
+    t.engine = {.weights = weight_choice(o, config),
+                .optimizer = optimizer_choice(o),
+                .recompute = o.recompute,
+                .lengths = lengths,
+                .seed = o.seed};
+    t.eval_lengths = lengths;
+    t.generator = {o.max_length, t.engine.weights.compute()};
+    return t;
+}
+
+}  // namespace
+
+RunPlan::RunPlan(const PlanRequest& request)
+    : options(settled(request.train)), backend(device_of(request)), model(model_of(request)) {
+    settle_device(options.base, *backend);
+    on_device = std::make_unique<TrainingModel>(*backend, model, options_of(options, model.config));
+    on_device->set.fit();
+}
+
+std::string RunPlan::json() const {
+    const MemoryUse use = on_device->set.memory();
+    const Program& micro = on_device->engine.micro_program();
+    const Duration time = duration(micro.plan(), micro.graph(), backend->costs());
+    const nlohmann::ordered_json result = {{"device", backend->description()},
+                                           {"fits", on_device->set.fits()},
+                                           {"weights_bytes", use.weights},
+                                           {"parameters_bytes", use.parameters},
+                                           {"state_bytes", use.state},
+                                           {"inputs_bytes", use.inputs},
+                                           {"arena_bytes", use.arena},
+                                           {"workspace_bytes", use.workspace},
+                                           {"overhead_bytes", use.overhead},
+                                           {"device_bytes", use.total() + use.overhead},
+                                           {"host_bytes", use.host_total()},
+                                           {"trained_parameters", on_device->engine.parameters().n_trained()},
+                                           {"recomputed_steps", micro.plan().n_recomputed},
+                                           {"bytes_in", micro.plan().bytes_in},
+                                           {"bytes_out", micro.plan().bytes_out},
+                                           {"estimated_seconds", time.seconds},
+                                           {"estimated_stall_seconds", time.stalled}};
+    return result.dump();
+}
+
+}  // namespace ggq

@@ -1,0 +1,130 @@
+// A device of three lanes on the CPU whose lanes lag: nothing runs when it is started, but at synchronize(), in an order
+// that a seed decides among those that the waits allow. What does not wait for what it needs reads NaN, or bytes of
+// another time.
+#pragma once
+
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "ggq/backend.h"
+#include "ggq/error.h"
+
+namespace ggq::test {
+
+class LaggingBackend final : public Backend {
+public:
+    // Which lane goes on where several can.
+    enum class Order { copies_first, copies_last, random };
+
+    explicit LaggingBackend(Order order = Order::random, uint64_t seed = 0, int64_t most_bytes = INT64_MAX)
+        : order_(order), random_(seed), most_bytes_(most_bytes) {}
+    ~LaggingBackend() override = default;
+
+    const char* name() const override { return "lagging"; }
+    std::string description() const override { return cpu_->description(); }
+    DType compute_dtype() const override { return cpu_->compute_dtype(); }
+    void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
+    int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
+    Costs costs() const override { return costs_given; }
+
+    void run(const OpDef& op, const KernelArgs& args) override {
+        // The spans end with the call, what they point at does not.
+        const std::vector<View> out(args.out.begin(), args.out.end()), in(args.in.begin(), args.in.end());
+        give(Lane::compute, [this, &op, out, in, params = args.params, workspace = args.workspace] {
+            poison(workspace.data(), static_cast<int64_t>(workspace.size()));
+            cpu_->run(op, {out, in, params, workspace});
+        });
+    }
+    void copy(Lane lane, void* to, const void* from, int64_t bytes) override {
+        ++n_copies;
+        bytes_copied += bytes;
+        give(lane, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
+    }
+    void mark(Lane lane, int32_t event) override { lanes_[lane].push_back({.marks = ++times_marked_[event], .event = event}); }
+    void wait(Lane lane, int32_t event) override { lanes_[lane].push_back({.waits = times_marked_[event], .event = event}); }
+    void synchronize() override {
+        while (step()) {
+        }
+        for (const auto& [lane, work] : lanes_) GGQ_ASSERT(work.empty(), "a lane waits for what nobody marks");
+    }
+
+    // In order with what the lanes have been given.
+    void copy_in(void* device, const void* host, int64_t bytes) override {
+        synchronize();
+        cpu_->copy_in(device, host, bytes);
+    }
+    void copy_out(void* host, const void* device, int64_t bytes) override {
+        synchronize();
+        cpu_->copy_out(host, device, bytes);
+    }
+    void set_bytes(void* device, std::byte value, int64_t bytes) override {
+        synchronize();
+        cpu_->set_bytes(device, value, bytes);
+    }
+    bool reads_host_memory() const override { return true; }
+    int64_t free_bytes() const override { return std::min(cpu_->free_bytes(), most_bytes_ - memory().bytes); }
+
+    Costs costs_given;
+    int64_t n_copies = 0, bytes_copied = 0;
+
+private:
+    struct Work {
+        std::function<void()> work = {};
+        int64_t marks = 0, waits = 0;  // the how many-th marking of an event
+        int32_t event = -1;
+    };
+
+    void give(Lane lane, std::function<void()> work) { lanes_[lane].push_back({.work = std::move(work)}); }
+
+    bool can_go(Lane lane) {
+        const std::vector<Work>& queue = lanes_[lane];
+        return !queue.empty() && happened_[queue.front().event] >= queue.front().waits;
+    }
+
+    bool step() {
+        std::vector<Lane> ready;
+        for (Lane lane : kLanes)
+            if (can_go(lane)) ready.push_back(lane);
+        if (ready.empty()) return false;
+        size_t which = random_() % ready.size();
+        if (order_ == Order::copies_first) which = ready.size() - 1;
+        if (order_ == Order::copies_last) which = 0;
+        std::vector<Work>& queue = lanes_[ready[which]];
+        const Work work = std::move(queue.front());
+        queue.erase(queue.begin());
+        if (work.work) work.work();
+        if (work.marks > 0) happened_[work.event] = work.marks;
+        return true;
+    }
+
+    static void poison(void* data, int64_t bytes) {
+        if (bytes > 0) std::memset(data, 0xFF, static_cast<size_t>(bytes));
+    }
+
+    void* do_allocate(int64_t bytes) override {
+        if (memory().bytes + bytes > most_bytes_) return nullptr;
+        void* data = cpu_->allocate(bytes);
+        poison(data, bytes);
+        return data;
+    }
+    void do_release(void* data, int64_t bytes) noexcept override { cpu_->release(data, bytes); }
+    void* do_allocate_host(int64_t bytes) override {
+        void* data = cpu_->allocate(bytes);
+        poison(data, bytes);
+        return data;
+    }
+    void do_release_host(void* data, int64_t bytes) noexcept override { cpu_->release(data, bytes); }
+
+    std::unique_ptr<Backend> cpu_ = make_cpu_backend(1);
+    Order order_;
+    std::mt19937_64 random_;
+    int64_t most_bytes_;
+    std::map<Lane, std::vector<Work>> lanes_;
+    std::map<int32_t, int64_t> times_marked_, happened_;
+};
+
+}  // namespace ggq::test
