@@ -58,6 +58,8 @@ public:
     virtual void copy_out(void* host, const void* device, int64_t bytes) = 0;
     virtual void set_bytes(void* device, std::byte value, int64_t bytes) = 0;
     virtual bool reads_host_memory() const = 0;  // whether kernels take pointers to it
+    // Whether what lies on the host takes nothing of the device's memory.
+    virtual bool has_own_memory() const { return !reads_host_memory(); }
     virtual int64_t free_bytes() const = 0;      // what can still be allocated
     virtual int64_t overhead_bytes() const;      // what the device holds beside what was allocated here
 

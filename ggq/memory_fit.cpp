@@ -18,7 +18,7 @@ MemoryFit::MemoryFit(ProgramSet& set)
       device_budget_(backend_.free_bytes()),
       host_budget_(static_cast<int64_t>(kHostShare * static_cast<double>(backend_.free_host_bytes()))) {
     for (Buffer* b : set.store().declared())
-        if (b->pageable) {
+        if (b->pageable && backend_.has_own_memory()) {
             pageable_.push_back(b);
             pageable_bytes_ += b->bytes();
         }
@@ -121,7 +121,8 @@ void MemoryFit::consider(Way w) {
 void MemoryFit::run() {
     for (int parts : {0, kParts / 4, kParts / 2, 3 * kParts / 4, kParts}) {
         if (parts > 0 && pageable_.empty()) break;
-        for (bool offload : {false, true}) consider(way(parts, offload));
+        consider(way(parts, false));
+        if (backend_.has_own_memory()) consider(way(parts, true));
     }
     set_paged(best_.paged);
     for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));

@@ -66,6 +66,7 @@ public:
         cpu_->set_bytes(device, value, bytes);
     }
     bool reads_host_memory() const override { return true; }
+    bool has_own_memory() const override { return true; }
     int64_t free_bytes() const override { return std::min(cpu_->free_bytes(), most_bytes_ - memory().bytes); }
 
     Costs costs_given;

@@ -142,7 +142,8 @@ std::string what_would_fit(const Job& job, const RunData& run) {
         TrainingModelOptions smaller = training_model_options(job, run);
         smaller.engine.lengths = {rows * job.options.max_length};
         if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.engine.lengths;
-        const TrainingModel planned(*job.backend, job.model, smaller);
+        TrainingModel planned(*job.backend, job.model, smaller);
+        planned.set.fit();
         if (planned.set.fits())
             return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", rows,
                                mebibytes(planned.set.memory().total()));
@@ -154,8 +155,10 @@ std::string what_would_fit(const Job& job, const RunData& run) {
 
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
     if (on_device.set.fits()) return;
+    const Recompute preset = job.options.recompute.preset;
+    const bool keeps_more = preset != Recompute::full && preset != Recompute::automatic;
     const std::string advice = fmt::format("lower `batch_size` or `max_length`{}{}",
-                                           job.options.recompute.preset == Recompute::full ? "" : ", or use `recompute` full",
+                                           keeps_more ? ", or use `recompute` auto" : "",
                                            what_would_fit(job, run));
     on_device.set.require_fits(advice, memory_cap(job.options.base));
 }
