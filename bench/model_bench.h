@@ -7,6 +7,7 @@
 #include <string>
 
 #include "bench/random_model.h"
+#include "ggq/error.h"
 #include "ggq/program.h"
 #include "models/base_options.h"
 #include "models/option_checks.h"

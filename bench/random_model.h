@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/device.h"
+#include "ggq/error.h"
 #include "ggq/transfer.h"
 #include "kernels/formats.h"
 #include "models/initial_values.h"
