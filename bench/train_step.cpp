@@ -65,7 +65,7 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
     return {{std::move(batch)}, rows, n, labels};
 }
 
-EngineOptions engine_options(const Options& o, int64_t n_tokens, DType compute) {
+EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, DType compute) {
     EngineOptions e;
     e.weights.compute_dtype = compute;
     e.weights.quant = o.quant_dtype();
@@ -79,7 +79,8 @@ EngineOptions engine_options(const Options& o, int64_t n_tokens, DType compute) 
     require(recompute.has_value(), "--recompute: expected {}|partial:K, got '{}'", option_list(kRecomputes),
             o.recompute);
     e.recompute = *recompute;
-    e.lengths = {n_tokens};
+    e.lengths = {rows * length};
+    e.document = length;
     return e;
 }
 
@@ -126,7 +127,7 @@ void run(const Options& o) {
     const auto backend = o.backend();
     const bool on_gpu = !backend->reads_host_memory();
     const DType compute = compute_type(o.compute_dtype, *backend);
-    const EngineOptions options = engine_options(o, rows * length, compute);
+    const EngineOptions options = engine_options(o, rows, length, compute);
     const Model model = random_model(config_of_shape(o.shape, length), compute);
     const Update update = random_update(rows, length, model.config.vocab_size);
     const Result r = measure(*backend, model, options, update, o);

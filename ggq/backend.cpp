@@ -10,6 +10,8 @@ std::unique_ptr<Recording> Backend::record(const std::function<void()>&) { retur
 
 int64_t Backend::overhead_bytes() const { return 0; }
 
+int64_t Backend::overhead_bytes_with(int64_t, int64_t) const { return overhead_bytes(); }
+
 void Backend::copy(Lane lane, void* to, const void* from, int64_t bytes) {
     if (lane == Lane::in) copy_in(to, from, bytes);
     else copy_out(to, from, bytes);

@@ -62,6 +62,8 @@ public:
     virtual bool has_own_memory() const { return !reads_host_memory(); }
     virtual int64_t free_bytes() const = 0;      // what can still be allocated
     virtual int64_t overhead_bytes() const;      // what the device holds beside what was allocated here
+    // What it will hold once programs of so many steps are recorded and have run.
+    virtual int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const;
 
     void zero(void* device, int64_t bytes) { set_bytes(device, std::byte{0}, bytes); }
     // 256-byte aligned; throws Error when there is not enough memory.

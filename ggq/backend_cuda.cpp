@@ -22,7 +22,6 @@ namespace {
 constexpr int kLeastDriver = 12000;       // CUDA 12.0
 constexpr int kLeastCapability = 75;      // Turing
 constexpr int64_t kStageBytes = 4 << 20;  // of each pinned buffer
-constexpr int64_t kReserve = 64ll << 20;  // for what the driver takes later: recordings, kernels loaded at first use
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
@@ -123,6 +122,7 @@ public:
         if (options.cublas) blas_ = cuda::Blas::open(problem);
         if (blas_) blas_->start(options.tf32);
         count_overhead();
+        overhead_at_start_ = overhead_;
     }
 
     ~CudaBackend() override {
@@ -228,12 +228,16 @@ public:
     int64_t free_host_bytes() const override { return available_host_bytes(); }
 
     int64_t free_bytes() const override {
-        const int64_t left = memory_info().free - kReserve;
-        return std::max<int64_t>(0, limit_ > 0 ? std::min(left, limit_ - kReserve - held_bytes()) : left);
+        const int64_t left = memory_info().free - kGpuReserve;
+        return std::max<int64_t>(0, limit_ > 0 ? std::min(left, limit_ - kGpuReserve - held_bytes()) : left);
     }
 
     // The context, cuBLAS, kernels and recordings.
     int64_t overhead_bytes() const override { return overhead_; }
+    int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const override {
+        const int64_t taken = kKernelBytes + n_ops * kRecordedOpBytes + n_copies * kRecordedCopyBytes;
+        return std::max(overhead_, overhead_at_start_ + taken);
+    }
 
 private:
     struct Stage {
@@ -322,6 +326,7 @@ private:
     int64_t limit_;
     int64_t free_before_ = 0;  // on the device, before this process had a context there
     int64_t overhead_ = 0;     // the most counted so far
+    int64_t overhead_at_start_ = 0;
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};

@@ -10,14 +10,14 @@ namespace ggq {
 
 // Estimates, which decide what is done when but never what comes out.
 struct Costs {
-    struct OpRate {
+    struct Rate {
         std::string op;
-        double flops = 0, bytes = 0;  // a second
+        double flops = 1e11, bytes = 1e10;  // a second
+        double start = 0;                   // seconds beside its work
     };
 
-    double flops = 1e11, bytes = 1e10;  // a second, of ops that are not listed
-    std::vector<OpRate> ops;
-    double start = 0;                       // seconds that a step takes beside its work
+    std::vector<Rate> ops;
+    Rate rest;                               // of ops that are not listed
     double copy_in = 1e10, copy_out = 1e10;  // bytes a second between the host and the device
 
     double seconds(const OpCall& call) const;

@@ -17,11 +17,16 @@ struct GpuModel {
     const char* part;  // of the name by which the driver calls it
     cuda::Device device;
     int64_t memory_bytes = 0;    // as the driver counts it
-    int64_t overhead_bytes = 0;  // that context, kernels, cuBLAS and recordings of a training run take
+    int64_t overhead_bytes = 0;  // that context, kernels and cuBLAS take
     Costs costs;
 };
 
 std::span<const GpuModel> gpu_models();
+
+// Left free beside a plan: the driver takes memory in pieces.
+inline constexpr int64_t kGpuReserve = 16 << 20;
+// What the driver takes for a recorded step, and for a copy with its events; and for kernels once they have run.
+inline constexpr int64_t kRecordedOpBytes = 6600, kRecordedCopyBytes = 28000, kKernelBytes = 10 << 20;
 
 std::string gpu_list();  // "h200, h100"
 

@@ -25,7 +25,7 @@ MemoryFit::MemoryFit(ProgramSet& set)
     for (const ProgramSet::Member& m : set.members_) {
         const bool automatic = m.options.recompute.preset == Recompute::automatic;
         any_automatic_ |= automatic;
-        ladders_.push_back(automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs()) : nullptr);
+        ladders_.push_back(automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs(), m.options.keys_a_query) : nullptr);
     }
 }
 
@@ -93,10 +93,25 @@ Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload) {
     return best;
 }
 
+int64_t MemoryFit::growth(int parts) const {
+    int64_t n_steps = 0;
+    for (const ProgramSet::Member& m : set_.members_) n_steps += std::ssize(m.program.graph().steps());
+    const int64_t n_copies = 3 * std::ssize(pageable_) * std::ssize(set_.members_) * parts / kParts;
+    return backend_.overhead_bytes_with(n_steps, n_copies) - backend_.overhead_bytes();
+}
+
+int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
+    int64_t n_ops = 0, n_copies = 0;
+    for (const Plan& p : plans)
+        for (const PlannedStep& s : p.steps) (s.lane == Lane::compute ? n_ops : n_copies) += 1;
+    return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
+}
+
 MemoryFit::Way MemoryFit::way(int parts, bool offload) {
     set_paged(parts);
     Way w{.paged = parts};
-    const int64_t fixed = set_.store().bytes(), arena_budget = std::max<int64_t>(1, device_budget_ - fixed);
+    const int64_t fixed = set_.store().bytes();
+    const int64_t arena_budget = std::max<int64_t>(1, device_budget_ - fixed - growth(parts));
     int64_t arena = 0, host_arena = 0;
     for (size_t i = 0; i < set_.members_.size(); ++i) {
         Plan p = plan_of(i, arena_budget, offload);
@@ -105,7 +120,7 @@ MemoryFit::Way MemoryFit::way(int parts, bool offload) {
         if (counts(i)) w.seconds += duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
         w.plans.push_back(std::move(p));
     }
-    w.device_bytes = fixed + arena;
+    w.device_bytes = fixed + arena + growth(w.plans);
     w.fits = w.device_bytes <= device_budget_ && set_.store().host_bytes() + host_arena <= host_budget_;
     return w;
 }

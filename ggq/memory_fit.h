@@ -32,6 +32,8 @@ private:
     Plan plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const;
     void consider(Way way);
     bool counts(size_t member) const;  // whether its time decides
+    int64_t growth(int parts) const;   // about what recording the programs takes
+    int64_t growth(const std::vector<Plan>& plans) const;
 
     ProgramSet& set_;
     Backend& backend_;

@@ -18,7 +18,7 @@
     X(softmax) X(softmax_backward)                                                \
     X(sum) X(global_norm) X(clip_factor)                                          \
     X(dropout)                                                                    \
-    X(reshape) X(transpose) X(slice) X(slice_backward) X(copy)                    \
+    X(reshape) X(transpose) X(slice) X(slice_backward) X(copy) X(concat_rows)     \
     X(cross_entropy) X(cross_entropy_backward)                                    \
     X(linear_cross_entropy)                                                       \
     X(adamw) X(adamw_8bit)                                                        \

@@ -56,6 +56,8 @@ Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params);
 Tensor reshape(Tensor x, const Shape& shape);  // x is copied if it is not contiguous
 Tensor transpose(Tensor x, int axis0, int axis1);
 Tensor slice(Tensor x, int axis, int64_t begin, int64_t end);
+// The rows of a [M,C], then those of b [N,C].
+Tensor concat_rows(Tensor a, Tensor b);
 Tensor contiguous(Tensor x);  // x itself, or a copy
 
 // logits[T,V], labels[T] i32 -> sum of the losses of labelled rows [1]

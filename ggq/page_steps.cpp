@@ -40,7 +40,8 @@ private:
     void find_seconds() {
         std::vector<TensorType> types;
         for (const PlannedStep& s : plan_.steps)
-            problem_.seconds.push_back(costs_.seconds(graph_.call(graph_.steps()[static_cast<size_t>(s.step)], types)));
+            problem_.seconds.push_back(
+                seconds_of(graph_, graph_.steps()[static_cast<size_t>(s.step)], costs_, plan_.keys_a_query, types));
         problem_.copy_in = costs_.copy_in;
         problem_.copy_out = costs_.copy_out;
     }
@@ -67,7 +68,7 @@ private:
     bool worth_going(const Page& page, const std::vector<double>& starts) const {
         if (!page.made_here) return true;
         const auto bytes = static_cast<double>(page.bytes);
-        const double copies = bytes / problem_.copy_in + bytes / problem_.copy_out + 2 * costs_.start;
+        const double copies = bytes / problem_.copy_in + bytes / problem_.copy_out + 2 * costs_.rest.start;
         for (size_t u = 0; u + 1 < page.uses.size(); ++u)
             if (starts[static_cast<size_t>(page.uses[u + 1].step)] - starts[static_cast<size_t>(page.uses[u].step)] >
                 3 * copies)

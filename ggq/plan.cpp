@@ -141,15 +141,17 @@ std::vector<bool> kept_by(const Graph& graph, const Backend& backend, const Plan
     const Recompute preset = options.recompute.preset;
     if (preset == Recompute::none || preset == Recompute::automatic)
         return std::vector<bool>(graph.values().size(), true);
-    return KeepLadder(graph, backend.costs()).kept(options.recompute);
+    return KeepLadder(graph, backend.costs(), options.keys_a_query).kept(options.recompute);
 }
 
-Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order, int64_t room, bool offload) {
+Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order, int64_t room,
+              const PlanOptions& options) {
     Plan result;
+    result.keys_a_query = options.keys_a_query;
     find_owners(graph, order, result);
     copy_steps(graph, backend, order, result);
     note_lifetimes(graph, result);
-    insert_pages(graph, backend.costs(), room, offload, result);
+    insert_pages(graph, backend.costs(), room, options.offload, result);
     place_all(result);
     return result;
 }
@@ -161,11 +163,11 @@ Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options
     constexpr int kTries = 4;
     const Schedule order = schedule(graph, kept_by(graph, backend, options));
     int64_t room = options.arena_budget;
-    Plan best = plan_for(graph, backend, order, room, options.offload);
+    Plan best = plan_for(graph, backend, order, room, options);
     for (int i = 1; i < kTries && options.arena_budget > 0 && best.arena_bytes > options.arena_budget; ++i) {
         room -= best.arena_bytes - options.arena_budget;
         if (room <= 0) break;
-        Plan next = plan_for(graph, backend, order, room, options.offload);
+        Plan next = plan_for(graph, backend, order, room, options);
         if (next.arena_bytes < best.arena_bytes) best = std::move(next);
     }
     return best;
@@ -183,7 +185,7 @@ Duration duration(const Plan& plan, const Graph& graph, const Costs& costs) {
         double seconds = 0;
         if (s.lane == Lane::compute) {
             result.stalled += begin - ready;
-            seconds = costs.seconds(graph.call(graph.steps()[static_cast<size_t>(s.step)], types));
+            seconds = seconds_of(graph, graph.steps()[static_cast<size_t>(s.step)], costs, plan.keys_a_query, types);
         } else {
             const bool in = s.lane == Lane::in;
             const int32_t place = in ? s.out[0] : s.in[0];

@@ -47,6 +47,7 @@ struct Plan {
     int64_t host_bytes = 0;        // of kept values on the host
     int64_t bytes_in = 0, bytes_out = 0;  // copied in a run
     int32_t n_recomputed = 0;      // steps that run a second time
+    double keys_a_query = 0;       // by which its costs were weighed
 };
 
 struct PlanOptions {
@@ -57,6 +58,7 @@ struct PlanOptions {
     // kept values go to the host. The plan may still be larger: that is the caller's to look at.
     int64_t arena_budget = 0;
     bool offload = false;
+    double keys_a_query = 0;  // the mean that attention's spans will name, for costs; 0: not known
 };
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});

@@ -27,19 +27,26 @@ MemoryUse ProgramSet::memory() const {
         use.host_arena = std::max(use.host_arena, m.program.plan().host_bytes);
     }
     use.host = store_.host_bytes();
-    use.overhead = backend_->overhead_bytes();
+    use.overhead = backend_->overhead_bytes() + growth();
     return use;
+}
+
+int64_t ProgramSet::growth() const {
+    int64_t n_ops = 0, n_copies = 0;
+    for (const Member& m : members_)
+        for (const PlannedStep& s : m.program.plan().steps) (s.lane == Lane::compute ? n_ops : n_copies) += 1;
+    return backend_->overhead_bytes_with(n_ops, n_copies) - backend_->overhead_bytes();
 }
 
 bool ProgramSet::fits() const {
     const MemoryUse use = memory();
-    return use.total() <= backend_->free_bytes() &&
+    return use.total() + growth() <= backend_->free_bytes() &&
            (use.host_total() == 0 || use.host_total() <= backend_->free_host_bytes());
 }
 
 void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {
     const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
-    const int64_t needed = memory().total(), available = backend_->free_bytes();
+    const int64_t needed = memory().total() + growth(), available = backend_->free_bytes();
     const int64_t host = memory().host_total(), host_available = backend_->free_host_bytes();
     require(host == 0 || host <= host_available,
             "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "

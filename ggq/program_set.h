@@ -25,7 +25,7 @@
 
 namespace ggq {
 
-// Bytes, as they will be allocated; overhead is what the device holds for itself.
+// Bytes, as they will be allocated; overhead is what the device will hold for itself when all programs have run.
 struct MemoryUse {
     int64_t weights = 0, parameters = 0, state = 0, inputs = 0;
     int64_t arena = 0;      // temporaries, pages and workspace
@@ -79,6 +79,7 @@ private:
     };
 
     void record();
+    int64_t growth() const;  // of the device's own memory until then
 
     Backend* backend_;
     Store store_;

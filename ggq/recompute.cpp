@@ -100,12 +100,19 @@ std::vector<bool> kept_between_layers(const Graph& graph) {
 
 }  // namespace
 
-KeepLadder::KeepLadder(const Graph& graph, const Costs& costs) : graph_(graph), base_(kept_between_layers(graph)) {
+double seconds_of(const Graph& graph, const Step& step, const Costs& costs, double keys_a_query,
+                  std::vector<TensorType>& types) {
+    OpCall call = graph.call(step, types);
+    call.keys_a_query = keys_a_query;
+    return costs.seconds(call);
+}
+
+KeepLadder::KeepLadder(const Graph& graph, const Costs& costs, double keys_a_query) : graph_(graph), base_(kept_between_layers(graph)) {
     find_classes();
     std::vector<double> seconds;
     std::vector<TensorType> types;
     for (const Step& step : graph.steps())
-        seconds.push_back(step.op->view || step.backward ? 0 : costs.seconds(graph.call(step, types)));
+        seconds.push_back(step.op->view || step.backward ? 0 : seconds_of(graph, step, costs, keys_a_query, types));
     climb(seconds);
 }
 

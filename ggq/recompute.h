@@ -41,7 +41,8 @@ public:
         int64_t bytes = 0;   // of what layers keep for the backward pass
     };
 
-    KeepLadder(const Graph& graph, const Costs& costs);
+    // `keys_a_query`: the mean that attention's spans will name; 0: not known.
+    KeepLadder(const Graph& graph, const Costs& costs, double keys_a_query = 0);
 
     int n_rungs() const { return static_cast<int>(rungs_.size()); }
     const Rung& rung(int i) const { return rungs_[static_cast<size_t>(i)]; }
@@ -72,6 +73,10 @@ private:
     std::vector<Rung> rungs_;
     int selective_ = 0;
 };
+
+// What a step costs; `types` holds memory that is used again.
+double seconds_of(const Graph& graph, const Step& step, const Costs& costs, double keys_a_query,
+                  std::vector<TensorType>& types);
 
 // One step to run; tensor numbers index Schedule::values.
 struct ScheduledStep {

@@ -138,6 +138,8 @@ GGQ_KERNEL(fill);
 GGQ_KERNEL(broadcast);
 // out y contiguous; in x any strides, same dtype (any dtype that is not quantized)
 GGQ_KERNEL(copy);
+// out y[m+n,c]: a[m,c], then b[n,c]; in a, b
+GGQ_KERNEL(concat_rows);
 // out y zero except y[.., begin:end, ..] = dy along the axis; in dy. SliceParams
 GGQ_KERNEL(slice_backward);
 
@@ -160,7 +162,7 @@ GGQ_KERNEL(global_norm);
 // norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
 
-// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, i/4)) >=
+// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, (first+i)/4)) >=
 // p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64. DropoutParams
 GGQ_KERNEL(dropout);
 

@@ -52,6 +52,7 @@ struct TransposeParams {
 struct DropoutParams {
     float p = 0;  // probability of a zero; what stays is scaled by 1 / (1 - p)
     uint32_t site = 0;
+    int64_t first = 0;  // the position of the first element, a multiple of 4: of what is cut in tiles
 };
 
 struct LoraParams {

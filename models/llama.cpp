@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ggq/ops.h"
+#include "kernels/rounding.h"
 #include "models/model.h"
 
 namespace ggq {
@@ -125,11 +126,13 @@ Tensor operand(Graph& graph, const Buffer& weight, DType compute) {
     return info(w.dtype()).bytes > info(compute).bytes ? cast(w, compute) : w;
 }
 
-Tensor apply(Graph& graph, const Linear& l, Tensor x, Tensor rng, bool dropout) {
+// `first_row`: of x among the rows of which it is a tile; its dropout goes on where that of the tile before ended.
+Tensor apply(Graph& graph, const Linear& l, Tensor x, Tensor rng, bool dropout, int64_t first_row) {
     const LayerScope scope(graph, l.module);
     const Tensor w = operand(graph, *l.weight, x.dtype());
     if (!l.a) return linear(x, w);
     LoraParams params = l.lora;
+    params.dropout.first = first_row * x.shape()[1];
     if (!dropout) params.dropout.p = 0;
     return lora_linear(x, w, operand(graph, *l.a, x.dtype()), operand(graph, *l.b, x.dtype()), rng, params);
 }
@@ -141,7 +144,9 @@ struct Forward {
     const LlamaInputs& in;
     const ForwardOptions& options;
 
-    Tensor linear(const Linear& l, Tensor x) const { return apply(graph, l, x, in.rng, options.dropout); }
+    Tensor linear(const Linear& l, Tensor x, int64_t first_row = 0) const {
+        return apply(graph, l, x, in.rng, options.dropout, first_row);
+    }
 
     Tensor norm(Tensor x, const Buffer& w) const {
         return rms_norm(x, graph.bind(w), static_cast<float>(llama.config.rms_norm_eps));
@@ -165,8 +170,17 @@ struct Forward {
         return linear(layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
     }
 
-    Tensor mlp(const LlamaLayer& layer, Tensor x) const {
-        return linear(layer.down, swiglu(linear(layer.gate, x), linear(layer.up, x)));
+    // x + mlp(norm(x)), a tile of rows at a time. Halves of halves: so a sum of their gradients is no larger than they.
+    Tensor add_mlp(const LlamaLayer& layer, Tensor x, int64_t first_row = 0) const {
+        const int64_t n_rows = x.shape()[0], tile = options.mlp_tile;
+        if (tile > 0 && n_rows > tile) {
+            const int64_t half = round_up(ceil_div(n_rows, 2), tile);
+            return concat_rows(add_mlp(layer, slice(x, 0, 0, half), first_row),
+                               add_mlp(layer, slice(x, 0, half, n_rows), first_row + half));
+        }
+        const Tensor m = norm(x, *layer.post_attention_norm);
+        const Tensor wide = swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
+        return add(x, linear(layer.down, wide, first_row));
     }
 
     Tensor run() const {
@@ -175,7 +189,7 @@ struct Forward {
             const LlamaLayer& layer = llama.layers[i];
             const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
             x = add(x, attend(layer, i, norm(x, *layer.input_norm)));
-            x = add(x, mlp(layer, norm(x, *layer.post_attention_norm)));
+            x = add_mlp(layer, x);
         }
         const LayerScope scope(graph, "model.norm");
         return norm(x, *llama.norm);
@@ -187,6 +201,11 @@ int chunk_rows(int64_t vocabulary, int64_t logits_bytes) {
 }
 
 }  // namespace
+
+int64_t mlp_tile_for(int64_t n_tokens) {
+    constexpr int64_t kTile = 8192;
+    return n_tokens > kTile ? kTile : 0;
+}
 
 Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options) {
     return Forward{graph, llama, in, options}.run();

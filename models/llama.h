@@ -83,7 +83,13 @@ struct KvCache {
 struct ForwardOptions {
     bool dropout = false;            // of the adapters, as in training
     const KvCache* cache = nullptr;  // tokens are written to it and attend to all of it that their spans name
+    // Rows that go through an MLP at a time, so that of a long context its wide values exist for a tile only; 0: all.
+    // Sums over tokens are then made of partial ones, equal to rounding.
+    int64_t mlp_tile = 0;
 };
+
+// For so many tokens: none where one tile is enough to keep a device busy.
+int64_t mlp_tile_for(int64_t n_tokens);
 
 // The last layer's normalized output [T, C].
 Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options);

@@ -33,6 +33,11 @@ void add_matrix_views(std::vector<OpCase>& table, int64_t rows, int64_t cols) {
          }});
 }
 
+void add_concat(std::vector<OpCase>& table, int64_t m, int64_t n, int64_t c) {
+    table.push_back({case_name(concat_rows_op, "", m, n, c), &concat_rows_op, {normal({m, c}), normal({n, c})},
+                     [](In in) { return std::vector{concat_rows(in[0], in[1])}; }});
+}
+
 void add_slices(std::vector<OpCase>& table, const Shape& s, int axis, int64_t begin, int64_t end) {
     const std::string name = to_string(s) + " axis " + std::to_string(axis) + " from " + std::to_string(begin);
     table.push_back(
@@ -56,6 +61,8 @@ void add_slices(std::vector<OpCase>& table, const Shape& s, int axis, int64_t be
 }  // namespace
 
 void add_view_cases(std::vector<OpCase>& table) {
+    for (auto [m, n, c] : {std::tuple{1, 1, 1}, {3, 5, 7}, {17, 16, 33}, {300, 1, 64}, {129, 257, 130}})
+        add_concat(table, m, n, c);
     for (auto [rows, cols] : {std::pair{1, 1}, {1, 7}, {5, 3}, {15, 17}, {33, 16}, {131, 257}})
         add_matrix_views(table, rows, cols);
     add_slices(table, {1}, 0, 0, 1);

@@ -26,6 +26,16 @@ std::vector<TensorType> slice_backward_types(const OpCall& call) {
     return {{call.in[0].dtype, call.param<SliceParams>().whole, {}}};
 }
 
+std::vector<TensorType> concat_rows_types(const OpCall& call) {
+    return {{call.in[0].dtype, {call.in[0].shape[0] + call.in[1].shape[0], call.in[0].shape[1]}, {}}};
+}
+
+void concat_rows_gradient(Gradients& g) {
+    const int64_t m = g.in(0).shape()[0], n = g.in(1).shape()[0];
+    if (g.needs(0)) g.set(0, slice(g.dy(), 0, 0, m));
+    if (g.needs(1)) g.set(1, slice(g.dy(), 0, m, m + n));
+}
+
 void check_axis(const char* op, Tensor x, int axis) {
     require(axis >= 0 && axis < x.shape().rank, "[{}] expected an axis below {}, got {}", op, x.shape().rank, axis);
     require(!info(x.dtype()).quantized, "[{}] expected a tensor that is not quantized, got {}", op,
@@ -54,6 +64,14 @@ const OpDef copy_op = {
     .infer = copy_types,
     .gradient = copy_gradient,
     .kernel = kernels::copy,
+};
+
+const OpDef concat_rows_op = {
+    .name = "concat_rows",
+    .signature = "a:real[M,C] b:real[N,C] -> y[...]",
+    .infer = concat_rows_types,
+    .gradient = concat_rows_gradient,
+    .kernel = kernels::concat_rows,
 };
 
 Tensor contiguous(Tensor x) { return x.graph->value(x).contiguous() ? x : x.graph->append(copy_op, {x})[0]; }
@@ -85,5 +103,7 @@ Tensor slice(Tensor x, int axis, int64_t begin, int64_t end) {
     return x.graph->append_view(slice_op, x, SliceParams{axis, begin, end, x.shape()}, shape, strides,
                                 begin * strides[axis]);
 }
+
+Tensor concat_rows(Tensor a, Tensor b) { return a.graph->append(concat_rows_op, {a, b})[0]; }
 
 }  // namespace ggq

@@ -1,7 +1,7 @@
 // Which elements dropout keeps: a pure function of (seed, counter, site, position), so that forward, backward and a
 // recomputed forward agree without a stored mask.
-//   keep(i) = uniform(word i % 4 of philox(seed, counter << 32 | site, i / 4)) >= p; what stays is scaled by 1 / (1 -
-//   p)
+//   keep(i) = uniform(word i % 4 of philox(seed, counter << 32 | site, (first + i) / 4)) >= p; what stays is scaled by
+//   1 / (1 - p)
 #pragma once
 
 #include "kernels/cpu/real.h"
@@ -11,14 +11,15 @@
 namespace ggq::cpu::GGQ_ISA {
 
 struct DropoutMask {
-    uint64_t seed = 0, stream = 0;
+    uint64_t seed = 0, stream = 0, first_group = 0;
     float p = 0;
 };
 
 // rng[2] i64 {seed, counter}
 GGQ_INLINE DropoutMask dropout_mask(const View& rng, const DropoutParams& params) {
     const auto* r = rng.as<int64_t>();
-    return {static_cast<uint64_t>(r[0]), static_cast<uint64_t>(r[1]) << 32 | params.site, params.p};
+    return {static_cast<uint64_t>(r[0]), static_cast<uint64_t>(r[1]) << 32 | params.site,
+            static_cast<uint64_t>(params.first) / 4, params.p};
 }
 
 inline constexpr int kMaskRun = 64;
@@ -27,7 +28,7 @@ inline constexpr int kMaskRun = 64;
 __attribute__((flatten)) inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
     constexpr int kPositions = kMaskRun / 4;
     uint32_t word[4][kPositions];
-    const uint64_t first = static_cast<uint64_t>(begin) / 4;
+    const uint64_t first = mask.first_group + static_cast<uint64_t>(begin) / 4;
 #pragma omp simd
     for (int i = 0; i < kPositions; ++i) {
         const Philox4 r = philox4x32(mask.seed, mask.stream, first + static_cast<uint64_t>(i));

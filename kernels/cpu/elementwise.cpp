@@ -129,6 +129,18 @@ void copy(const CpuContext& ctx, const KernelArgs& args) {
     });
 }
 
+void concat_rows(const CpuContext& ctx, const KernelArgs& args) {
+    auto* y = args.out[0].as<std::byte>();
+    for (const View& x : args.in) {
+        const auto* from = x.as<std::byte>();
+        const int64_t n_bytes = x.n_elems() * info(x.dtype).bytes;
+        ctx.threads->for_range(n_bytes, 4 * kTaskElems, [&](int64_t begin, int64_t end) {
+            std::memcpy(y + begin, from + begin, static_cast<size_t>(end - begin));
+        });
+        y += n_bytes;
+    }
+}
+
 // y is, over and over, `before` zero bytes, `kept` bytes of dy, zeros up to `period`.
 void slice_backward(const CpuContext& ctx, const KernelArgs& args) {
     const View& y = args.out[0];

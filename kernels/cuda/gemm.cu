@@ -84,7 +84,7 @@ void sum_parts(const CudaContext& ctx, const float* partial, int splits, int64_t
 
 void gemm(const CudaContext& ctx, const Gemm& g) {
     GGQ_ASSERT(g.x.dtype == g.w.dtype && g.y.low_rank.rank == 0);
-    const Mask& mask = g.x_mask.p > 0 ? g.x_mask : g.y_mask;
+    const Mask& mask = g.x_mask.masks() ? g.x_mask : g.y_mask;
     // A sum over no k is zeros, and one block of each tile writes them.
     const int64_t k = g.k > 0 ? g.k : 1, chunk = round_up(ceil_div(k, g.splits), kDepth);
     const auto parts = static_cast<int>(ceil_div(k, chunk));
@@ -100,10 +100,10 @@ void gemm(const CudaContext& ctx, const Gemm& g) {
                         .y = g.y,
                         .partial = summed ? g.partial : nullptr,
                         .pairs = pairs,
-                        .mask_x = g.x_mask.p > 0,
-                        .mask_y = g.y_mask.p > 0,
+                        .mask_x = g.x_mask.masks(),
+                        .mask_y = g.y_mask.masks(),
                         .rng = mask.rng,
-                        .dropout = DropoutScale(DropoutParams{.p = mask.p, .site = mask.site})};
+                        .dropout = DropoutScale(mask.dropout)};
     switch (g.x.dtype) {
         case DType::f32: gemm_f32(ctx, args, parts); break;
         case DType::f16: run<f16>(ctx, args, parts); break;

@@ -15,7 +15,7 @@ namespace ggq::cuda {
 
 namespace {
 
-Mask mask_of(const View& rng, const DropoutParams& params) { return {rng.as<const int64_t>(), params.site, params.p}; }
+Mask mask_of(const View& rng, const DropoutParams& params) { return {rng.as<const int64_t>(), params}; }
 
 // y = mask(x) w^T times the scale of what stays; y has few columns. With y_cols w is in halves. low_rank_workspace()
 // bytes.
@@ -138,7 +138,7 @@ struct Backward {
         p.x = g;
         p.w = transposed(operand(a));
         p.y.beta = 1;
-        if (mask.p == 0) return multiply_tiled(ctx, p, scratch);
+        if (!mask.masks()) return multiply_tiled(ctx, p, scratch);
         Gemm update{.m = p.m, .n = p.n, .k = p.k, .x = p.x, .y = p.y, .y_mask = mask};
         update.w = transposed(converted(ctx, operand(a), rank, k, real, scratch));
         update.y.alpha = mask.kept();
@@ -161,7 +161,7 @@ void lora_linear(const CudaContext& ctx, const KernelArgs& args) {
                   .w = operand(a),
                   .y = {.data = xa.data, .dtype = xa.dtype, .row_stride = rank},
                   .real = y.dtype};
-    if (mask.p == 0) {
+    if (!mask.masks()) {
         multiply(ctx, to_xa, Scratch(args.workspace));
     } else {
         Scratch scratch(args.workspace);

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <span>
 
+#include "kernels/params.h"
 #include "kernels/check.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/workspace.h"
@@ -104,10 +105,10 @@ void some_rows(const CudaContext& ctx, const Product& p, Scratch scratch);
 // Which elements of a matrix dropout keeps, by their offsets; what stays is to be scaled by kept().
 struct Mask {
     const int64_t* rng = nullptr;  // device: {seed, counter}
-    uint32_t site = 0;
-    float p = 0;  // 0: no mask
+    DropoutParams dropout = {};  // p 0: no mask
 
-    float kept() const { return p < 1 ? 1 / (1 - p) : 0; }
+    bool masks() const { return dropout.p > 0; }
+    float kept() const { return dropout.p < 1 ? 1 / (1 - dropout.p) : 0; }
 };
 
 // Own tiled product: dense x and w of one dtype, any strides. `splits` > 1 cuts k into so many parts, whose sums go to

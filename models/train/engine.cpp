@@ -45,7 +45,9 @@ void TrainEngine::declare_scalars() {
 
 void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    const Tensor hidden = llama_hidden(*graph, *llama_, inputs_.bind(*graph, length), {true, nullptr});
+    const int64_t tile = options_.mlp_tile.value_or(mlp_tile_for(length));
+    const Tensor hidden =
+        llama_hidden(*graph, *llama_, inputs_.bind(*graph, length), {.dropout = true, .mlp_tile = tile});
     const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
     const Tensor labels = inputs_.bind_labels(*graph, length);
     const Tensor loss = llama_loss(*graph, *llama_, hidden, labels, head, logits_bytes_for(set.backend()));
@@ -56,7 +58,8 @@ void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     backward(mean, params, [&](size_t i, Tensor gradient) {
         accumulate(graph->bind(*parameters_->parameters()[i].gradient), gradient);
     });
-    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, {options_.recompute},
+    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph,
+                              {.recompute = options_.recompute, .keys_a_query = static_cast<double>(options_.document) / 2},
                               [this, length] { inputs_.write(blank_batch(length)); });
 }
 

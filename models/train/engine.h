@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ggq/program_set.h"
@@ -27,6 +28,8 @@ struct EngineOptions {
     RecomputeChoice recompute = Recompute::full;
     std::vector<int64_t> lengths;  // tokens of a micro-batch, each that can occur
     uint64_t seed = 42;            // of dropout
+    int64_t document = 0;          // tokens of the longest document, for estimates of time; 0: not known
+    std::optional<int64_t> mlp_tile = {};  // see ForwardOptions; nothing: mlp_tile_for()
 };
 
 struct UpdateResult {

@@ -126,7 +126,8 @@ TrainingModelOptions training_model_options(const Job& job, const RunData& run) 
                 .optimizer = optimizer_choice(job.options),
                 .recompute = job.options.recompute,
                 .lengths = run.batches.lengths(),
-                .seed = job.options.seed};
+                .seed = job.options.seed,
+                .document = job.options.max_length};
     if (run.eval_batches) o.eval_lengths = run.eval_batches->lengths();
     const auto wanted = static_cast<int64_t>(run.sample_prompt.size()) + kSampleTokens;
     o.generator = {std::min(wanted, job.model.config.max_position_embeddings + 1), job.weights.compute()};

@@ -38,7 +38,8 @@ TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config
                 .optimizer = optimizer_choice(o),
                 .recompute = o.recompute,
                 .lengths = lengths,
-                .seed = o.seed};
+                .seed = o.seed,
+                .document = o.max_length};
     t.eval_lengths = lengths;
     t.generator = {o.max_length, t.engine.weights.compute()};
     return t;
@@ -70,6 +71,8 @@ std::string RunPlan::json() const {
                                            {"host_bytes", use.host_total()},
                                            {"trained_parameters", on_device->engine.parameters().n_trained()},
                                            {"recomputed_steps", micro.plan().n_recomputed},
+                                           {"steps", micro.plan().steps.size()},
+                                           {"arena_live_bytes", micro.plan().live_bytes},
                                            {"bytes_in", micro.plan().bytes_in},
                                            {"bytes_out", micro.plan().bytes_out},
                                            {"estimated_seconds", time.seconds},
