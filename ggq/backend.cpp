@@ -17,6 +17,8 @@ void Backend::copy(Lane lane, void* to, const void* from, int64_t bytes) {
     else copy_out(to, from, bytes);
 }
 
+void Backend::migrate(Lane, void*, int64_t) { GGQ_ASSERT(false, std::string(name()) + " migrates nothing"); }
+
 int64_t Backend::free_host_bytes() const { return free_bytes(); }
 
 namespace {

@@ -44,6 +44,10 @@ public:
     virtual void run(const OpDef& op, const KernelArgs& args) = 0;
     // Starts a copy between memory of allocate_host() and the device, on lane in or out.
     virtual void copy(Lane lane, void* to, const void* from, int64_t bytes);
+    // Whether memory of allocate_host() is the device's too: what is paged then keeps its address, and migrate() moves
+    // it, to the device on lane in, to the host on lane out.
+    virtual bool migrates() const { return false; }
+    virtual void migrate(Lane lane, void* data, int64_t bytes);
     // An event has happened when all that its lane was given before mark() has ended; what a lane is given after wait()
     // does not start before. On devices whose work has ended when the call returns there is nothing to do.
     virtual void mark(Lane /*lane*/, int32_t /*event*/) {}
@@ -75,6 +79,7 @@ public:
     void* allocate_host(int64_t bytes);
     void release_host(void* data, int64_t bytes) noexcept;
     const MemoryCount& host_memory() const { return host_memory_; }
+    virtual std::string host_memory_form() const { return ""; }  // for notes: "pinned, with copies"
     virtual int64_t free_host_bytes() const;  // what can still be allocated there
 
 private:

@@ -103,7 +103,7 @@ private:
 
 class CudaBackend final : public Backend {
 public:
-    CudaBackend(int index, const DeviceOptions& options) : limit_(options.gpu_memory) {
+    CudaBackend(int index, const DeviceOptions& options) : limit_(options.gpu_memory), pager_(options.pager) {
         device_.index = index;
         const MemoryInfo before = before_context(index);
         GGQ_CUDA_CHECK(cudaSetDevice(index));
@@ -160,8 +160,11 @@ public:
     }
 
     void copy(Lane lane, void* to, const void* from, int64_t bytes) override {
-        const auto direction = lane == Lane::in ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
-        GGQ_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), direction, stream_of(lane)));
+        GGQ_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_of(lane)));
+    }
+    bool migrates() const override { return pager_ == Pager::managed; }
+    void migrate(Lane lane, void* data, int64_t bytes) override {
+        prefetch(data, bytes, lane == Lane::in, stream_of(lane));
     }
     void mark(Lane lane, int32_t event) override { GGQ_CUDA_CHECK(cudaEventRecord(event_of(event), stream_of(lane))); }
     void wait(Lane lane, int32_t event) override {
@@ -226,6 +229,10 @@ public:
     bool reads_host_memory() const override { return false; }
 
     int64_t free_host_bytes() const override { return available_host_bytes(); }
+    std::string host_memory_form() const override {
+        if (pager_ == Pager::managed) return "unified memory, moved by prefetch";
+        return some_unpinned_ ? "unified memory with copies, as it could not be pinned" : "pinned, with copies";
+    }
 
     int64_t free_bytes() const override {
         const int64_t left = memory_info().free - kGpuReserve;
@@ -299,17 +306,65 @@ private:
     void* do_allocate_host(int64_t bytes) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         void* data = nullptr;
-        const cudaError_t status = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocMapped);
-        if (status == cudaSuccess) return data;
-        cudaGetLastError();  // it is not a lasting one
-        return nullptr;
+        if (pager_ != Pager::managed) {
+            const cudaError_t status = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocMapped);
+            if (status == cudaSuccess) return data;
+            cudaGetLastError();  // it is not a lasting one
+            if (pager_ == Pager::copies) return nullptr;
+            some_unpinned_ = true;
+        }
+        return managed(bytes);
     }
     void do_release_host(void* data, int64_t) noexcept override {
         cudaSetDevice(device_.index);
         for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
-        cudaFreeHost(data);
+        if (const auto found = std::ranges::find(managed_, data); found != managed_.end()) {
+            managed_.erase(found);
+            cudaFree(data);
+        } else {
+            cudaFreeHost(data);
+        }
         cudaGetLastError();
     }
+
+    // Its home is the host, where kernels read it without moving it; null where the device cannot do that.
+    void* managed(int64_t bytes) {
+        int concurrent = 0;
+        cudaDeviceGetAttribute(&concurrent, cudaDevAttrConcurrentManagedAccess, device_.index);
+        void* data = nullptr;
+        const auto n = static_cast<size_t>(bytes);
+        if (concurrent == 0 || cudaMallocManaged(&data, n) != cudaSuccess) {
+            cudaGetLastError();
+            return nullptr;
+        }
+        managed_.push_back(data);
+        GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetPreferredLocation, false));
+        GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetAccessedBy, true));
+        return data;
+    }
+
+#if CUDART_VERSION >= 13000
+    cudaMemLocation location(bool on_device) const {
+        cudaMemLocation place{};
+        place.type = on_device ? cudaMemLocationTypeDevice : cudaMemLocationTypeHost;
+        place.id = on_device ? device_.index : 0;
+        return place;
+    }
+    cudaError_t advise(void* data, size_t bytes, cudaMemoryAdvise advice, bool on_device) const {
+        return cudaMemAdvise(data, bytes, advice, location(on_device));
+    }
+    void prefetch(void* data, int64_t bytes, bool to_device, cudaStream_t stream) const {
+        GGQ_CUDA_CHECK(cudaMemPrefetchAsync(data, static_cast<size_t>(bytes), location(to_device), 0, stream));
+    }
+#else
+    int location(bool on_device) const { return on_device ? device_.index : cudaCpuDeviceId; }
+    cudaError_t advise(void* data, size_t bytes, cudaMemoryAdvise advice, bool on_device) const {
+        return cudaMemAdvise(data, bytes, advice, location(on_device));
+    }
+    void prefetch(void* data, int64_t bytes, bool to_device, cudaStream_t stream) const {
+        GGQ_CUDA_CHECK(cudaMemPrefetchAsync(data, static_cast<size_t>(bytes), location(to_device), stream));
+    }
+#endif
 
     cudaStream_t stream_of(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
     cudaStream_t compute() const { return stream_of(Lane::compute); }
@@ -324,6 +379,8 @@ private:
     }
 
     int64_t limit_;
+    Pager pager_;
+    bool some_unpinned_ = false;  // host memory that was asked for could not be pinned
     int64_t free_before_ = 0;  // on the device, before this process had a context there
     int64_t overhead_ = 0;     // the most counted so far
     int64_t overhead_at_start_ = 0;
@@ -331,6 +388,7 @@ private:
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
     std::vector<cudaEvent_t> events_;
+    std::vector<void*> managed_;  // of the host's memory, that which is not pinned
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;

@@ -62,6 +62,8 @@ class BackwardWalk {
 public:
     BackwardWalk(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink)
         : graph_(*loss.graph), params_(params), sink_(sink), n_steps_(graph_.steps().size()) {
+        while (begin_ < n_steps_ && !graph_.steps()[n_steps_ - 1 - begin_].backward) ++begin_;
+        begin_ = n_steps_ - begin_;
         mark_wanted();
         find_first_uses(loss);
     }
@@ -70,7 +72,7 @@ public:
         const BackwardScope scope(graph_);
         gradients_.resize(graph_.values().size());
         gradients_[static_cast<size_t>(loss.id)] = full(graph_, loss.type(), 1.0);
-        for (size_t i = n_steps_; i-- > 0;) {
+        for (size_t i = n_steps_; i-- > begin_;) {
             visit(i);
             deliver(i);
         }
@@ -90,7 +92,7 @@ private:
     // The step after whose visit a parameter's gradient is complete.
     void find_first_uses(Tensor loss) {
         for (Tensor p : params_) {
-            size_t first = 0;
+            size_t first = begin_;
             while (first < n_steps_ && !uses(graph_.steps()[first], p.id)) ++first;
             require(first < n_steps_ && wanted_[static_cast<size_t>(loss.id)],
                     "backward: parameter '{}' does not reach the loss", p.name());
@@ -126,7 +128,7 @@ private:
     Graph& graph_;
     std::span<const Tensor> params_;
     const std::function<void(size_t, Tensor)>& sink_;
-    size_t n_steps_;
+    size_t begin_ = 0, n_steps_;  // of the pass: from behind the backward steps of the pass before
     std::vector<bool> wanted_;
     std::vector<Tensor> gradients_;  // by value id
     std::vector<size_t> first_use_;  // by parameter

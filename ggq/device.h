@@ -43,12 +43,20 @@ bool cuda_code_runs_on(const std::string& architectures, int capability);
 // other name.
 std::optional<int> gpu_of(const std::string& device);
 
+// How what is paged moves between host and GPU.
+enum class Pager : uint8_t {
+    automatic,  // explicit where the host's memory can be pinned
+    copies,     // pinned memory, copied into the arena: "explicit"
+    managed     // unified memory, moved by prefetch
+};
+
 struct DeviceOptions {
     std::string device = "auto";  // auto, cpu, cuda, cuda:N
     int threads = 0;              // of the CPU; 0: every core
     int64_t gpu_memory = 0;       // most bytes to hold on a GPU, overhead included; 0: all of it
     bool tf32 = false;            // products in f32 on a GPU may round their factors to TF32
     bool cublas = true;           // false: products are our own even where cuBLAS is there
+    Pager pager = Pager::automatic;
 };
 
 // auto is the first GPU that this build can use, else the CPU. Throws Error when the device is not there or cannot be

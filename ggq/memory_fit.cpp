@@ -72,21 +72,21 @@ Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload) {
     }
     const KeepLadder& ladder = *ladders_[member];
     Plan best = plan_at(member, ladder, 0, arena_budget, offload);
-    if (best.arena_bytes > arena_budget || offload) return best;
+    if (best.device_bytes() > arena_budget || offload) return best;
     int below = 0, above = ladder.n_levels();
-    int64_t spare = arena_budget - best.arena_bytes;
+    int64_t spare = arena_budget - best.device_bytes();
     for (int tries = 0; tries < 5 && above - below > 1; ++tries) {
         const int64_t wanted = ladder.bytes_at(below) + spare;
         int level = below;
         while (level + 1 < above && ladder.bytes_at(level + 1) <= wanted) ++level;
         level = std::clamp(level, below + 1, above - 1);
         Plan next = plan_at(member, ladder, level, arena_budget, offload);
-        if (next.arena_bytes <= arena_budget) {
-            spare = arena_budget - next.arena_bytes;
+        if (next.device_bytes() <= arena_budget) {
+            spare = arena_budget - next.device_bytes();
             best = std::move(next);
             below = level;
         } else {
-            spare -= next.arena_bytes - arena_budget;
+            spare -= next.device_bytes() - arena_budget;
             above = level;
         }
     }
@@ -115,7 +115,7 @@ MemoryFit::Way MemoryFit::way(int parts, bool offload) {
     int64_t arena = 0, host_arena = 0;
     for (size_t i = 0; i < set_.members_.size(); ++i) {
         Plan p = plan_of(i, arena_budget, offload);
-        arena = std::max(arena, p.arena_bytes);
+        arena = std::max(arena, p.device_bytes());
         host_arena = std::max(host_arena, p.host_bytes);
         if (counts(i)) w.seconds += duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
         w.plans.push_back(std::move(p));

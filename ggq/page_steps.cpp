@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 
+#include "ggq/backend.h"
 #include "ggq/page_policy.h"
 #include "kernels/rounding.h"
 
@@ -18,8 +19,14 @@ int64_t place_bytes(int64_t bytes) { return round_up(bytes, kArenaAlignment); }
 
 class PageSteps {
 public:
-    PageSteps(const Graph& graph, const Costs& costs, int64_t room, bool offload, Plan& plan)
-        : graph_(graph), costs_(costs), room_(room), offload_(offload), plan_(plan), n_steps_(plan.steps.size()) {}
+    PageSteps(const Graph& graph, const Backend& backend, int64_t room, bool offload, Plan& plan)
+        : graph_(graph),
+          costs_(backend.costs()),
+          migrates_(backend.migrates()),
+          room_(room),
+          offload_(offload),
+          plan_(plan),
+          n_steps_(plan.steps.size()) {}
 
     void run() {
         find_seconds();
@@ -80,7 +87,9 @@ private:
         int32_t& page = page_of_[static_cast<size_t>(storage)];
         if (page < 0) page = page_for(storage, of_buffer);
         if (page < 0) return;
-        std::vector<Page::Use>& uses = problem_.pages[static_cast<size_t>(page)].uses;
+        Page& used = problem_.pages[static_cast<size_t>(page)];
+        std::vector<Page::Use>& uses = used.uses;
+        writes |= migrates_ && !used.made_here;  // there is no other copy of it: it goes back even if it is the same
         const auto at = static_cast<int32_t>(step);
         if (uses.empty() || uses.back().step != at) uses.push_back({at, writes});
         else uses.back().writes |= writes;
@@ -154,6 +163,7 @@ private:
         int32_t& whole = instance_[static_cast<size_t>(stay)];
         const int32_t storage = owner(t);
         if (whole < 0) whole = made ? storage : add_tensor(tensor(storage).value, -1);
+        tensor(whole).in_place = migrates_ && !problem_.pages[static_cast<size_t>(s.page)].made_here;
         if (made) return t;
         if (tensor(t).value == tensor(whole).value) return whole;
         const auto [known, is_new] = looks_.try_emplace({t, stay}, -1);
@@ -275,7 +285,8 @@ private:
     }
 
     const Graph& graph_;
-    const Costs& costs_;
+    const Costs costs_;
+    bool migrates_;
     int64_t room_;
     bool offload_;
     Plan& plan_;
@@ -291,8 +302,8 @@ private:
 
 }  // namespace
 
-void insert_pages(const Graph& graph, const Costs& costs, int64_t room, bool offload, Plan& plan) {
-    PageSteps(graph, costs, room, offload, plan).run();
+void insert_pages(const Graph& graph, const Backend& backend, int64_t room, bool offload, Plan& plan) {
+    PageSteps(graph, backend, room, offload, plan).run();
 }
 
 }  // namespace ggq

@@ -7,6 +7,6 @@ namespace ggq {
 
 // `plan` has its ops, owners and lifetimes but no offsets; afterwards its pages are stays, among its steps are copies,
 // and lifetimes count these. `room` are the bytes that the arena may take at a step, temporaries included; 0: any.
-void insert_pages(const Graph& graph, const Costs& costs, int64_t room, bool offload, Plan& plan);
+void insert_pages(const Graph& graph, const Backend& backend, int64_t room, bool offload, Plan& plan);
 
 }  // namespace ggq

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "ggq/backend.h"
+#include "ggq/layer_order.h"
 #include "ggq/page_steps.h"
 #include "kernels/rounding.h"
 
@@ -87,11 +88,15 @@ void copy_steps(const Graph& graph, const Backend& backend, const Schedule& sche
 }
 
 void place_all(Plan& plan) {
-    std::vector<Lifetime> blocks;
+    std::vector<Lifetime> blocks, migrated;
     std::vector<int64_t*> targets;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
         PlannedTensor& t = plan.tensors[i];
         if (!in_arena(t, i)) continue;
+        if (t.in_place) {
+            migrated.push_back({t.bytes, t.first, t.last});
+            continue;
+        }
         blocks.push_back({t.bytes, t.first, t.last});
         targets.push_back(&t.offset);
     }
@@ -107,6 +112,7 @@ void place_all(Plan& plan) {
         plan.arena_bytes = std::max(plan.arena_bytes, offsets[i] + align(blocks[i].bytes));
     }
     plan.live_bytes = blocks.empty() ? 0 : most_alive(blocks);
+    plan.migrated_bytes = migrated.empty() ? 0 : most_alive(migrated);
 }
 
 }  // namespace
@@ -151,7 +157,7 @@ Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order,
     find_owners(graph, order, result);
     copy_steps(graph, backend, order, result);
     note_lifetimes(graph, result);
-    insert_pages(graph, backend.costs(), room, options.offload, result);
+    insert_pages(graph, backend, room, options.offload, result);
     place_all(result);
     return result;
 }
@@ -161,14 +167,15 @@ Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order,
 // Blocks do not lie without gaps: where they come out above the budget, pages get as much less room.
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options) {
     constexpr int kTries = 4;
-    const Schedule order = schedule(graph, kept_by(graph, backend, options));
+    const Schedule order = schedule(graph, kept_by(graph, backend, options),
+                                    options.layer_by_layer ? layer_by_layer(graph) : std::vector<int32_t>{});
     int64_t room = options.arena_budget;
     Plan best = plan_for(graph, backend, order, room, options);
-    for (int i = 1; i < kTries && options.arena_budget > 0 && best.arena_bytes > options.arena_budget; ++i) {
-        room -= best.arena_bytes - options.arena_budget;
+    for (int i = 1; i < kTries && options.arena_budget > 0 && best.device_bytes() > options.arena_budget; ++i) {
+        room -= best.device_bytes() - options.arena_budget;
         if (room <= 0) break;
         Plan next = plan_for(graph, backend, order, room, options);
-        if (next.arena_bytes < best.arena_bytes) best = std::move(next);
+        if (next.device_bytes() < best.device_bytes()) best = std::move(next);
     }
     return best;
 }

@@ -25,9 +25,10 @@ struct PlannedTensor {
     int64_t offset = -1;           // in the arena, for owners that are temporaries or stays of a page
     int64_t bytes = 0;             // of the owner's place
     int32_t first = 0, last = -1;  // planned steps between which an owner is alive
+    bool in_place = false;         // a stay of a page that keeps its address, on a device that migrates
 };
 
-// An op, or a copy between a place in the arena and the host.
+// An op, or a copy between a place in the arena and the host. A page in place is not copied but migrates.
 struct PlannedStep {
     int32_t step = -1;             // of the graph; -1: a copy
     std::vector<int32_t> in = {}, out = {};  // planned tensors; a copy to the device has one out, one to the host has one in
@@ -44,10 +45,13 @@ struct Plan {
     int64_t arena_bytes = 0;       // the arena's size: temporaries, pages and workspace at their planned offsets
     int64_t live_bytes = 0;        // the most that is alive at a step, the floor of arena_bytes
     int64_t workspace_bytes = 0;   // the largest of any step
+    int64_t migrated_bytes = 0;    // the most of pages in place that are on the device at a step
     int64_t host_bytes = 0;        // of kept values on the host
     int64_t bytes_in = 0, bytes_out = 0;  // copied in a run
     int32_t n_recomputed = 0;      // steps that run a second time
     double keys_a_query = 0;       // by which its costs were weighed
+
+    int64_t device_bytes() const { return arena_bytes + migrated_bytes; }
 };
 
 struct PlanOptions {
@@ -58,6 +62,7 @@ struct PlanOptions {
     // kept values go to the host. The plan may still be larger: that is the caller's to look at.
     int64_t arena_budget = 0;
     bool offload = false;
+    bool layer_by_layer = false;  // of a graph with several passes; see ggq/layer_order.h
     double keys_a_query = 0;  // the mean that attention's spans will name, for costs; 0: not known
 };
 

@@ -61,8 +61,8 @@ Program::BoundStep Program::bound_copy(const PlannedStep& s) const {
     const bool in = s.lane == Lane::in;
     const PlannedTensor& place = plan_.tensors[static_cast<size_t>(in ? s.out[0] : s.in[0])];
     const Value& v = graph_->values()[static_cast<size_t>(place.value)];
-    void* device = arena_->data() + place.offset;
     void* host = s.host_offset >= 0 ? arena_->host_data() + s.host_offset : v.buffer->data;
+    void* device = place.in_place ? host : arena_->data() + place.offset;
     return {.lane = s.lane, .from = in ? host : device, .to = in ? device : host, .bytes = place.bytes};
 }
 
@@ -117,6 +117,7 @@ bool wants_steps_apart() {
 void Program::start(const BoundStep& s) {
     for (int32_t event : s.waits) backend_->wait(s.lane, event);
     if (s.step) backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace});
+    else if (s.from == s.to) backend_->migrate(s.lane, s.to, s.bytes);
     else backend_->copy(s.lane, s.to, s.from, s.bytes);
     if (s.event >= 0) backend_->mark(s.lane, s.event);
 }
@@ -132,6 +133,7 @@ void Program::start_all() {
 void Program::prepare() {
     if (!backend_->records() || wants_steps_apart()) return;
     run();
+    if (plan_.migrated_bytes > 0) return;  // what migrates cannot be recorded
     try {
         recording_ = backend_->record([&] { start_all(); });
     } catch (const Error& e) {

@@ -63,7 +63,7 @@ public:
     void bind(Backend& backend, const Arena& arena);
 
     // Where the backend records: runs once, then has the steps recorded, so that later runs allocate nothing and start
-    // at once. What that run does to state is the caller's to undo. Else, and without it, every run starts the steps
+    // at once (but for a plan in which pages migrate). What that run does to state is the caller's to undo. Else, and without it, every run starts the steps
     // one by one, with the same bits.
     void prepare();
 

@@ -24,6 +24,7 @@ MemoryUse ProgramSet::memory() const {
     for (const Member& m : members_) {
         use.arena = std::max(use.arena, m.program.plan().arena_bytes);
         use.workspace = std::max(use.workspace, m.program.plan().workspace_bytes);
+        use.migrated = std::max(use.migrated, m.program.plan().migrated_bytes);
         use.host_arena = std::max(use.host_arena, m.program.plan().host_bytes);
     }
     use.host = store_.host_bytes();
@@ -40,13 +41,13 @@ int64_t ProgramSet::growth() const {
 
 bool ProgramSet::fits() const {
     const MemoryUse use = memory();
-    return use.total() + growth() <= backend_->free_bytes() &&
+    return use.total() + use.migrated + growth() <= backend_->free_bytes() &&
            (use.host_total() == 0 || use.host_total() <= backend_->free_host_bytes());
 }
 
 void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {
     const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
-    const int64_t needed = memory().total() + growth(), available = backend_->free_bytes();
+    const int64_t needed = memory().total() + memory().migrated + growth(), available = backend_->free_bytes();
     const int64_t host = memory().host_total(), host_available = backend_->free_host_bytes();
     require(host == 0 || host <= host_available,
             "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "

@@ -31,10 +31,11 @@ struct MemoryUse {
     int64_t arena = 0;      // temporaries, pages and workspace
     int64_t workspace = 0;  // the largest, inside the arena
     int64_t overhead = 0;
+    int64_t migrated = 0;    // pages that are on the device at a time and have no place in the arena
     int64_t host = 0;        // in the host's memory: what is paged or mapped
     int64_t host_arena = 0;  // and kept values that wait there
 
-    int64_t total() const { return weights + parameters + state + inputs + arena; }  // of our own, on the device
+    int64_t total() const { return weights + parameters + state + inputs + arena; }  // allocated on the device
     int64_t host_total() const { return host + host_arena; }
 };
 

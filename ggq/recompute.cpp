@@ -1,6 +1,7 @@
 #include "ggq/recompute.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace ggq {
 
@@ -8,12 +9,13 @@ namespace {
 
 const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
 
-// Whether all persistent memory that a step reads still holds, before step `now`, what the step is meant to read. One
-// that writes state has itself overwritten what it reads there.
-bool reads_what_was(const Graph& graph, const Step& step, int32_t now) {
+// Whether all persistent memory that a step reads still holds what the step is meant to read, where `done` says which
+// steps have run. One that writes state has itself overwritten what it reads there.
+template <typename F>
+bool reads_what_was(const Graph& graph, const Step& step, const F& done) {
     return std::ranges::none_of(step.in, [&](int32_t id) {
         const int32_t by = value_of(graph, value_of(graph, id).storage).overwritten_by;
-        return by >= 0 && by < now;
+        return by >= 0 && done(by);
     });
 }
 
@@ -58,7 +60,7 @@ private:
         const auto number = static_cast<size_t>(value_of(graph_, id).step);
         const bool there = kept_[static_cast<size_t>(id)];
         if (!there && again_[number]) return;
-        if (there || !reads_what_was(graph_, *step, now_)) return hold(value_of(graph_, id).storage);
+        if (there || !reads_what_was(graph_, *step, [&](int32_t by) { return by < now_; })) return hold(value_of(graph_, id).storage);
         again_[number] = true;
         sum_.seconds += step_seconds_[number];
         sum_.n_products += step->op->flops != nullptr;
@@ -215,21 +217,30 @@ namespace {
 
 class Scheduler {
 public:
-    Scheduler(const Graph& graph, const std::vector<bool>& kept) : graph_(graph), kept_(kept) {
+    Scheduler(const Graph& graph, const std::vector<bool>& kept, std::vector<int32_t> order)
+        : graph_(graph), kept_(kept), order_(std::move(order)), done_(graph.steps().size()), made_(graph.values().size()) {
+        if (order_.empty()) {
+            order_.resize(graph.steps().size());
+            std::iota(order_.begin(), order_.end(), 0);
+        }
         for (size_t id = 0; id < graph.values().size(); ++id) result_.values.push_back(static_cast<int32_t>(id));
         again_.assign(graph.values().size(), -1);
     }
 
     Schedule run() {
-        for (size_t i = 0; i < graph_.steps().size(); ++i) emit(static_cast<int32_t>(i));
+        for (int32_t step : order_) emit(step);
         return std::move(result_);
     }
 
 private:
     void emit(int32_t index) {
         const Step& step = graph_.steps()[static_cast<size_t>(index)];
-        now_ = index;
-        GGQ_ASSERT(reads_what_was(graph_, step, now_), std::string(step.op->name) + " reads a version that is gone");
+        GGQ_ASSERT(reads_what_was(step), std::string(step.op->name) + " reads a version that is gone");
+        for (int32_t id : step.in)
+            GGQ_ASSERT(value_of(graph_, id).step < 0 || made_[static_cast<size_t>(id)],
+                       std::string(step.op->name) + " comes before what it reads is made");
+        for (int32_t id : step.out) made_[static_cast<size_t>(id)] = true;
+        done_[static_cast<size_t>(index)] = true;
         ScheduledStep s{index, step.in, step.out, false};
         if (step.backward)
             for (int32_t& id : s.in) id = available(id);
@@ -241,9 +252,13 @@ private:
         const Step* step = forward_step_of(graph_, id);
         if (!step || kept_[static_cast<size_t>(id)]) return id;
         int32_t& again = again_[static_cast<size_t>(id)];
-        if (again < 0 && !reads_what_was(graph_, *step, now_)) return id;
+        if (again < 0 && !reads_what_was(*step)) return id;
         if (again < 0) recompute(value_of(graph_, id).step);
         return again;
+    }
+
+    bool reads_what_was(const Step& step) const {
+        return ggq::reads_what_was(graph_, step, [&](int32_t by) { return static_cast<bool>(done_[static_cast<size_t>(by)]); });
     }
 
     void recompute(int32_t index) {
@@ -261,12 +276,15 @@ private:
     const Graph& graph_;
     const std::vector<bool>& kept_;
     std::vector<int32_t> again_;  // by value: its recomputed tensor, or -1
-    int32_t now_ = 0;             // the step of the graph that is being emitted
+    std::vector<int32_t> order_;
+    std::vector<bool> done_, made_;  // by step, by value
     Schedule result_;
 };
 
 }  // namespace
 
-Schedule schedule(const Graph& graph, const std::vector<bool>& kept) { return Scheduler(graph, kept).run(); }
+Schedule schedule(const Graph& graph, const std::vector<bool>& kept, std::vector<int32_t> order) {
+    return Scheduler(graph, kept, std::move(order)).run();
+}
 
 }  // namespace ggq

@@ -90,6 +90,7 @@ struct Schedule {
     std::vector<ScheduledStep> steps;
 };
 
-Schedule schedule(const Graph& graph, const std::vector<bool>& kept);
+// `order`: of the graph's steps, each before whoever reads what it makes; empty: as they stand.
+Schedule schedule(const Graph& graph, const std::vector<bool>& kept, std::vector<int32_t> order = {});
 
 }  // namespace ggq

@@ -37,7 +37,8 @@ std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
     return make_backend({.device = options.device,
                          .threads = options.threads,
                          .gpu_memory = gpu_memory_bytes(options),
-                         .tf32 = options.tf32});
+                         .tf32 = options.tf32,
+                         .pager = options.pager});
 }
 
 std::vector<std::string> settle_device(BaseOptions& options, const Backend& backend) {
@@ -64,6 +65,7 @@ void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
     to["device"] = options.device;
     to["threads"] = options.threads;
     to["gpu_memory"] = options.gpu_memory;
+    to["pager"] = option_text(kPagers, options.pager);
 }
 
 }  // namespace ggq

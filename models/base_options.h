@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/backend.h"
+#include "ggq/device.h"
 #include "models/base_form.h"
 
 namespace ggq {
@@ -21,6 +22,7 @@ struct BaseOptions : BaseForm {
     std::string device = "auto";
     int threads = 0;         // 0: every core
     std::string gpu_memory;  // the most to hold on a GPU, such as "24GiB"; empty: all of it
+    Pager pager = Pager::automatic;
 };
 
 void validate(const BaseOptions& options);

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "ggq/device.h"
 #include "ggq/recompute.h"
 #include "kernels/view.h"
 #include "models/option_table.h"
@@ -47,6 +48,12 @@ inline constexpr OptionName<Recompute> kRecomputes[] = {
     {Recompute::none, "none"},
     {Recompute::selective, "selective"},
     {Recompute::full, "full"},
+};
+
+inline constexpr OptionName<Pager> kPagers[] = {
+    {Pager::automatic, "auto"},
+    {Pager::copies, "explicit"},
+    {Pager::managed, "managed"},
 };
 
 // "auto", or "partial:8". Nothing for another text.

@@ -3,6 +3,7 @@
 // another time.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -31,11 +32,23 @@ public:
     int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
     Costs costs() const override { return costs_given; }
 
+    bool migrates() const override { return migrating; }
+    void migrate(Lane lane, void* data, int64_t bytes) override {
+        ++n_copies;
+        give(lane, [=, this] {
+            GGQ_ASSERT(on_device_.contains(data) != (lane == Lane::in), "a page migrates to where it is");
+            if (lane == Lane::in) on_device_[data] = bytes;
+            else on_device_.erase(data);
+        });
+    }
+
     void run(const OpDef& op, const KernelArgs& args) override {
         // The spans end with the call, what they point at does not.
         const std::vector<View> out(args.out.begin(), args.out.end()), in(args.in.begin(), args.in.end());
         give(Lane::compute, [this, &op, out, in, params = args.params, workspace = args.workspace] {
             poison(workspace.data(), static_cast<int64_t>(workspace.size()));
+            for (const View& v : in) check_on_device(v.data);
+            for (const View& v : out) check_on_device(v.data);
             cpu_->run(op, {out, in, params, workspace});
         });
     }
@@ -70,6 +83,7 @@ public:
     int64_t free_bytes() const override { return std::min(cpu_->free_bytes(), most_bytes_ - memory().bytes); }
 
     Costs costs_given;
+    bool migrating = false;
     int64_t n_copies = 0, bytes_copied = 0;
 
 private:
@@ -102,6 +116,14 @@ private:
         return true;
     }
 
+    // No kernel reads a page in place that has not come, or has gone.
+    void check_on_device(const void* data) const {
+        const auto holds = [&](const auto& block) { return block.first <= data && data < at(block.first, block.second); };
+        if (!migrating || std::ranges::none_of(host_blocks_, holds)) return;
+        GGQ_ASSERT(std::ranges::any_of(on_device_, holds), "a page is read on the host");
+    }
+    static const void* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
+
     static void poison(void* data, int64_t bytes) {
         if (bytes > 0) std::memset(data, 0xFF, static_cast<size_t>(bytes));
     }
@@ -116,9 +138,13 @@ private:
     void* do_allocate_host(int64_t bytes) override {
         void* data = cpu_->allocate(bytes);
         poison(data, bytes);
+        host_blocks_[data] = bytes;
         return data;
     }
-    void do_release_host(void* data, int64_t bytes) noexcept override { cpu_->release(data, bytes); }
+    void do_release_host(void* data, int64_t bytes) noexcept override {
+        host_blocks_.erase(data);
+        cpu_->release(data, bytes);
+    }
 
     std::unique_ptr<Backend> cpu_ = make_cpu_backend(1);
     Order order_;
@@ -126,6 +152,7 @@ private:
     int64_t most_bytes_;
     std::map<Lane, std::vector<Work>> lanes_;
     std::map<int32_t, int64_t> times_marked_, happened_;
+    std::map<void*, int64_t> host_blocks_, on_device_;  // bytes of each
 };
 
 }  // namespace ggq::test

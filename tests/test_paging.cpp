@@ -32,10 +32,12 @@ int n_copies(const Plan& plan, Lane lane) {
 TEST_CASE("paged weights and kept values on the host: the same bits in any order of the lanes") {
     for (const Recompute recompute : {Recompute::none, Recompute::full}) {
         const Bytes expected = unpaged(recompute);
-        for (uint64_t seed = 0; seed < 12; ++seed) {
+        for (uint64_t seed = 0; seed < 16; ++seed) {
             CAPTURE(seed);
+            const bool in_place = seed % 4 >= 2;
             LaggingBackend backend(seed == 0 ? Order::copies_first : seed == 1 ? Order::copies_last : Order::random,
                                    seed);
+            backend.migrating = in_place;
             backend.costs_given.copy_in = backend.costs_given.copy_out = 1e12;
             ThreeLayers network(backend);
             network.page_weights();
@@ -46,7 +48,8 @@ TEST_CASE("paged weights and kept values on the host: the same bits in any order
             options.arena_budget = 1;  // as little as can be
             const Plan paged = plan(*network.graph(), backend, options);
             CHECK(n_copies(paged, Lane::in) > 0);
-            CHECK((n_copies(paged, Lane::out) > 0) == options.offload);
+            CHECK((n_copies(paged, Lane::out) > 0) == (options.offload || in_place));
+            CHECK((paged.migrated_bytes > 0) == in_place);
             CHECK(network.run(paged) == expected);
         }
     }
@@ -76,6 +79,7 @@ TEST_CASE("a larger budget needs fewer copies and is kept to") {
 TEST_CASE("paged state comes back to its home, run after run") {
     const auto run = [](Residence residence, uint64_t seed) {
         LaggingBackend backend(Order::random, seed);
+        backend.migrating = seed % 2 == 1;
         ProgramSet set(backend);
         std::vector<Buffer*> states;
         for (int i = 0; i < 6; ++i)

@@ -48,6 +48,8 @@ void machine_flags(FlagTable& t, BaseOptions& o) {
     t.add("--threads", "N", o.threads, "threads of the CPU").fallback = "one a core";
     t.add("--gpu-memory", "SIZE", o.gpu_memory, "the most to hold on the GPU, the driver's part included, as 24GiB")
         .fallback = "all of it";
+    t.choice("--pager", kPagers, o.pager,
+             "how what has no room on the GPU moves: pinned memory with copies, or unified memory with prefetch");
 }
 
 void model_flag(FlagTable& t, BaseOptions& o) {

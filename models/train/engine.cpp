@@ -25,10 +25,14 @@ TrainEngine::TrainEngine(ProgramSet& set, const Model& model, EngineOptions opti
     : options_(std::move(options)),
       store_(set.store()),
       parameters_(declare_parameters(store_, model.config, options_)),
-      llama_(declare_llama(store_, model, options_.weights, parameters_->by_name())),
-      inputs_(store_, *std::ranges::max_element(options_.lengths)) {
+      llama_(declare_llama(store_, model, options_.weights, parameters_->by_name())) {
+    const int64_t longest = *std::ranges::max_element(options_.lengths);
+    for (int64_t i = 0; i < options_.together; ++i) inputs_.emplace_back(store_, longest);
     declare_scalars();
-    for (int64_t length : options_.lengths) add_micro(set, length);
+    for (int64_t length : options_.lengths) {
+        add_micro(set, length);
+        if (options_.together > 1) add_together(set, length);
+    }
     add_update(set);
 }
 
@@ -43,24 +47,42 @@ void TrainEngine::declare_scalars() {
     loss_sum_ = scalar("loss_sum", Kind::state, DType::f32);
 }
 
+// Forward, loss and the gradients of one micro-batch, added to what there is.
+void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length) {
+    const int64_t tile = options_.mlp_tile.value_or(mlp_tile_for(length));
+    const Tensor hidden = llama_hidden(graph, *llama_, inputs.bind(graph, length), {.dropout = true, .mlp_tile = tile});
+    const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
+    const Tensor labels = inputs.bind_labels(graph, length);
+    const Tensor loss = llama_loss(graph, *llama_, hidden, labels, head, logits_bytes_for(store_.backend()));
+    accumulate(graph.bind(*loss_sum_), loss);
+    const Tensor mean = scale_by(loss, graph.bind(*loss_factor_));
+    std::vector<Tensor> params;
+    for (const TrainedParameter& p : parameters_->parameters()) params.push_back(graph.bind(*p.param));
+    backward(mean, params, [&](size_t i, Tensor gradient) {
+        accumulate(graph.bind(*parameters_->parameters()[i].gradient), gradient);
+    });
+}
+
+PlanOptions TrainEngine::plan_options() const {
+    return {.recompute = options_.recompute, .keys_a_query = static_cast<double>(options_.document) / 2};
+}
+
 void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    const int64_t tile = options_.mlp_tile.value_or(mlp_tile_for(length));
-    const Tensor hidden =
-        llama_hidden(*graph, *llama_, inputs_.bind(*graph, length), {.dropout = true, .mlp_tile = tile});
-    const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
-    const Tensor labels = inputs_.bind_labels(*graph, length);
-    const Tensor loss = llama_loss(*graph, *llama_, hidden, labels, head, logits_bytes_for(set.backend()));
-    accumulate(graph->bind(*loss_sum_), loss);
-    const Tensor mean = scale_by(loss, graph->bind(*loss_factor_));
-    std::vector<Tensor> params;
-    for (const TrainedParameter& p : parameters_->parameters()) params.push_back(graph->bind(*p.param));
-    backward(mean, params, [&](size_t i, Tensor gradient) {
-        accumulate(graph->bind(*parameters_->parameters()[i].gradient), gradient);
-    });
-    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph,
-                              {.recompute = options_.recompute, .keys_a_query = static_cast<double>(options_.document) / 2},
-                              [this, length] { inputs_.write(blank_batch(length)); });
+    append_pass(*graph, inputs_.front(), length);
+    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, plan_options(),
+                              [this, length] { inputs_.front().write(blank_batch(length)); });
+}
+
+void TrainEngine::add_together(ProgramSet& set, int64_t length) {
+    auto graph = std::make_shared<Graph>();
+    for (BatchInputs& inputs : inputs_) append_pass(*graph, inputs, length);
+    PlanOptions options = plan_options();
+    options.layer_by_layer = true;
+    together_[length] = &set.add(fmt::format("{} micro-batches of {} tokens", inputs_.size(), length), graph, options,
+                                 [this, length] {
+                                     for (BatchInputs& inputs : inputs_) inputs.write(blank_batch(length));
+                                 });
 }
 
 void TrainEngine::add_update(ProgramSet& set) {
@@ -81,6 +103,12 @@ UpdateResult TrainEngine::train(const Update& update, double rate) {
     return result;
 }
 
+bool TrainEngine::runs_together(const Update& update) const {
+    const auto same = [&](const MicroBatch& b) { return b.length() == update.micro_batches[0].length(); };
+    return options_.together > 1 && std::ssize(update.micro_batches) == options_.together &&
+           std::ranges::all_of(update.micro_batches, same);
+}
+
 double TrainEngine::add_gradients(const Update& update) {
     GGQ_ASSERT(update.label_tokens > 0, "an update without a label");
     const auto labels = static_cast<double>(update.label_tokens);
@@ -88,11 +116,14 @@ double TrainEngine::add_gradients(const Update& update) {
     write_scalar(store_, *loss_factor_, static_cast<float>(scale / labels));
     write_scalar(store_, *gradient_scale_, static_cast<float>(1 / scale));
     write_scalar(store_, *loss_sum_, 0.0f);
-    for (const MicroBatch& batch : update.micro_batches) {
-        inputs_.write(batch, options_.seed, counters_.micro_batches);
-        run(*micro_.at(batch.length()));
+    const bool together = runs_together(update);
+    for (size_t i = 0; i < update.micro_batches.size(); ++i) {
+        const MicroBatch& batch = update.micro_batches[i];
+        inputs_[together ? i : 0].write(batch, options_.seed, counters_.micro_batches);
         ++counters_.micro_batches;
+        if (!together) run(*micro_.at(batch.length()));
     }
+    if (together) run(*together_.at(update.micro_batches[0].length()));
     const double loss = static_cast<double>(read_scalar<float>(store_, *loss_sum_)) / labels;
     require(std::isfinite(loss), "update {}: the loss is {}; lower `lr`, or look at the data with `show_samples`",
             counters_.updates + 1, loss);

@@ -9,6 +9,7 @@
 // One program for each length of micro-batch, and one for the update.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ struct EngineOptions {
     OptimizerChoice optimizer;
     RecomputeChoice recompute = Recompute::full;
     std::vector<int64_t> lengths;  // tokens of a micro-batch, each that can occur
+    int64_t together = 1;          // micro-batches of an update that go through each layer before any goes to the next
     uint64_t seed = 42;            // of dropout
     int64_t document = 0;          // tokens of the longest document, for estimates of time; 0: not known
     std::optional<int64_t> mlp_tile = {};  // see ForwardOptions; nothing: mlp_tile_for()
@@ -72,6 +74,7 @@ public:
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Program& micro_program() const { return *micro_.begin()->second; }
+    const Program* together_program() const { return together_.empty() ? nullptr : together_.begin()->second; }
     const Graph& micro_graph() const { return micro_program().graph(); }
 
 private:
@@ -82,6 +85,10 @@ private:
 
     void declare_scalars();
     void add_micro(ProgramSet& set, int64_t length);
+    void add_together(ProgramSet& set, int64_t length);
+    void append_pass(Graph& graph, BatchInputs& inputs, int64_t length);
+    PlanOptions plan_options() const;
+    bool runs_together(const Update& update) const;
     void add_update(ProgramSet& set);
     bool scales_loss() const { return options_.weights.compute() == DType::f16; }
     void note_overflow(bool overflow);
@@ -91,10 +98,11 @@ private:
     Store& store_;
     std::unique_ptr<ParameterSet> parameters_;
     std::unique_ptr<Llama> llama_;
-    BatchInputs inputs_;
+    std::deque<BatchInputs> inputs_;  // one for each micro-batch that runs together with others
     Buffer *rate_ = nullptr, *step_ = nullptr, *loss_factor_ = nullptr, *gradient_scale_ = nullptr;
     Buffer* loss_sum_ = nullptr;
-    std::map<int64_t, Program*> micro_;  // by length
+    std::map<int64_t, Program*> micro_;     // by length
+    std::map<int64_t, Program*> together_;  // several micro-batches of a length
     Program* update_ = nullptr;
     Tensor norm_;
     EngineCounters counters_;

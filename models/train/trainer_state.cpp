@@ -222,7 +222,7 @@ std::vector<std::string> changed_options(const nlohmann::ordered_json& before, c
     static const std::set<std::string> kMayChange = {
         "model",        "data",      "val_data",    "output",     "overwrite", "device", "threads",
         "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume", "accept_changes",
-        "show_samples", "plan",      "print_graph", "profile",    "quiet",     "recompute",
+        "show_samples", "plan",      "print_graph", "profile",    "quiet",     "recompute", "pager",
     };
     std::vector<std::string> changes;
     for (const auto& [key, value] : now.items()) {
