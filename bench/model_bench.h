@@ -15,12 +15,17 @@
 namespace ggq::bench {
 
 struct ModelOptions {
-    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory;
+    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory, pager = "auto";
     int threads = 0;
     bool profile = false, json = false;
 
     std::unique_ptr<Backend> backend() const {
-        return make_backend({device, threads, gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory)});
+        const auto form = find_option(kPagers, pager);
+        require(form.has_value(), "--pager: expected one of {}, got '{}'", option_list(kPagers), pager);
+        return make_backend({.device = device,
+                             .threads = threads,
+                             .gpu_memory = gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory),
+                             .pager = *form});
     }
 
     std::optional<DType> quant_dtype() const {
@@ -35,6 +40,7 @@ inline void add_flags(CLI::App& app, ModelOptions& o) {
     app.add_option("--quant", o.quant, "nf4, fp4, int8 or none")->capture_default_str();
     app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
     app.add_option("--gpu-memory", o.gpu_memory, "the most to hold on the GPU, as 24GiB");
+    app.add_option("--pager", o.pager, "auto, explicit or managed")->capture_default_str();
     app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
     app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
     app.add_flag("--profile", o.profile, "time an op");

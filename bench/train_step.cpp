@@ -21,6 +21,8 @@ struct Options : ModelOptions {
     std::string tokens = "4x256", recompute = "full";
     double dropout = 0.05;
     int steps = 5;
+    int64_t grad_accum = 1;
+    bool together = false;  // the micro-batches of an update, layer by layer
 };
 
 struct Result {
@@ -65,6 +67,14 @@ Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
     return {{std::move(batch)}, rows, n, labels};
 }
 
+// n micro-batches alike.
+void repeat(Update& update, int64_t n) {
+    update.micro_batches.resize(static_cast<size_t>(n), update.micro_batches[0]);
+    update.n_samples *= n;
+    update.n_tokens *= n;
+    update.label_tokens *= n;
+}
+
 EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, DType compute) {
     EngineOptions e;
     e.weights.compute_dtype = compute;
@@ -80,6 +90,7 @@ EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, DTy
             o.recompute);
     e.recompute = *recompute;
     e.lengths = {rows * length};
+    e.together = o.together ? o.grad_accum : 1;
     e.document = length;
     return e;
 }
@@ -110,8 +121,8 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
     r.n_tokens = o.steps * update.n_tokens;
-    const Program& micro = engine.micro_program();
-    r.flops = o.steps * flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
+    const Program& micro = o.together ? *engine.together_program() : engine.micro_program();
+    r.flops = static_cast<double>(o.together ? o.steps : o.steps * o.grad_accum) * flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
     r.allocated_bytes = backend.memory().bytes;
     r.bytes_in = micro.plan().bytes_in;
     r.bytes_out = micro.plan().bytes_out;
@@ -129,7 +140,8 @@ void run(const Options& o) {
     const DType compute = compute_type(o.compute_dtype, *backend);
     const EngineOptions options = engine_options(o, rows, length, compute);
     const Model model = random_model(config_of_shape(o.shape, length), compute);
-    const Update update = random_update(rows, length, model.config.vocab_size);
+    Update update = random_update(rows, length, model.config.vocab_size);
+    repeat(update, o.grad_accum);
     const Result r = measure(*backend, model, options, update, o);
     const GpuCeilings gpu = on_gpu ? measure_gpu(*backend) : GpuCeilings{};  // now that the model is gone
     const double peak = on_gpu ? gpu.flops : measure_flops();
@@ -169,6 +181,8 @@ int main(int argc, char** argv) {
     CLI::App app("Training steps of a Llama shape with random weights", "train_step");
     add_flags(app, o);
     app.add_option("--tokens", o.tokens, "documents x length")->capture_default_str();
+    app.add_option("--grad-accum", o.grad_accum, "micro-batches in an update")->capture_default_str();
+    app.add_flag("--together", o.together, "run them layer by layer");
     app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();
     app.add_option("--lora-dropout", o.dropout)->capture_default_str();
     app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();

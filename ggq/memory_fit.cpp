@@ -24,12 +24,12 @@ MemoryFit::MemoryFit(ProgramSet& set)
         }
     for (const ProgramSet::Member& m : set.members_) {
         const bool automatic = m.options.recompute.preset == Recompute::automatic;
-        any_automatic_ |= automatic;
+        any_runs_ |= m.options.runs > 0;
         ladders_.push_back(automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs(), m.options.keys_a_query) : nullptr);
     }
 }
 
-bool MemoryFit::counts(size_t member) const { return ladders_[member] || !any_automatic_; }
+double MemoryFit::runs(size_t member) const { return any_runs_ ? set_.members_[member].options.runs : 1; }
 
 // First what an update needs once; then of the weights, which every micro-batch needs, spread evenly over all, so that
 // copies have time between them.
@@ -117,7 +117,8 @@ MemoryFit::Way MemoryFit::way(int parts, bool offload) {
         Plan p = plan_of(i, arena_budget, offload);
         arena = std::max(arena, p.device_bytes());
         host_arena = std::max(host_arena, p.host_bytes);
-        if (counts(i)) w.seconds += duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
+        if (runs(i) > 0)
+            w.seconds += runs(i) * duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
         w.plans.push_back(std::move(p));
     }
     w.device_bytes = fixed + arena + growth(w.plans);

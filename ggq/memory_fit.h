@@ -31,7 +31,7 @@ private:
     Plan plan_of(size_t member, int64_t arena_budget, bool offload);
     Plan plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const;
     void consider(Way way);
-    bool counts(size_t member) const;  // whether its time decides
+    double runs(size_t member) const;  // the weight of its time
     int64_t growth(int parts) const;   // about what recording the programs takes
     int64_t growth(const std::vector<Plan>& plans) const;
 
@@ -41,7 +41,7 @@ private:
     std::vector<Buffer*> pageable_;
     int64_t pageable_bytes_ = 0;
     std::vector<std::unique_ptr<KeepLadder>> ladders_;  // a member each; null where nothing is automatic
-    bool any_automatic_ = false;
+    bool any_runs_ = false;
     Way best_;
 };
 

@@ -63,6 +63,7 @@ struct PlanOptions {
     int64_t arena_budget = 0;
     bool offload = false;
     bool layer_by_layer = false;  // of a graph with several passes; see ggq/layer_order.h
+    double runs = 0;               // how often an update runs the program: by this its time is weighed against others'
     double keys_a_query = 0;  // the mean that attention's spans will name, for costs; 0: not known
 };
 

@@ -56,7 +56,7 @@ public:
 
     // Where the plans want more than is free on the device: recomputes more in programs whose recomputation is
     // automatic, pages buffers that may be (Buffer::pageable), and lets kept values wait on the host; of the ways that
-    // fit, the one in which those programs, or else all, take the least time.
+    // fit, the one that takes the least time, each program's weighed by how often it runs (all alike if none says).
     void fit();
 
     // What all that was declared and added takes together.

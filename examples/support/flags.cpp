@@ -274,6 +274,7 @@ FlagTable plan_flags(PlanFlags& options) {
     table.add("--shape", "NAME", options.request.shape, shape_list());
     table.add("-c, --max-length", "N", train.max_length, "tokens in a row", {"--max_seq_length"});
     batch_size_flag(table, train);
+    table.add("--grad-accum", "N", train.grad_accum, "micro-batches in an update", {"--gradient_accumulation_steps"});
     quantization_flags(table, train.base, "nf4");
     adapter_flags(table, train);
     table.group("optimizer");

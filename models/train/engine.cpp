@@ -64,13 +64,15 @@ void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length)
 }
 
 PlanOptions TrainEngine::plan_options() const {
-    return {.recompute = options_.recompute, .keys_a_query = static_cast<double>(options_.document) / 2};
+    return {.recompute = options_.recompute, .runs = 1, .keys_a_query = static_cast<double>(options_.document) / 2};
 }
 
 void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
     append_pass(*graph, inputs_.front(), length);
-    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, plan_options(),
+    PlanOptions options = plan_options();
+    if (options_.together > 1) options.runs = 0;  // for the last update of an epoch, which may have fewer
+    micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, options,
                               [this, length] { inputs_.front().write(blank_batch(length)); });
 }
 

@@ -134,6 +134,17 @@ TrainingModelOptions training_model_options(const Job& job, const RunData& run) 
     return o;
 }
 
+std::unique_ptr<TrainingModel> planned_model(const Job& job, const RunData& run) {
+    const auto planned = [&](int64_t together) {
+        TrainingModelOptions options = training_model_options(job, run);
+        options.engine.together = together;
+        auto model = std::make_unique<TrainingModel>(*job.backend, job.model, options);
+        model->set.fit();
+        return model;
+    };
+    return faster_order(planned, job.options.grad_accum);
+}
+
 namespace {
 
 // Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.

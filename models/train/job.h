@@ -50,6 +50,10 @@ constexpr int64_t kSampleTokens = 64;  // of the answer generated before and aft
 
 TrainingModelOptions training_model_options(const Job& job, const RunData& data);
 
+// Planned and fitted into what is free: each micro-batch by itself, or those of an update layer by layer together where
+// copies of pages would else be waited for.
+std::unique_ptr<TrainingModel> planned_model(const Job& job, const RunData& data);
+
 // Throws Error when the plan does not fit, naming what would.
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& data);
 

@@ -233,6 +233,11 @@ void RunFolder::save_checkpoint(TrainerState& state, const Write& write) {
     keep_last_only();
 }
 
+void RunFolder::rehearse_checkpoint(const TrainerState& state, const Write& write) const {
+    const AtomicFolder folder(checkpoint_path(output_, state.counters.updates), IfFolderExists::replace);
+    write(folder.staging());
+}
+
 // Without either option nobody asked for them to go: they stay until a checkpoint of their name comes.
 void RunFolder::remove_replaced() {
     if (!overwrite_ && !keep_last_) return;

@@ -55,6 +55,9 @@ public:
     // `write` fills the folder and ends with `state`, whose generation is set before. Old checkpoints go afterwards.
     void save_checkpoint(TrainerState& state, const Write& write);
 
+    // Writes a checkpoint aside and removes it again: that there is room for one is known before the first update.
+    void rehearse_checkpoint(const TrainerState& state, const Write& write) const;
+
     // The files of the result; `key_file` is the one without which nobody loads them.
     void save_result(const std::string& key_file, const Write& write) const;
 

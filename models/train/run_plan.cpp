@@ -50,14 +50,21 @@ TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config
 RunPlan::RunPlan(const PlanRequest& request)
     : options(settled(request.train)), backend(device_of(request)), model(model_of(request)) {
     settle_device(options.base, *backend);
-    on_device = std::make_unique<TrainingModel>(*backend, model, options_of(options, model.config));
-    on_device->set.fit();
+    const auto planned = [&](int64_t together) {
+        TrainingModelOptions o = options_of(options, model.config);
+        o.engine.together = together;
+        auto training = std::make_unique<TrainingModel>(*backend, model, o);
+        training->set.fit();
+        return training;
+    };
+    on_device = faster_order(planned, options.grad_accum);
 }
 
 std::string RunPlan::json() const {
     const MemoryUse use = on_device->set.memory();
-    const Program& micro = on_device->engine.micro_program();
-    const Duration time = duration(micro.plan(), micro.graph(), backend->costs());
+    const Program* together = on_device->engine.together_program();
+    const Program& micro = together ? *together : on_device->engine.micro_program();
+    const Duration time = on_device->an_update(options.grad_accum);
     const nlohmann::ordered_json result = {{"device", backend->description()},
                                            {"fits", on_device->set.fits()},
                                            {"weights_bytes", use.weights},
@@ -70,6 +77,7 @@ std::string RunPlan::json() const {
                                            {"device_bytes", use.total() + use.overhead},
                                            {"host_bytes", use.host_total()},
                                            {"trained_parameters", on_device->engine.parameters().n_trained()},
+                                           {"micro_batches_together", on_device->engine.options().together},
                                            {"recomputed_steps", micro.plan().n_recomputed},
                                            {"steps", micro.plan().steps.size()},
                                            {"arena_live_bytes", micro.plan().live_bytes},

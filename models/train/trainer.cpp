@@ -33,14 +33,13 @@ public:
         const bool only_prints = options().plan || options().print_graph;
         if (!only_prints) look_at_output();
         const RunData data(job_, events_);
-        TrainingModel on_device(*job_.backend, job_.model, training_model_options(job_, data));
-        on_device.set.fit();
-        show(on_device);
+        const std::unique_ptr<TrainingModel> on_device = planned_model(job_, data);
+        show(*on_device);
         if (only_prints) return {};
-        require_fits(on_device, job_, data);
+        require_fits(*on_device, job_, data);
         identify(data);
-        load(on_device);
-        return train_or_say_what_is_left(data, on_device);
+        load(*on_device);
+        return train_or_say_what_is_left(data, *on_device);
     }
 
 private:
@@ -93,6 +92,8 @@ private:
         TrainEngine& engine = on_device.engine;
         on_device.set.allocate(
             [&] { load_weights(engine.store(), engine.llama(), *job_.model.weights, events_.stop); });
+        if (on_device.set.memory().host_total() > 0)
+            events_.tell("memory of the host: " + job_.backend->host_memory_form());
         if (options().resume) restore(folder_->resumed_from(), engine, state_, events_.stop);
         else fill_new_adapter(engine.store(), engine.llama(), options().seed);
         events_.tell(fmt::format("data {}, base {}, adapter seed {}", state_.identity.data_hash,
@@ -114,6 +115,7 @@ private:
 
     TrainResult train(const RunData& data, TrainingModel& on_device) {
         TrainLog log = open_log();
+        rehearse(data, on_device);
         if (!options().resume) show_sample(data, on_device, false);
         TrainLoop loop(job_, data, on_device, std::move(log), state_, events_,
                        [&](TrainerState& state) { save(on_device.engine, state); });
@@ -133,6 +135,14 @@ private:
         return folder_->open_log({{"options", state_.identity.options},
                                   {"data_hash", state_.identity.data_hash},
                                   {"base_hash", state_.identity.base_hash}});
+    }
+
+    // What comes later in a run fails now, if it has to: an evaluation, a checkpoint. A sample is shown anyway.
+    void rehearse(const RunData& data, TrainingModel& on_device) {
+        if (data.eval_batches) on_device.evaluator->loss_sum(data.eval_batches->micro_batch(data.eval_batches->order(0), 0));
+        folder_->rehearse_checkpoint(state_, [&](const fs::path& staging) {
+            write_checkpoint(staging, on_device.engine, job_.model, adapter_record(), state_);
+        });
     }
 
     void save(TrainEngine& engine, TrainerState& state) {
