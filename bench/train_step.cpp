@@ -32,6 +32,7 @@ struct Result {
     double loss = 0;
     int64_t plan_bytes = 0, allocated_bytes = 0;
     double peak_gib = 0;
+    int64_t planned_overhead = 0;
     int64_t bytes_in = 0, bytes_out = 0;  // of a micro-batch
     int32_t n_recomputed = 0;
     Duration estimate;
@@ -110,6 +111,7 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     set.fit();
     set.require_fits("take a smaller shape or fewer tokens");
     r.plan_bytes = set.memory().total();
+    r.planned_overhead = set.memory().overhead;
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
         fill_new_adapter(set.store(), engine.llama(), 1);
@@ -158,6 +160,7 @@ void run(const Options& o) {
                                      {"plan_bytes", r.plan_bytes},
                                      {"allocated_bytes", r.allocated_bytes},
                                      {"overhead_bytes", backend->overhead_bytes()},
+                                     {"planned_overhead_bytes", r.planned_overhead},
                                      {"host_bytes", backend->host_memory().peak_bytes},
                                      {"bytes_in", r.bytes_in},
                                      {"bytes_out", r.bytes_out},

@@ -62,8 +62,6 @@ class BackwardWalk {
 public:
     BackwardWalk(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink)
         : graph_(*loss.graph), params_(params), sink_(sink), n_steps_(graph_.steps().size()) {
-        while (begin_ < n_steps_ && !graph_.steps()[n_steps_ - 1 - begin_].backward) ++begin_;
-        begin_ = n_steps_ - begin_;
         mark_wanted();
         find_first_uses(loss);
     }
@@ -72,7 +70,7 @@ public:
         const BackwardScope scope(graph_);
         gradients_.resize(graph_.values().size());
         gradients_[static_cast<size_t>(loss.id)] = full(graph_, loss.type(), 1.0);
-        for (size_t i = n_steps_; i-- > begin_;) {
+        for (size_t i = n_steps_; i-- > 0;) {
             visit(i);
             deliver(i);
         }
@@ -89,15 +87,28 @@ private:
                     for (int32_t out : step.out) wanted_[static_cast<size_t>(out)] = true;
     }
 
-    // The step after whose visit a parameter's gradient is complete.
+    // The step after whose visit a parameter's gradient is complete: other passes of the graph may use it earlier.
     void find_first_uses(Tensor loss) {
+        const std::vector<bool> leads = steps_that_lead_to(loss);
         for (Tensor p : params_) {
-            size_t first = begin_;
-            while (first < n_steps_ && !uses(graph_.steps()[first], p.id)) ++first;
+            size_t first = 0;
+            while (first < n_steps_ && !(leads[first] && uses(graph_.steps()[first], p.id))) ++first;
             require(first < n_steps_ && wanted_[static_cast<size_t>(loss.id)],
                     "backward: parameter '{}' does not reach the loss", p.name());
             first_use_.push_back(first);
         }
+    }
+
+    std::vector<bool> steps_that_lead_to(Tensor loss) const {
+        std::vector<bool> leads(n_steps_), needed(graph_.values().size());
+        needed[static_cast<size_t>(loss.id)] = true;
+        for (size_t i = n_steps_; i-- > 0;) {
+            const Step& step = graph_.steps()[i];
+            leads[i] = std::ranges::any_of(step.out, [&](int32_t id) { return needed[static_cast<size_t>(id)]; });
+            if (leads[i])
+                for (int32_t id : step.in) needed[static_cast<size_t>(id)] = true;
+        }
+        return leads;
     }
 
     static bool uses(const Step& step, int32_t id) { return std::ranges::find(step.in, id) != step.in.end(); }
@@ -128,7 +139,7 @@ private:
     Graph& graph_;
     std::span<const Tensor> params_;
     const std::function<void(size_t, Tensor)>& sink_;
-    size_t begin_ = 0, n_steps_;  // of the pass: from behind the backward steps of the pass before
+    size_t n_steps_;
     std::vector<bool> wanted_;
     std::vector<Tensor> gradients_;  // by value id
     std::vector<size_t> first_use_;  // by parameter

@@ -108,7 +108,7 @@ std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const
     require(in.size() == signature.in.size(), "[{}]{}{} expected {} inputs, got {}", op.name, where.empty() ? "" : " ",
             where, signature.in.size(), in.size());
     for (size_t i = 0; i < in.size(); ++i) in[i] = readable_input(op, in[i], signature.in[i].free_strides);
-    Step step{&op, params, {}, {}, layer_, scope_, backward_};
+    Step step{&op, params, {}, {}, layer_, scope_, backward_, tile_};
     std::vector<TensorType> types;
     for (Tensor t : in) types.push_back(t.type()), step.in.push_back(t.id);
     std::vector<TensorType> results = output_types({op, types, {}, params, where}, signature);
@@ -133,7 +133,7 @@ std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const
 Tensor Graph::append_view(const OpDef& op, Tensor base, const ParamBlock& params, const Shape& shape,
                           const Strides& strides, int64_t first) {
     check_current(op, base);
-    Step step{&op, params, {base.id}, {}, layer_, scope_, backward_};
+    Step step{&op, params, {base.id}, {}, layer_, scope_, backward_, tile_};
     Value v = value(base);
     v.type.shape = shape;
     v.strides = strides;

@@ -37,6 +37,7 @@ struct Step {
     int32_t layer = -1;  // the layer it belongs to, or -1: the unit of recomputation
     int32_t scope = 0;   // for Graph::scope_of()
     bool backward = false;
+    int32_t tile = -1;  // of a layer's rows, where they are taken in tiles
 };
 
 class Graph {
@@ -69,6 +70,7 @@ public:
 private:
     friend class LayerScope;
     friend class BackwardScope;
+    friend class TileScope;
 
     Tensor add_value(Value value);
     void check_current(const OpDef& op, Tensor t) const;
@@ -83,7 +85,7 @@ private:
     std::vector<std::string> scopes_;
     std::unordered_map<const Buffer*, int32_t> bound_;                           // newest version of each buffer
     std::unordered_map<const Buffer*, std::vector<const Buffer*>> bound_parts_;  // of each buffer that is no slice
-    int32_t layer_ = -1, scope_ = 0;
+    int32_t layer_ = -1, scope_ = 0, tile_ = -1;
     bool backward_ = false;
 };
 
@@ -100,6 +102,18 @@ public:
 private:
     Graph& graph_;
     int32_t layer_, scope_;
+};
+
+// Numbers the tile that the following steps belong to: those of tiles are alike, step by step.
+class TileScope {
+public:
+    TileScope(Graph& graph, int32_t tile) : graph_(graph) { graph.tile_ = tile; }
+    ~TileScope() { graph_.tile_ = -1; }
+    TileScope(const TileScope&) = delete;
+    TileScope& operator=(const TileScope&) = delete;
+
+private:
+    Graph& graph_;
 };
 
 // One line a step: op, scope, inputs and outputs with names and types.

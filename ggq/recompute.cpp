@@ -1,6 +1,7 @@
 #include "ggq/recompute.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace ggq {
@@ -118,18 +119,30 @@ KeepLadder::KeepLadder(const Graph& graph, const Costs& costs, double keys_a_que
     climb(seconds);
 }
 
-// Layers are alike: their steps are told apart by their order.
+// Layers are alike, and so are the tiles of one, and passes over it: their steps are told apart by their order.
 void KeepLadder::find_classes() {
-    std::vector<int> next;  // by layer
+    struct Place {
+        int32_t layer = -1, tile = -1;
+        int next = 0, next_in_tile = 0;
+    };
+    std::map<std::pair<bool, int>, int> numbers;  // of classes, by whether they are in a tile and their order there
+    Place at;
     class_.assign(graph_.steps().size(), -1);
     for (size_t i = 0; i < class_.size(); ++i) {
         const Step& step = graph_.steps()[i];
-        if (!in_layer(step)) continue;
+        if (!in_layer(step)) {
+            at.layer = -1;
+            continue;
+        }
+        if (step.layer != at.layer) at = {.layer = step.layer};
+        if (step.tile != at.tile) at.next_in_tile = 0;
+        at.tile = step.tile;
+        const bool in_tile = step.tile >= 0;
+        const int order = in_tile ? at.next_in_tile++ : at.next++;
+        class_[i] = numbers.try_emplace({in_tile, order}, static_cast<int>(numbers.size())).first->second;
         n_layers_ = std::max(n_layers_, step.layer + 1);
-        next.resize(static_cast<size_t>(n_layers_));
-        class_[i] = next[static_cast<size_t>(step.layer)]++;
-        n_classes_ = std::max(n_classes_, class_[i] + 1);
     }
+    n_classes_ = static_cast<int>(numbers.size());
 }
 
 void KeepLadder::keep_class(int number, bool keep, std::vector<bool>& kept) const {

@@ -178,6 +178,7 @@ struct Forward {
             return concat_rows(add_mlp(layer, slice(x, 0, 0, half), first_row),
                                add_mlp(layer, slice(x, 0, half, n_rows), first_row + half));
         }
+        const TileScope scope(graph, tile > 0 ? static_cast<int32_t>(first_row / tile) : -1);
         const Tensor m = norm(x, *layer.post_attention_norm);
         const Tensor wide = swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
         return add(x, linear(layer.down, wide, first_row));
@@ -203,8 +204,8 @@ int chunk_rows(int64_t vocabulary, int64_t logits_bytes) {
 }  // namespace
 
 int64_t mlp_tile_for(int64_t n_tokens) {
-    constexpr int64_t kTile = 8192;
-    return n_tokens > kTile ? kTile : 0;
+    constexpr int64_t kTile = 8192, kMostTiles = 64;  // more would make the graph long, not the values small
+    return n_tokens > kTile ? std::max(kTile, ceil_div(n_tokens, kMostTiles)) : 0;
 }
 
 Tensor llama_hidden(Graph& graph, const Llama& llama, const LlamaInputs& in, const ForwardOptions& options) {

@@ -37,6 +37,7 @@ public:
         ++n_copies;
         give(lane, [=, this] {
             GGQ_ASSERT(on_device_.contains(data) != (lane == Lane::in), "a page migrates to where it is");
+            moving_ = true;
             if (lane == Lane::in) on_device_[data] = bytes;
             else on_device_.erase(data);
         });
@@ -62,6 +63,7 @@ public:
     void synchronize() override {
         while (step()) {
         }
+        moving_ = false;
         for (const auto& [lane, work] : lanes_) GGQ_ASSERT(work.empty(), "a lane waits for what nobody marks");
     }
 
@@ -116,10 +118,10 @@ private:
         return true;
     }
 
-    // No kernel reads a page in place that has not come, or has gone.
+    // No kernel of a program whose pages migrate reads one that has not come, or has gone.
     void check_on_device(const void* data) const {
         const auto holds = [&](const auto& block) { return block.first <= data && data < at(block.first, block.second); };
-        if (!migrating || std::ranges::none_of(host_blocks_, holds)) return;
+        if (!moving_ || std::ranges::none_of(host_blocks_, holds)) return;
         GGQ_ASSERT(std::ranges::any_of(on_device_, holds), "a page is read on the host");
     }
     static const void* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
@@ -153,6 +155,7 @@ private:
     std::map<Lane, std::vector<Work>> lanes_;
     std::map<int32_t, int64_t> times_marked_, happened_;
     std::map<void*, int64_t> host_blocks_, on_device_;  // bytes of each
+    bool moving_ = false;                               // since the last synchronize()
 };
 
 }  // namespace ggq::test

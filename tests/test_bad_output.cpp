@@ -84,11 +84,11 @@ TEST_CASE("bad output: a folder that is not writable, and one that cannot be mad
     CHECK(last_line(other.err) == "train: cannot make the folder " + inner.string() + ": Permission denied");
 }
 
-TEST_CASE("bad output: a disk that is full at the first checkpoint") {
+TEST_CASE("bad output: a disk that has no room for a checkpoint") {
     const Workplace place;
     const ProgramRun run = run_binary("train", arguments(place), {kSmallFile});
     CHECK(run.code == 1);
-    const std::string file = (place.out / "checkpoint-2.tmp").string();
+    const std::string file = (place.out / "checkpoint-0.tmp").string();  // before the first update
     check_contains(last_line(run.err), "train: cannot write " + file);
     check_contains(last_line(run.err), ": File too large");
     CHECK(files_in(place.out) == Strings{"log.jsonl"});
