@@ -6,7 +6,7 @@ namespace ggq {
 
 namespace {
 
-constexpr int kParts = 64;
+constexpr int kParts = 64, kAll = kParts + 1;  // kAll: masters too, which are many small pages
 // Of the host's free memory: the rest is for what reads the files, and for others.
 constexpr double kHostShare = 0.9;
 
@@ -20,7 +20,7 @@ MemoryFit::MemoryFit(ProgramSet& set)
     for (Buffer* b : set.store().declared())
         if (b->pageable && backend_.has_own_memory()) {
             pageable_.push_back(b);
-            pageable_bytes_ += b->bytes();
+            if (b->kind != Kind::parameter) pageable_bytes_ += b->bytes();
         }
     for (const ProgramSet::Member& m : set.members_) {
         const bool automatic = m.options.recompute.preset == Recompute::automatic;
@@ -32,15 +32,16 @@ MemoryFit::MemoryFit(ProgramSet& set)
 double MemoryFit::runs(size_t member) const { return any_runs_ ? set_.members_[member].options.runs : 1; }
 
 // First what an update needs once; then of the weights, which every micro-batch needs, spread evenly over all, so that
-// copies have time between them.
+// copies have time between them; masters where nothing else helps.
 void MemoryFit::set_paged(int parts) {
-    int64_t wanted = pageable_bytes_ * parts / kParts, weights = 0;
+    int64_t wanted = pageable_bytes_ * std::min(parts, kParts) / kParts, weights = 0;
     const auto page = [&](Buffer* b, bool due) {
         set_.store().set_residence(*b, due ? Residence::paged : Residence::device);
         if (due) wanted -= b->bytes();
     };
     for (Buffer* b : pageable_)
         if (b->kind == Kind::constant) weights += b->bytes();
+        else if (b->kind == Kind::parameter) set_.store().set_residence(*b, parts == kAll ? Residence::paged : Residence::device);
         else page(b, wanted > 0);
     const auto share = static_cast<double>(std::max<int64_t>(0, wanted)) / static_cast<double>(std::max<int64_t>(1, weights));
     double due = 0;
@@ -53,25 +54,21 @@ void MemoryFit::set_paged(int parts) {
     }
 }
 
-Plan MemoryFit::plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const {
-    PlanOptions options = set_.members_[member].options;
-    options.kept = ladder.kept_at(level);
-    options.arena_budget = arena_budget;
-    options.offload = offload;
+Plan MemoryFit::plan_at(size_t member, int level, PlanOptions options) const {
+    options.kept = ladders_[member]->kept_at(level);
     return plan(set_.members_[member].program.graph(), backend_, options);
 }
 
 // Of the levels that fit the highest that a few tries find: what a level keeps is known, what it takes in the end is not.
-Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload) {
+Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload, bool only_if_it_fits) {
     const ProgramSet::Member& m = set_.members_[member];
-    if (!ladders_[member]) {
-        PlanOptions options = m.options;
-        options.arena_budget = arena_budget;
-        options.offload = offload;
-        return plan(m.program.graph(), backend_, options);
-    }
+    PlanOptions options = m.options;
+    options.arena_budget = arena_budget;
+    options.offload = offload;
+    options.only_if_it_fits = only_if_it_fits;
+    if (!ladders_[member]) return plan(m.program.graph(), backend_, options);
     const KeepLadder& ladder = *ladders_[member];
-    Plan best = plan_at(member, ladder, 0, arena_budget, offload);
+    Plan best = plan_at(member, 0, options);
     if (best.device_bytes() > arena_budget || offload) return best;
     int below = 0, above = ladder.n_levels();
     int64_t spare = arena_budget - best.device_bytes();
@@ -80,7 +77,7 @@ Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload) {
         int level = below;
         while (level + 1 < above && ladder.bytes_at(level + 1) <= wanted) ++level;
         level = std::clamp(level, below + 1, above - 1);
-        Plan next = plan_at(member, ladder, level, arena_budget, offload);
+        Plan next = plan_at(member, level, options);
         if (next.device_bytes() <= arena_budget) {
             spare = arena_budget - next.device_bytes();
             best = std::move(next);
@@ -107,14 +104,14 @@ int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
     return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
 }
 
-MemoryFit::Way MemoryFit::way(int parts, bool offload) {
+MemoryFit::Way MemoryFit::way(int parts, bool offload, bool only_if_it_fits) {
     set_paged(parts);
-    Way w{.paged = parts};
+    Way w{.paged = parts, .offload = offload};
     const int64_t fixed = set_.store().bytes();
     const int64_t arena_budget = std::max<int64_t>(1, device_budget_ - fixed - growth(parts));
     int64_t arena = 0, host_arena = 0;
     for (size_t i = 0; i < set_.members_.size(); ++i) {
-        Plan p = plan_of(i, arena_budget, offload);
+        Plan p = plan_of(i, arena_budget, offload, only_if_it_fits);
         arena = std::max(arena, p.device_bytes());
         host_arena = std::max(host_arena, p.host_bytes);
         if (runs(i) > 0)
@@ -135,11 +132,12 @@ void MemoryFit::consider(Way w) {
 }
 
 void MemoryFit::run() {
-    for (int parts : {0, kParts / 4, kParts / 2, 3 * kParts / 4, kParts}) {
-        if (parts > 0 && pageable_.empty()) break;
+    for (int parts : {0, kParts / 4, kParts / 2, 3 * kParts / 4, kParts, kAll}) {
+        if ((parts > 0 && pageable_.empty()) || (parts == kAll && best_.fits)) break;
         consider(way(parts, false));
         if (backend_.has_own_memory()) consider(way(parts, true));
     }
+    if (!best_.fits) best_ = way(best_.paged, best_.offload, false);
     set_paged(best_.paged);
     for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));
 }

@@ -20,6 +20,7 @@ private:
     // One way: how many of 64 parts of the pageable bytes are paged, and the plans that follow.
     struct Way {
         int paged = 0;
+        bool offload = false;
         std::vector<Plan> plans = {};  // a member each
         bool fits = false;
         int64_t device_bytes = 0;
@@ -27,9 +28,9 @@ private:
     };
 
     void set_paged(int parts);
-    Way way(int parts, bool offload);
-    Plan plan_of(size_t member, int64_t arena_budget, bool offload);
-    Plan plan_at(size_t member, const KeepLadder& ladder, int level, int64_t arena_budget, bool offload) const;
+    Way way(int parts, bool offload, bool only_if_it_fits = true);
+    Plan plan_of(size_t member, int64_t arena_budget, bool offload, bool only_if_it_fits);
+    Plan plan_at(size_t member, int level, PlanOptions options) const;
     void consider(Way way);
     double runs(size_t member) const;  // the weight of its time
     int64_t growth(int parts) const;   // about what recording the programs takes

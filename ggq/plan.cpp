@@ -87,7 +87,8 @@ void copy_steps(const Graph& graph, const Backend& backend, const Schedule& sche
     }
 }
 
-void place_all(Plan& plan) {
+// Where not even the sum of what is alive fits and only a plan that does is wanted, nothing is placed.
+void place_all(Plan& plan, int64_t most_bytes) {
     std::vector<Lifetime> blocks, migrated;
     std::vector<int64_t*> targets;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
@@ -106,14 +107,79 @@ void place_all(Plan& plan) {
         blocks.push_back({s.workspace_bytes, static_cast<int32_t>(i), static_cast<int32_t>(i)});
         targets.push_back(&s.workspace_offset);
     }
+    plan.live_bytes = blocks.empty() ? 0 : most_alive(blocks);
+    plan.migrated_bytes = migrated.empty() ? 0 : most_alive(migrated);
+    if (plan.live_bytes + plan.migrated_bytes > most_bytes) {
+        plan.arena_bytes = plan.live_bytes;
+        return;
+    }
     const std::vector<int64_t> offsets = place(blocks);
     for (size_t i = 0; i < blocks.size(); ++i) {
         *targets[i] = offsets[i];
         plan.arena_bytes = std::max(plan.arena_bytes, offsets[i] + align(blocks[i].bytes));
     }
-    plan.live_bytes = blocks.empty() ? 0 : most_alive(blocks);
-    plan.migrated_bytes = migrated.empty() ? 0 : most_alive(migrated);
 }
+
+}  // namespace
+
+namespace {
+
+// Placed blocks, by offset. Most live for a few steps and meet only what is alive then: these stand in lists by stretches
+// of steps, the others in one list.
+class PlacedBlocks {
+public:
+    explicit PlacedBlocks(const std::vector<Lifetime>& blocks) : blocks_(blocks), offsets_(blocks.size(), 0) {
+        int32_t end = 0;
+        for (const Lifetime& b : blocks) end = std::max(end, b.last);
+        stretches_.resize(static_cast<size_t>(end / kSteps) + 1);
+    }
+
+    void add(size_t i) {
+        const int64_t bytes = align(blocks_[i].bytes);
+        int64_t offset = 0;
+        for (size_t j : neighbours(blocks_[i])) {
+            if (blocks_[j].first > blocks_[i].last || blocks_[i].first > blocks_[j].last) continue;
+            if (offset + bytes <= offsets_[j]) break;
+            offset = std::max(offset, offsets_[j] + align(blocks_[j].bytes));
+        }
+        offsets_[i] = offset;
+        insert(all_, i);
+        if (is_long(blocks_[i])) return insert(long_, i);
+        for (size_t s = stretch(blocks_[i].first); s <= stretch(blocks_[i].last); ++s) insert(stretches_[s], i);
+    }
+
+    const std::vector<int64_t>& offsets() const { return offsets_; }
+
+private:
+    static constexpr int32_t kSteps = 32;
+
+    static size_t stretch(int32_t step) { return static_cast<size_t>(step / kSteps); }
+    static bool is_long(const Lifetime& b) { return stretch(b.last) - stretch(b.first) > 3; }
+
+    void insert(std::vector<size_t>& list, size_t i) const {
+        const auto by_offset = [&](int64_t value, size_t j) { return value < offsets_[j]; };
+        list.insert(std::upper_bound(list.begin(), list.end(), offsets_[i], by_offset), i);
+    }
+
+    // By offset; a block may stand there twice. Valid until the next call.
+    const std::vector<size_t>& neighbours(const Lifetime& b) {
+        if (is_long(b)) return all_;
+        found_ = long_;
+        const auto by_offset = [&](size_t x, size_t y) { return offsets_[x] < offsets_[y]; };
+        for (size_t s = stretch(b.first); s <= stretch(b.last); ++s) {
+            const auto middle = static_cast<std::ptrdiff_t>(found_.size());
+            found_.insert(found_.end(), stretches_[s].begin(), stretches_[s].end());
+            std::inplace_merge(found_.begin(), found_.begin() + middle, found_.end(), by_offset);
+        }
+        return found_;
+    }
+
+    const std::vector<Lifetime>& blocks_;
+    std::vector<int64_t> offsets_;
+    std::vector<size_t> all_, long_;
+    std::vector<std::vector<size_t>> stretches_;
+    std::vector<size_t> found_;
+};
 
 }  // namespace
 
@@ -122,22 +188,10 @@ void place_all(Plan& plan) {
 std::vector<int64_t> place(const std::vector<Lifetime>& blocks) {
     std::vector<size_t> order(blocks.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return blocks[a].bytes > blocks[b].bytes; });
-    std::vector<int64_t> offsets(blocks.size(), 0);
-    std::vector<size_t> placed;  // by offset
-    for (size_t i : order) {
-        int64_t offset = 0;
-        for (size_t j : placed) {
-            if (blocks[j].first > blocks[i].last || blocks[i].first > blocks[j].last) continue;
-            if (offset + align(blocks[i].bytes) <= offsets[j]) break;
-            offset = std::max(offset, offsets[j] + align(blocks[j].bytes));
-        }
-        offsets[i] = offset;
-        const auto at = std::upper_bound(placed.begin(), placed.end(), offset,
-                                         [&](int64_t value, size_t j) { return value < offsets[j]; });
-        placed.insert(at, i);
-    }
-    return offsets;
+    std::ranges::stable_sort(order, std::greater<>{}, [&](size_t i) { return blocks[i].bytes; });
+    PlacedBlocks placed(blocks);
+    for (size_t i : order) placed.add(i);
+    return placed.offsets();
 }
 
 namespace {
@@ -158,7 +212,7 @@ Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order,
     copy_steps(graph, backend, order, result);
     note_lifetimes(graph, result);
     insert_pages(graph, backend, room, options.offload, result);
-    place_all(result);
+    place_all(result, options.only_if_it_fits ? options.arena_budget : INT64_MAX);
     return result;
 }
 

@@ -62,6 +62,7 @@ struct PlanOptions {
     // kept values go to the host. The plan may still be larger: that is the caller's to look at.
     int64_t arena_budget = 0;
     bool offload = false;
+    bool only_if_it_fits = false;  // a larger plan may have no offsets and is only a bound: not to be run
     bool layer_by_layer = false;  // of a graph with several passes; see ggq/layer_order.h
     double runs = 0;               // how often an update runs the program: by this its time is weighed against others'
     double keys_a_query = 0;  // the mean that attention's spans will name, for costs; 0: not known

@@ -1,8 +1,11 @@
 #include "ggq/recompute.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <string>
 
 namespace ggq {
 
@@ -35,21 +38,52 @@ struct Burden {
     int n_products = 0;  // steps that run again with arithmetic worth counting
 };
 
+// Backward steps of one layer of each kind, with the number of layers of that kind.
+struct Sample {
+    int32_t step = 0;
+    int n_alike = 1;
+};
+
+// Of many layers alike it is enough to look at one.
+std::vector<Sample> sample_of(const Graph& graph) {
+    std::map<int32_t, std::string> kinds;  // by layer
+    for (const Step& step : graph.steps()) {
+        if (step.layer < 0) continue;
+        std::string& kind = kinds[step.layer];
+        kind += fmt::format("{} {} {}", step.op->name, step.backward, step.out.size());
+        for (int32_t id : step.out) kind += to_string(value_of(graph, id).type);
+    }
+    std::map<std::string, std::pair<int32_t, int>> alike;  // the last layer of a kind, and how many there are
+    for (const auto& [layer, kind] : kinds) alike[kind] = {layer, alike[kind].second + 1};
+    std::map<int32_t, int> weight;
+    for (const auto& [kind, of] : alike) weight[of.first] = of.second;
+    std::vector<Sample> sample;
+    for (size_t i = 0; i < graph.steps().size(); ++i) {
+        const Step& step = graph.steps()[i];
+        const auto found = weight.find(step.layer);
+        if (step.backward && (step.layer < 0 || found != weight.end()))
+            sample.push_back({static_cast<int32_t>(i), step.layer < 0 ? 1 : found->second});
+    }
+    return sample;
+}
+
 // Adds it up without making the steps.
 class Weigher {
 public:
-    Weigher(const Graph& graph, const std::vector<bool>& kept, const std::vector<double>& step_seconds)
+    Weigher(const Graph& graph, const std::vector<Sample>& sample, const std::vector<bool>& kept,
+            const std::vector<double>& step_seconds)
         : graph_(graph),
+          sample_(sample),
           kept_(kept),
           step_seconds_(step_seconds),
           again_(graph.steps().size()),
           held_(graph.values().size()) {}
 
     Burden run() {
-        for (now_ = 0; now_ < static_cast<int32_t>(graph_.steps().size()); ++now_) {
-            const Step& step = graph_.steps()[static_cast<size_t>(now_)];
-            if (!step.backward) continue;
-            for (int32_t id : step.in) need(id);
+        for (const Sample& s : sample_) {
+            now_ = s.step;
+            weight_ = s.n_alike;
+            for (int32_t id : graph_.steps()[static_cast<size_t>(now_)].in) need(id);
         }
         return sum_;
     }
@@ -63,7 +97,7 @@ private:
         if (!there && again_[number]) return;
         if (there || !reads_what_was(graph_, *step, [&](int32_t by) { return by < now_; })) return hold(value_of(graph_, id).storage);
         again_[number] = true;
-        sum_.seconds += step_seconds_[number];
+        sum_.seconds += weight_ * step_seconds_[number];
         sum_.n_products += step->op->flops != nullptr;
         for (int32_t in : step->in) need(in);
     }
@@ -72,14 +106,16 @@ private:
         const Step* step = forward_step_of(graph_, storage);
         if (!step || step->layer < 0 || held_[static_cast<size_t>(storage)]) return;
         held_[static_cast<size_t>(storage)] = true;
-        sum_.bytes += value_of(graph_, storage).type.bytes();
+        sum_.bytes += weight_ * value_of(graph_, storage).type.bytes();
     }
 
     const Graph& graph_;
+    const std::vector<Sample>& sample_;
     const std::vector<bool>& kept_;
     const std::vector<double>& step_seconds_;
     std::vector<bool> again_, held_;  // by step, by storage
     int32_t now_ = 0;
+    int weight_ = 1;
     Burden sum_;
 };
 
@@ -154,7 +190,8 @@ void KeepLadder::keep_class(int number, bool keep, std::vector<bool>& kept) cons
 
 void KeepLadder::climb(const std::vector<double>& seconds) {
     constexpr int64_t kSmall = 16;  // times smaller than what passes between layers
-    const auto weigh = [&](const std::vector<bool>& kept) { return Weigher(graph_, kept, seconds).run(); };
+    const std::vector<Sample> sample = sample_of(graph_);
+    const auto weigh = [&](const std::vector<bool>& kept) { return Weigher(graph_, sample, kept, seconds).run(); };
     std::vector<bool> kept = base_;
     Burden now = weigh(kept);
     const int64_t small = now.bytes / kSmall;

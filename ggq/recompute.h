@@ -38,7 +38,7 @@ class KeepLadder {
 public:
     struct Rung {
         double seconds = 0;  // of the steps that run again
-        int64_t bytes = 0;   // of what layers keep for the backward pass
+        int64_t bytes = 0;   // of what layers keep for the backward pass, but for a layer's input or so
     };
 
     // `keys_a_query`: the mean that attention's spans will name; 0: not known.

@@ -150,16 +150,19 @@ namespace {
 // Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.
 std::string what_would_fit(const Job& job, const RunData& run) {
     if (!job.options.packing) return "";
-    for (int64_t rows = job.options.batch_size / 2; rows > 0; rows /= 2) {
+    const auto bytes_of = [&](int64_t rows) -> std::optional<int64_t> {
         TrainingModelOptions smaller = training_model_options(job, run);
         smaller.engine.lengths = {rows * job.options.max_length};
         if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.engine.lengths;
         TrainingModel planned(*job.backend, job.model, smaller);
         planned.set.fit();
-        if (planned.set.fits())
-            return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", rows,
-                               mebibytes(planned.set.memory().total()));
-    }
+        return planned.set.fits() ? std::optional(planned.set.memory().total()) : std::nullopt;
+    };
+    std::vector<int64_t> halves;
+    for (int64_t rows = job.options.batch_size / 2; rows > 0; rows /= 2) halves.push_back(rows);
+    const auto largest = std::ranges::partition_point(halves, [&](int64_t rows) { return !bytes_of(rows); });
+    if (largest != halves.end())
+        return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", *largest, mebibytes(*bytes_of(*largest)));
     return " (not even `batch_size` 1 would fit)";
 }
 
