@@ -33,6 +33,7 @@ struct Result {
     int64_t plan_bytes = 0, allocated_bytes = 0;
     double peak_gib = 0;
     int64_t planned_overhead = 0;
+    int64_t n_ops = 0, n_copies = 0;      // of all programs
     int64_t bytes_in = 0, bytes_out = 0;  // of a micro-batch
     int32_t n_recomputed = 0;
     Duration estimate;
@@ -112,6 +113,7 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     set.require_fits("take a smaller shape or fewer tokens");
     r.plan_bytes = set.memory().total();
     r.planned_overhead = set.memory().overhead;
+    std::tie(r.n_ops, r.n_copies) = set.n_steps();
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
         fill_new_adapter(set.store(), engine.llama(), 1);
@@ -124,7 +126,8 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
     r.n_tokens = o.steps * update.n_tokens;
     const Program& micro = o.together ? *engine.together_program() : engine.micro_program();
-    r.flops = static_cast<double>(o.together ? o.steps : o.steps * o.grad_accum) * flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
+    r.flops = static_cast<double>(o.together ? o.steps : o.steps * o.grad_accum) *
+              flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
     r.allocated_bytes = backend.memory().bytes;
     r.bytes_in = micro.plan().bytes_in;
     r.bytes_out = micro.plan().bytes_out;
@@ -160,6 +163,8 @@ void run(const Options& o) {
                                      {"plan_bytes", r.plan_bytes},
                                      {"allocated_bytes", r.allocated_bytes},
                                      {"overhead_bytes", backend->overhead_bytes()},
+                                     {"ops", r.n_ops},
+                                     {"copies", r.n_copies},
                                      {"planned_overhead_bytes", r.planned_overhead},
                                      {"host_bytes", backend->host_memory().peak_bytes},
                                      {"bytes_in", r.bytes_in},

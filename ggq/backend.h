@@ -64,8 +64,8 @@ public:
     virtual bool reads_host_memory() const = 0;  // whether kernels take pointers to it
     // Whether what lies on the host takes nothing of the device's memory.
     virtual bool has_own_memory() const { return !reads_host_memory(); }
-    virtual int64_t free_bytes() const = 0;      // what can still be allocated
-    virtual int64_t overhead_bytes() const;      // what the device holds beside what was allocated here
+    virtual int64_t free_bytes() const = 0;  // what can still be allocated
+    virtual int64_t overhead_bytes() const;  // what the device holds beside what was allocated here
     // What it will hold once programs of so many steps are recorded and have run.
     virtual int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const;
 
@@ -80,7 +80,7 @@ public:
     void release_host(void* data, int64_t bytes) noexcept;
     const MemoryCount& host_memory() const { return host_memory_; }
     virtual std::string host_memory_form() const { return ""; }  // for notes: "pinned, with copies"
-    virtual int64_t free_host_bytes() const;  // what can still be allocated there
+    virtual int64_t free_host_bytes() const;                     // what can still be allocated there
 
 private:
     virtual void* do_allocate(int64_t bytes) = 0;  // null on failure

@@ -164,6 +164,7 @@ public:
     }
     bool migrates() const override { return pager_ == Pager::managed; }
     void migrate(Lane lane, void* data, int64_t bytes) override {
+        migrated_ = true;
         prefetch(data, bytes, lane == Lane::in, stream_of(lane));
     }
     void mark(Lane lane, int32_t event) override { GGQ_CUDA_CHECK(cudaEventRecord(event_of(event), stream_of(lane))); }
@@ -274,6 +275,7 @@ private:
 
     // Where the driver is known to take memory, and at no other time: what changes between is other processes'.
     void count_overhead() {
+        if (migrated_) return;
         overhead_ = std::max(overhead_, free_before_ - memory_info().free - memory().bytes);
         require(limit_ == 0 || held_bytes() <= limit_,
                 "`gpu_memory`: the process holds {:.2f} GiB on the device, {:.2f} GiB of them the driver's; the limit "
@@ -380,9 +382,10 @@ private:
 
     int64_t limit_;
     Pager pager_;
+    bool migrated_ = false;       // from then on the driver's memory holds pages too, for as long as it likes
     bool some_unpinned_ = false;  // host memory that was asked for could not be pinned
-    int64_t free_before_ = 0;  // on the device, before this process had a context there
-    int64_t overhead_ = 0;     // the most counted so far
+    int64_t free_before_ = 0;     // on the device, before this process had a context there
+    int64_t overhead_ = 0;        // the most counted so far
     int64_t overhead_at_start_ = 0;
     cuda::Device device_;
     std::string device_name_;

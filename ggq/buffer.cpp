@@ -55,9 +55,7 @@ void Store::allocate() {
 
 void Store::allocate(Kind kind, bool on_host) {
     int64_t total = 0;
-    const auto wanted = [&](const Buffer& b) {
-        return b.kind == kind && b.on_host() == on_host && !b.data;
-    };
+    const auto wanted = [&](const Buffer& b) { return b.kind == kind && b.on_host() == on_host && !b.data; };
     for (const Buffer* b : declared_)
         if (wanted(*b)) total += place_bytes(*b);
     if (total == 0) return;

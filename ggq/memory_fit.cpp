@@ -25,7 +25,9 @@ MemoryFit::MemoryFit(ProgramSet& set)
     for (const ProgramSet::Member& m : set.members_) {
         const bool automatic = m.options.recompute.preset == Recompute::automatic;
         any_runs_ |= m.options.runs > 0;
-        ladders_.push_back(automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs(), m.options.keys_a_query) : nullptr);
+        ladders_.push_back(
+            automatic ? std::make_unique<KeepLadder>(m.program.graph(), backend_.costs(), m.options.keys_a_query)
+                      : nullptr);
     }
 }
 
@@ -41,9 +43,11 @@ void MemoryFit::set_paged(int parts) {
     };
     for (Buffer* b : pageable_)
         if (b->kind == Kind::constant) weights += b->bytes();
-        else if (b->kind == Kind::parameter) set_.store().set_residence(*b, parts == kAll ? Residence::paged : Residence::device);
+        else if (b->kind == Kind::parameter)
+            set_.store().set_residence(*b, parts == kAll ? Residence::paged : Residence::device);
         else page(b, wanted > 0);
-    const auto share = static_cast<double>(std::max<int64_t>(0, wanted)) / static_cast<double>(std::max<int64_t>(1, weights));
+    const auto share =
+        static_cast<double>(std::max<int64_t>(0, wanted)) / static_cast<double>(std::max<int64_t>(1, weights));
     double due = 0;
     for (Buffer* b : pageable_) {
         if (b->kind != Kind::constant) continue;
@@ -59,7 +63,8 @@ Plan MemoryFit::plan_at(size_t member, int level, PlanOptions options) const {
     return plan(set_.members_[member].program.graph(), backend_, options);
 }
 
-// Of the levels that fit the highest that a few tries find: what a level keeps is known, what it takes in the end is not.
+// Of the levels that fit the highest that a few tries find: what a level keeps is known, what it takes in the end is
+// not.
 Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload, bool only_if_it_fits) {
     const ProgramSet::Member& m = set_.members_[member];
     PlanOptions options = m.options;
@@ -99,8 +104,10 @@ int64_t MemoryFit::growth(int parts) const {
 
 int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
     int64_t n_ops = 0, n_copies = 0;
-    for (const Plan& p : plans)
-        for (const PlannedStep& s : p.steps) (s.lane == Lane::compute ? n_ops : n_copies) += 1;
+    for (const Plan& p : plans) {
+        n_ops += p.n_steps(Lane::compute);
+        n_copies += p.n_steps(Lane::in) + p.n_steps(Lane::out);
+    }
     return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
 }
 
@@ -114,8 +121,7 @@ MemoryFit::Way MemoryFit::way(int parts, bool offload, bool only_if_it_fits) {
         Plan p = plan_of(i, arena_budget, offload, only_if_it_fits);
         arena = std::max(arena, p.device_bytes());
         host_arena = std::max(host_arena, p.host_bytes);
-        if (runs(i) > 0)
-            w.seconds += runs(i) * duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
+        if (runs(i) > 0) w.seconds += runs(i) * duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
         w.plans.push_back(std::move(p));
     }
     w.device_bytes = fixed + arena + growth(w.plans);

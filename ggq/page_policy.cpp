@@ -56,8 +56,8 @@ private:
         for (size_t i = 0; i < p_.pages.size(); ++i) {
             const std::vector<Page::Use>& uses = p_.pages[i].uses;
             for (size_t u = 0; u + 1 < uses.size(); ++u)
-                gaps_.push_back({static_cast<int32_t>(i), static_cast<int32_t>(u), uses[u].step + 1,
-                                 uses[u + 1].step - 1, true});
+                gaps_.push_back(
+                    {static_cast<int32_t>(i), static_cast<int32_t>(u), uses[u].step + 1, uses[u + 1].step - 1, true});
         }
     }
 

@@ -18,14 +18,14 @@ struct Page {
 
     int64_t bytes = 0;
     std::vector<Use> uses = {};  // ascending, a step once
-    bool made_here = false;   // the first use makes it; else it comes from the host
-    bool needed_after = false;  // what is written to it has to reach the host by the end
+    bool made_here = false;      // the first use makes it; else it comes from the host
+    bool needed_after = false;   // what is written to it has to reach the host by the end
 };
 
 struct PagingProblem {
     std::vector<Page> pages;
-    std::vector<int64_t> room;    // bytes for pages at each step; what a step uses is there even beyond it
-    std::vector<double> seconds;  // of each step
+    std::vector<int64_t> room;         // bytes for pages at each step; what a step uses is there even beyond it
+    std::vector<double> seconds;       // of each step
     double copy_in = 1, copy_out = 1;  // bytes a second
 };
 
@@ -33,7 +33,7 @@ struct PagingProblem {
 struct Stay {
     int32_t page = 0;
     int32_t first = 0, last = 0;  // uses
-    int32_t fetch = -1;    // its copy in starts before this step; -1: it is made here
+    int32_t fetch = -1;           // its copy in starts before this step; -1: it is made here
     int32_t release = -1;  // its copy out, which starts after `last`, has ended before this step; -1: there is none
 };
 

@@ -204,8 +204,7 @@ private:
         int32_t last_op = -1;
         for (size_t i = 0; i < n_steps_; ++i) {
             for (int32_t stay : fetched_at[i]) fetch(stay, last_op, last_put);
-            for (int32_t stay : first_used_at[i])
-                ops[i].after.push_back(fetch_step_[static_cast<size_t>(stay)]);
+            for (int32_t stay : first_used_at[i]) ops[i].after.push_back(fetch_step_[static_cast<size_t>(stay)]);
             for (int32_t stay : released_at[i]) ops[i].after.push_back(put_step_[static_cast<size_t>(stay)]);
             new_index_[i] = last_op = static_cast<int32_t>(plan_.steps.size());
             plan_.steps.push_back(std::move(ops[i]));
@@ -294,10 +293,10 @@ private:
     PagingProblem problem_;
     std::vector<int32_t> page_of_;  // by planned tensor, of owners
     std::vector<Stay> stays_;
-    std::vector<int32_t> instance_;                           // by stay
-    std::map<std::pair<int32_t, int32_t>, int32_t> looks_;    // other tensors over the same memory, by tensor and stay
-    std::vector<int32_t> new_index_;                          // by op
-    std::vector<int32_t> fetch_step_, put_step_;              // by stay
+    std::vector<int32_t> instance_;                         // by stay
+    std::map<std::pair<int32_t, int32_t>, int32_t> looks_;  // other tensors over the same memory, by tensor and stay
+    std::vector<int32_t> new_index_;                        // by op
+    std::vector<int32_t> fetch_step_, put_step_;            // by stay
 };
 
 }  // namespace

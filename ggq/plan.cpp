@@ -124,8 +124,8 @@ void place_all(Plan& plan, int64_t most_bytes) {
 
 namespace {
 
-// Placed blocks, by offset. Most live for a few steps and meet only what is alive then: these stand in lists by stretches
-// of steps, the others in one list.
+// Placed blocks, by offset. Most live for a few steps and meet only what is alive then: these stand in lists by
+// stretches of steps, the others in one list.
 class PlacedBlocks {
 public:
     explicit PlacedBlocks(const std::vector<Lifetime>& blocks) : blocks_(blocks), offsets_(blocks.size(), 0) {

@@ -7,6 +7,7 @@
 // such stay is a planned tensor of its own, so that the address of a tensor is a function of the planned step.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -30,28 +31,31 @@ struct PlannedTensor {
 
 // An op, or a copy between a place in the arena and the host. A page in place is not copied but migrates.
 struct PlannedStep {
-    int32_t step = -1;             // of the graph; -1: a copy
-    std::vector<int32_t> in = {}, out = {};  // planned tensors; a copy to the device has one out, one to the host has one in
+    int32_t step = -1;  // of the graph; -1: a copy
+    std::vector<int32_t> in = {},
+                         out = {};  // planned tensors; a copy to the device has one out, one to the host has one in
     int64_t workspace_offset = 0, workspace_bytes = 0;
     bool recomputed = false;
     Lane lane = Lane::compute;
-    int64_t host_offset = -1;    // of a copy, in the host's arena; -1: the home of a paged buffer
-    std::vector<int32_t> after = {};  // planned steps of other lanes that have to have ended; of one's own all before have
+    int64_t host_offset = -1;  // of a copy, in the host's arena; -1: the home of a paged buffer
+    std::vector<int32_t> after =
+        {};  // planned steps of other lanes that have to have ended; of one's own all before have
 };
 
 struct Plan {
     std::vector<PlannedTensor> tensors;
     std::vector<PlannedStep> steps;
-    int64_t arena_bytes = 0;       // the arena's size: temporaries, pages and workspace at their planned offsets
-    int64_t live_bytes = 0;        // the most that is alive at a step, the floor of arena_bytes
-    int64_t workspace_bytes = 0;   // the largest of any step
-    int64_t migrated_bytes = 0;    // the most of pages in place that are on the device at a step
-    int64_t host_bytes = 0;        // of kept values on the host
+    int64_t arena_bytes = 0;              // the arena's size: temporaries, pages and workspace at their planned offsets
+    int64_t live_bytes = 0;               // the most that is alive at a step, the floor of arena_bytes
+    int64_t workspace_bytes = 0;          // the largest of any step
+    int64_t migrated_bytes = 0;           // the most of pages in place that are on the device at a step
+    int64_t host_bytes = 0;               // of kept values on the host
     int64_t bytes_in = 0, bytes_out = 0;  // copied in a run
-    int32_t n_recomputed = 0;      // steps that run a second time
-    double keys_a_query = 0;       // by which its costs were weighed
+    int32_t n_recomputed = 0;             // steps that run a second time
+    double keys_a_query = 0;              // by which its costs were weighed
 
     int64_t device_bytes() const { return arena_bytes + migrated_bytes; }
+    int64_t n_steps(Lane lane) const { return std::ranges::count(steps, lane, &PlannedStep::lane); }
 };
 
 struct PlanOptions {
@@ -63,9 +67,9 @@ struct PlanOptions {
     int64_t arena_budget = 0;
     bool offload = false;
     bool only_if_it_fits = false;  // a larger plan may have no offsets and is only a bound: not to be run
-    bool layer_by_layer = false;  // of a graph with several passes; see ggq/layer_order.h
+    bool layer_by_layer = false;   // of a graph with several passes; see ggq/layer_order.h
     double runs = 0;               // how often an update runs the program: by this its time is weighed against others'
-    double keys_a_query = 0;  // the mean that attention's spans will name, for costs; 0: not known
+    double keys_a_query = 0;       // the mean that attention's spans will name, for costs; 0: not known
 };
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});

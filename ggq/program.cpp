@@ -95,8 +95,7 @@ void Program::bind(Backend& backend, const Arena& arena) {
     arena_ = &arena;
     steps_.clear();
     recording_.reset();
-    for (const PlannedStep& s : plan_.steps)
-        steps_.push_back(s.lane == Lane::compute ? bound_op(s) : bound_copy(s));
+    for (const PlannedStep& s : plan_.steps) steps_.push_back(s.lane == Lane::compute ? bound_op(s) : bound_copy(s));
     bind_events();
 }
 

@@ -63,8 +63,8 @@ public:
     void bind(Backend& backend, const Arena& arena);
 
     // Where the backend records: runs once, then has the steps recorded, so that later runs allocate nothing and start
-    // at once (but for a plan in which pages migrate). What that run does to state is the caller's to undo. Else, and without it, every run starts the steps
-    // one by one, with the same bits.
+    // at once (but for a plan in which pages migrate). What that run does to state is the caller's to undo. Else, and
+    // without it, every run starts the steps one by one, with the same bits.
     void prepare();
 
     // Throws Error naming the program if a step fails on the device; under GGQ_SYNC=1, naming the op and its layer.
@@ -90,7 +90,7 @@ private:
         void *from = nullptr, *to = nullptr;  // of a copy, with its bytes
         int64_t bytes = 0;
         std::vector<int32_t> waits = {};  // events of other lanes
-        int32_t event = -1;          // that others wait for; -1: none does
+        int32_t event = -1;               // that others wait for; -1: none does
     };
 
     BoundStep bound_op(const PlannedStep& s) const;

@@ -32,10 +32,17 @@ MemoryUse ProgramSet::memory() const {
     return use;
 }
 
-int64_t ProgramSet::growth() const {
+std::pair<int64_t, int64_t> ProgramSet::n_steps() const {
     int64_t n_ops = 0, n_copies = 0;
-    for (const Member& m : members_)
-        for (const PlannedStep& s : m.program.plan().steps) (s.lane == Lane::compute ? n_ops : n_copies) += 1;
+    for (const Member& m : members_) {
+        n_ops += m.program.plan().n_steps(Lane::compute);
+        n_copies += m.program.plan().n_steps(Lane::in) + m.program.plan().n_steps(Lane::out);
+    }
+    return {n_ops, n_copies};
+}
+
+int64_t ProgramSet::growth() const {
+    const auto [n_ops, n_copies] = n_steps();
     return backend_->overhead_bytes_with(n_ops, n_copies) - backend_->overhead_bytes();
 }
 
@@ -49,10 +56,11 @@ void ProgramSet::require_fits(std::string_view advice, std::string_view limit) c
     const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
     const int64_t needed = memory().total() + memory().migrated + growth(), available = backend_->free_bytes();
     const int64_t host = memory().host_total(), host_available = backend_->free_host_bytes();
-    require(host == 0 || host <= host_available,
-            "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "
-            "are free there; {}",
-            mebibytes(host), mebibytes(host_available), advice);
+    require(
+        host == 0 || host <= host_available,
+        "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "
+        "are free there; {}",
+        mebibytes(host), mebibytes(host_available), advice);
     require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; {}", mebibytes(needed),
             mebibytes(available), limit, advice);
 }

@@ -8,8 +8,8 @@
 //   set.allocate([&] { load weights });
 //   step.run();
 //
-// It alone knows the order: declare, plan, fit, ask whether it fits, take the store, load, take the arena, bind, record.
-// Its programs run one at a time and share one arena, which is the largest of theirs.
+// It alone knows the order: declare, plan, fit, ask whether it fits, take the store, load, take the arena, bind,
+// record. Its programs run one at a time and share one arena, which is the largest of theirs.
 #pragma once
 
 #include <deque>
@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "ggq/backend.h"
 #include "ggq/buffer.h"
@@ -64,6 +65,9 @@ public:
     bool fits() const;
     // Throws Error "memory: the plan needs ... and ... are free{limit}; {advice}".
     void require_fits(std::string_view advice, std::string_view limit = "") const;
+
+    // Of all programs: ops and copies.
+    std::pair<int64_t, int64_t> n_steps() const;
 
     // Takes the memory, once. `load` fills constants and parameters before the arena is taken, so that what a tensor
     // needs for a moment while it is quantized adds nothing to the peak. Afterwards all state is zero, every program

@@ -95,7 +95,8 @@ private:
         const auto number = static_cast<size_t>(value_of(graph_, id).step);
         const bool there = kept_[static_cast<size_t>(id)];
         if (!there && again_[number]) return;
-        if (there || !reads_what_was(graph_, *step, [&](int32_t by) { return by < now_; })) return hold(value_of(graph_, id).storage);
+        if (there || !reads_what_was(graph_, *step, [&](int32_t by) { return by < now_; }))
+            return hold(value_of(graph_, id).storage);
         again_[number] = true;
         sum_.seconds += weight_ * step_seconds_[number];
         sum_.n_products += step->op->flops != nullptr;
@@ -146,7 +147,8 @@ double seconds_of(const Graph& graph, const Step& step, const Costs& costs, doub
     return costs.seconds(call);
 }
 
-KeepLadder::KeepLadder(const Graph& graph, const Costs& costs, double keys_a_query) : graph_(graph), base_(kept_between_layers(graph)) {
+KeepLadder::KeepLadder(const Graph& graph, const Costs& costs, double keys_a_query)
+    : graph_(graph), base_(kept_between_layers(graph)) {
     find_classes();
     std::vector<double> seconds;
     std::vector<TensorType> types;
@@ -268,7 +270,11 @@ namespace {
 class Scheduler {
 public:
     Scheduler(const Graph& graph, const std::vector<bool>& kept, std::vector<int32_t> order)
-        : graph_(graph), kept_(kept), order_(std::move(order)), done_(graph.steps().size()), made_(graph.values().size()) {
+        : graph_(graph),
+          kept_(kept),
+          order_(std::move(order)),
+          done_(graph.steps().size()),
+          made_(graph.values().size()) {
         if (order_.empty()) {
             order_.resize(graph.steps().size());
             std::iota(order_.begin(), order_.end(), 0);
@@ -308,7 +314,8 @@ private:
     }
 
     bool reads_what_was(const Step& step) const {
-        return ggq::reads_what_was(graph_, step, [&](int32_t by) { return static_cast<bool>(done_[static_cast<size_t>(by)]); });
+        return ggq::reads_what_was(graph_, step,
+                                   [&](int32_t by) { return static_cast<bool>(done_[static_cast<size_t>(by)]); });
     }
 
     void recompute(int32_t index) {

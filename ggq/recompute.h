@@ -66,7 +66,7 @@ private:
 
     const Graph& graph_;
     int n_layers_ = 0;
-    std::vector<int> class_;      // by step: its number within its layer, -1 outside of layers and in the backward pass
+    std::vector<int> class_;  // by step: its number within its layer, -1 outside of layers and in the backward pass
     int n_classes_ = 0;
     std::vector<int> first_rung_;  // by class: the rung from which on it is kept; n_rungs() if it saves nothing
     std::vector<bool> base_;       // kept on rung 0, classes of that rung not counted

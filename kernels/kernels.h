@@ -162,8 +162,9 @@ GGQ_KERNEL(global_norm);
 // norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
 
-// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream, (first+i)/4)) >=
-// p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64. DropoutParams
+// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream,
+// (first+i)/4)) >= p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64.
+// DropoutParams
 GGQ_KERNEL(dropout);
 
 // cross_entropy.cpp   labels[T] i32; rows labelled kIgnoredLabel give no loss and a zero gradient

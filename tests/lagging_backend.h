@@ -1,6 +1,6 @@
-// A device of three lanes on the CPU whose lanes lag: nothing runs when it is started, but at synchronize(), in an order
-// that a seed decides among those that the waits allow. What does not wait for what it needs reads NaN, or bytes of
-// another time.
+// A device of three lanes on the CPU whose lanes lag: nothing runs when it is started, but at synchronize(), in an
+// order that a seed decides among those that the waits allow. What does not wait for what it needs reads NaN, or bytes
+// of another time.
 #pragma once
 
 #include <algorithm>
@@ -58,8 +58,12 @@ public:
         bytes_copied += bytes;
         give(lane, [=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
     }
-    void mark(Lane lane, int32_t event) override { lanes_[lane].push_back({.marks = ++times_marked_[event], .event = event}); }
-    void wait(Lane lane, int32_t event) override { lanes_[lane].push_back({.waits = times_marked_[event], .event = event}); }
+    void mark(Lane lane, int32_t event) override {
+        lanes_[lane].push_back({.marks = ++times_marked_[event], .event = event});
+    }
+    void wait(Lane lane, int32_t event) override {
+        lanes_[lane].push_back({.waits = times_marked_[event], .event = event});
+    }
     void synchronize() override {
         while (step()) {
         }
@@ -120,7 +124,9 @@ private:
 
     // No kernel of a program whose pages migrate reads one that has not come, or has gone.
     void check_on_device(const void* data) const {
-        const auto holds = [&](const auto& block) { return block.first <= data && data < at(block.first, block.second); };
+        const auto holds = [&](const auto& block) {
+            return block.first <= data && data < at(block.first, block.second);
+        };
         if (!moving_ || std::ranges::none_of(host_blocks_, holds)) return;
         GGQ_ASSERT(std::ranges::any_of(on_device_, holds), "a page is read on the host");
     }

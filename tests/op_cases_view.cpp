@@ -34,8 +34,10 @@ void add_matrix_views(std::vector<OpCase>& table, int64_t rows, int64_t cols) {
 }
 
 void add_concat(std::vector<OpCase>& table, int64_t m, int64_t n, int64_t c) {
-    table.push_back({case_name(concat_rows_op, "", m, n, c), &concat_rows_op, {normal({m, c}), normal({n, c})},
-                     [](In in) { return std::vector{concat_rows(in[0], in[1])}; }});
+    table.push_back(
+        {case_name(concat_rows_op, "", m, n, c), &concat_rows_op, {normal({m, c}), normal({n, c})}, [](In in) {
+             return std::vector{concat_rows(in[0], in[1])};
+         }});
 }
 
 void add_slices(std::vector<OpCase>& table, const Shape& s, int axis, int64_t begin, int64_t end) {

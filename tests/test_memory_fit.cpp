@@ -1,5 +1,5 @@
-// Memory by budget: what to keep against every choice there is, what is planned against what is taken, and the same bits
-// whatever was chosen.
+// Memory by budget: what to keep against every choice there is, what is planned against what is taken, and the same
+// bits whatever was chosen.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -144,8 +144,7 @@ TEST_CASE("fifty updates: the same bits under every preset, budget and form of t
             LaggingBackend backend;
             return SmallTraining(backend, small_options(backend, kTokens), 4).set.memory().total();
         }();
-        LaggingBackend backend(LaggingBackend::Order::random, 3,
-                               percent > 0 ? total * percent / 100 : INT64_MAX);
+        LaggingBackend backend(LaggingBackend::Order::random, 3, percent > 0 ? total * percent / 100 : INT64_MAX);
         backend.costs_given.copy_in = backend.costs_given.copy_out = 1e11;
         backend.migrating = in_place;
         EngineOptions options = small_options(backend, kTokens);

@@ -73,8 +73,7 @@ std::vector<int64_t> load_of(const PagingProblem& p, const std::vector<Stay>& st
     std::vector<int64_t> load(p.room.size(), 0);
     for (const Stay& s : stays) {
         const int32_t from = s.fetch >= 0 ? s.fetch : s.first, to = s.release >= 0 ? s.release - 1 : s.last;
-        for (int32_t i = from; i <= to; ++i)
-            load[static_cast<size_t>(i)] += p.pages[static_cast<size_t>(s.page)].bytes;
+        for (int32_t i = from; i <= to; ++i) load[static_cast<size_t>(i)] += p.pages[static_cast<size_t>(s.page)].bytes;
     }
     return load;
 }

@@ -35,7 +35,9 @@ TEST_CASE("paged weights and kept values on the host: the same bits in any order
         for (uint64_t seed = 0; seed < 16; ++seed) {
             CAPTURE(seed);
             const bool in_place = seed % 4 >= 2;
-            LaggingBackend backend(seed == 0 ? Order::copies_first : seed == 1 ? Order::copies_last : Order::random,
+            LaggingBackend backend(seed == 0   ? Order::copies_first
+                                   : seed == 1 ? Order::copies_last
+                                               : Order::random,
                                    seed);
             backend.migrating = in_place;
             backend.costs_given.copy_in = backend.costs_given.copy_out = 1e12;

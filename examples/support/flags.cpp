@@ -128,8 +128,9 @@ void batch_flags(FlagTable& t, TrainOptions& o) {
 void recompute_flag(FlagTable& t, RecomputeChoice& recompute) {
     const std::string values = option_list(kRecomputes) + "|partial:K";
     Flag row{.value = values,
-             .meaning = "what the backward pass computes again: as little as fits; nothing; no product or attention; all "
-                        "but what passes between layers; that in the first K layers",
+             .meaning =
+                 "what the backward pass computes again: as little as fits; nothing; no product or attention; all "
+                 "but what passes between layers; that in the first K layers",
              .fallback = recompute_text(recompute)};
     t.add_row("--recompute", {}, row).set = [&recompute, values](const Strings& given) {
         const auto choice = find_recompute(given.back());
@@ -281,8 +282,8 @@ FlagTable plan_flags(PlanFlags& options) {
     table.choice("--optim", kOptimKinds, train.optim, "optimizer and how it stores its state");
     recompute_flag(table, train.recompute);
     machine_flags(table, train.base);
-    table.add("--gpu", "NAME", options.request.gpu, "a card that is not there to plan for: " + gpu_list())
-        .fallback = "the device";
+    table.add("--gpu", "NAME", options.request.gpu, "a card that is not there to plan for: " + gpu_list()).fallback =
+        "the device";
     table.add("--json", options.json, "the plan as one line of JSON");
     return table;
 }

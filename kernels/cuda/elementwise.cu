@@ -318,8 +318,7 @@ void concat_rows(const CudaContext& ctx, const KernelArgs& args) {
     auto* y = args.out[0].as<std::byte>();
     for (const View& x : args.in) {
         const int64_t n_bytes = x.n_elems() * info(x.dtype).bytes;
-        GGQ_CUDA_CHECK(
-            cudaMemcpyAsync(y, x.data, static_cast<size_t>(n_bytes), cudaMemcpyDeviceToDevice, ctx.stream));
+        GGQ_CUDA_CHECK(cudaMemcpyAsync(y, x.data, static_cast<size_t>(n_bytes), cudaMemcpyDeviceToDevice, ctx.stream));
         y += n_bytes;
     }
 }

@@ -9,10 +9,10 @@
 #include <cstddef>
 #include <span>
 
-#include "kernels/params.h"
 #include "kernels/check.h"
 #include "kernels/cuda/context.h"
 #include "kernels/cuda/workspace.h"
+#include "kernels/params.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
@@ -105,7 +105,7 @@ void some_rows(const CudaContext& ctx, const Product& p, Scratch scratch);
 // Which elements of a matrix dropout keeps, by their offsets; what stays is to be scaled by kept().
 struct Mask {
     const int64_t* rng = nullptr;  // device: {seed, counter}
-    DropoutParams dropout = {};  // p 0: no mask
+    DropoutParams dropout = {};    // p 0: no mask
 
     bool masks() const { return dropout.p > 0; }
     float kept() const { return dropout.p < 1 ? 1 / (1 - dropout.p) : 0; }

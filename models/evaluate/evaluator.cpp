@@ -17,8 +17,7 @@ Evaluator::Evaluator(ProgramSet& set, const Llama& llama, const std::vector<int6
 
 void Evaluator::add_program(ProgramSet& set, const Llama& llama, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    const Tensor hidden = llama_hidden(*graph, llama, inputs_.bind(*graph, length),
-                                       {.mlp_tile = mlp_tile_for(length)});
+    const Tensor hidden = llama_hidden(*graph, llama, inputs_.bind(*graph, length), {.mlp_tile = mlp_tile_for(length)});
     const Tensor loss = llama_loss(*graph, llama, hidden, inputs_.bind_labels(*graph, length), HeadGradient::none,
                                    logits_bytes_for(set.backend()));
     accumulate(graph->bind(*sum_), loss);

@@ -81,10 +81,10 @@ void TrainEngine::add_together(ProgramSet& set, int64_t length) {
     for (BatchInputs& inputs : inputs_) append_pass(*graph, inputs, length);
     PlanOptions options = plan_options();
     options.layer_by_layer = true;
-    together_[length] = &set.add(fmt::format("{} micro-batches of {} tokens", inputs_.size(), length), graph, options,
-                                 [this, length] {
-                                     for (BatchInputs& inputs : inputs_) inputs.write(blank_batch(length));
-                                 });
+    together_[length] =
+        &set.add(fmt::format("{} micro-batches of {} tokens", inputs_.size(), length), graph, options, [this, length] {
+            for (BatchInputs& inputs : inputs_) inputs.write(blank_batch(length));
+        });
 }
 
 void TrainEngine::add_update(ProgramSet& set) {

@@ -173,8 +173,7 @@ void require_fits(const TrainingModel& on_device, const Job& job, const RunData&
     const Recompute preset = job.options.recompute.preset;
     const bool keeps_more = preset != Recompute::full && preset != Recompute::automatic;
     const std::string advice = fmt::format("lower `batch_size` or `max_length`{}{}",
-                                           keeps_more ? ", or use `recompute` auto" : "",
-                                           what_would_fit(job, run));
+                                           keeps_more ? ", or use `recompute` auto" : "", what_would_fit(job, run));
     on_device.set.require_fits(advice, memory_cap(job.options.base));
 }
 

@@ -20,8 +20,7 @@ TrainOptions settled(TrainOptions options) {
 std::unique_ptr<Backend> device_of(const PlanRequest& request) {
     const BaseOptions& base = request.train.base;
     if (request.gpu.empty()) return make_backend(base);
-    return make_planning_backend(request.gpu,
-                                 base.gpu_memory.empty() ? 0 : memory_size("gpu_memory", base.gpu_memory));
+    return make_planning_backend(request.gpu, base.gpu_memory.empty() ? 0 : memory_size("gpu_memory", base.gpu_memory));
 }
 
 Model model_of(const PlanRequest& request) {

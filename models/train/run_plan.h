@@ -17,8 +17,8 @@ struct PlanRequest {
 };
 
 struct RunPlan {
-    // Throws Error for what does not fit together. What does not fit into memory is planned all the same, as lean as can
-    // be: on_device->set.fits() says so.
+    // Throws Error for what does not fit together. What does not fit into memory is planned all the same, as lean as
+    // can be: on_device->set.fits() says so.
     explicit RunPlan(const PlanRequest& request);
 
     TrainOptions options;

@@ -139,7 +139,8 @@ private:
 
     // What comes later in a run fails now, if it has to: an evaluation, a checkpoint. A sample is shown anyway.
     void rehearse(const RunData& data, TrainingModel& on_device) {
-        if (data.eval_batches) on_device.evaluator->loss_sum(data.eval_batches->micro_batch(data.eval_batches->order(0), 0));
+        if (data.eval_batches)
+            on_device.evaluator->loss_sum(data.eval_batches->micro_batch(data.eval_batches->order(0), 0));
         folder_->rehearse_checkpoint(state_, [&](const fs::path& staging) {
             write_checkpoint(staging, on_device.engine, job_.model, adapter_record(), state_);
         });

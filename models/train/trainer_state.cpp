@@ -220,8 +220,8 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
 
 std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
     static const std::set<std::string> kMayChange = {
-        "model",        "data",      "val_data",    "output",     "overwrite", "device", "threads",
-        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume", "accept_changes",
+        "model",        "data",      "val_data",    "output",     "overwrite", "device",    "threads",
+        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume",    "accept_changes",
         "show_samples", "plan",      "print_graph", "profile",    "quiet",     "recompute", "pager",
     };
     std::vector<std::string> changes;
