@@ -12,10 +12,10 @@ constexpr double kHostShare = 0.9;
 
 }  // namespace
 
-MemoryFit::MemoryFit(ProgramSet& set)
+MemoryFit::MemoryFit(ProgramSet& set, int64_t most_bytes)
     : set_(set),
       backend_(set.backend()),
-      device_budget_(backend_.free_bytes()),
+      device_budget_(std::min(backend_.free_bytes(), most_bytes)),
       host_budget_(static_cast<int64_t>(kHostShare * static_cast<double>(backend_.free_host_bytes()))) {
     for (Buffer* b : set.store().declared())
         if (b->pageable && backend_.has_own_memory()) {
@@ -148,9 +148,9 @@ void MemoryFit::run() {
     for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));
 }
 
-void ProgramSet::fit() {
+void ProgramSet::fit(int64_t most_bytes) {
     GGQ_ASSERT(!arena_, "fit() after allocate()");
-    if (!fits()) MemoryFit(*this).run();
+    if (!fits(most_bytes)) MemoryFit(*this, most_bytes).run();
 }
 
 }  // namespace ggq

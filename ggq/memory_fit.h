@@ -11,7 +11,7 @@ namespace ggq {
 
 class MemoryFit {
 public:
-    explicit MemoryFit(ProgramSet& set);
+    MemoryFit(ProgramSet& set, int64_t most_bytes);
 
     // Leaves the set with the plans and residences of the fastest way that fits, or of the leanest.
     void run();

@@ -46,9 +46,9 @@ int64_t ProgramSet::growth() const {
     return backend_->overhead_bytes_with(n_ops, n_copies) - backend_->overhead_bytes();
 }
 
-bool ProgramSet::fits() const {
+bool ProgramSet::fits(int64_t most_bytes) const {
     const MemoryUse use = memory();
-    return use.total() + use.migrated + growth() <= backend_->free_bytes() &&
+    return use.total() + use.migrated + growth() <= std::min(backend_->free_bytes(), most_bytes) &&
            (use.host_total() == 0 || use.host_total() <= backend_->free_host_bytes());
 }
 

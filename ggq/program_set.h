@@ -12,6 +12,7 @@
 // record. Its programs run one at a time and share one arena, which is the largest of theirs.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -58,11 +59,12 @@ public:
     // Where the plans want more than is free on the device: recomputes more in programs whose recomputation is
     // automatic, pages buffers that may be (Buffer::pageable), and lets kept values wait on the host; of the ways that
     // fit, the one that takes the least time, each program's weighed by how often it runs (all alike if none says).
-    void fit();
+    // `most_bytes`: a smaller budget than what is free.
+    void fit(int64_t most_bytes = INT64_MAX);
 
     // What all that was declared and added takes together.
     MemoryUse memory() const;
-    bool fits() const;
+    bool fits(int64_t most_bytes = INT64_MAX) const;
     // Throws Error "memory: the plan needs ... and ... are free{limit}; {advice}".
     void require_fits(std::string_view advice, std::string_view limit = "") const;
 

@@ -26,6 +26,8 @@ TrainEngine::TrainEngine(ProgramSet& set, const Model& model, EngineOptions opti
       store_(set.store()),
       parameters_(declare_parameters(store_, model.config, options_)),
       llama_(declare_llama(store_, model, options_.weights, parameters_->by_name())) {
+    for (Buffer* b : store_.declared())
+        if (options_.page_all && b->pageable) store_.set_residence(*b, Residence::paged);
     const int64_t longest = *std::ranges::max_element(options_.lengths);
     for (int64_t i = 0; i < options_.together; ++i) inputs_.emplace_back(store_, longest);
     declare_scalars();
@@ -64,7 +66,11 @@ void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length)
 }
 
 PlanOptions TrainEngine::plan_options() const {
-    return {.recompute = options_.recompute, .runs = 1, .keys_a_query = static_cast<double>(options_.document) / 2};
+    return {.recompute = options_.recompute,
+            .arena_budget = options_.page_all ? 1 : 0,
+            .offload = options_.page_all,
+            .runs = 1,
+            .keys_a_query = static_cast<double>(options_.document) / 2};
 }
 
 void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
@@ -91,7 +97,7 @@ void TrainEngine::add_update(ProgramSet& set) {
     auto graph = std::make_shared<Graph>();
     norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_), graph->bind(*gradient_scale_));
     graph->mark_output(norm_);
-    update_ = &set.add("update", graph, {}, [this] {
+    update_ = &set.add("update", graph, {.arena_budget = options_.page_all ? 1 : 0}, [this] {
         write_scalar(store_, *rate_, 0.0f);
         write_scalar(store_, *step_, int64_t{1});
         write_scalar(store_, *gradient_scale_, 0.0f);

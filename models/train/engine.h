@@ -32,6 +32,7 @@ struct EngineOptions {
     uint64_t seed = 42;            // of dropout
     int64_t document = 0;          // tokens of the longest document, for estimates of time; 0: not known
     std::optional<int64_t> mlp_tile = {};  // see ForwardOptions; nothing: mlp_tile_for()
+    bool page_all = false;  // what may be paged is, kept values wait on the host, and none stays longer than it must
 };
 
 struct UpdateResult {
