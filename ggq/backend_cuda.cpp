@@ -243,7 +243,7 @@ public:
     // The context, cuBLAS, kernels and recordings.
     int64_t overhead_bytes() const override { return overhead_; }
     int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const override {
-        const int64_t taken = kKernelBytes + n_ops * kRecordedOpBytes + n_copies * kRecordedCopyBytes;
+        const int64_t taken = kKernelBytes + recorded_bytes(n_ops, n_copies);
         return std::max(overhead_, overhead_at_start_ + taken);
     }
 

@@ -28,7 +28,7 @@ public:
     int64_t free_host_bytes() const override { return INT64_MAX / 2; }  // of a machine that is not known
     int64_t overhead_bytes() const override { return gpu_.overhead_bytes; }
     int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const override {
-        return gpu_.overhead_bytes + kKernelBytes + n_ops * kRecordedOpBytes + n_copies * kRecordedCopyBytes;
+        return gpu_.overhead_bytes + kKernelBytes + recorded_bytes(n_ops, n_copies);
     }
 
     void run(const OpDef&, const KernelArgs&) override { refuse(); }

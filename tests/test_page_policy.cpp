@@ -14,7 +14,7 @@ namespace ggq::test {
 
 namespace {
 
-Page page_used_at(std::vector<int32_t> steps, int64_t bytes = 1) {
+Page page_used_at(const std::vector<int32_t>& steps, int64_t bytes = 1) {
     Page page{.bytes = bytes};
     for (int32_t s : steps) page.uses.push_back({s, false});
     return page;
