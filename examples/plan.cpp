@@ -7,6 +7,7 @@
 
 #include "examples/support/flags.h"
 #include "examples/support/run_program.h"
+#include "ggq/error.h"
 #include "models/train/run_plan.h"
 
 namespace ggq {
@@ -23,9 +24,11 @@ int run(const Strings& args) {
     const RunPlan plan(options.request);
     if (options.json) {
         std::cout << plan.json() << std::endl;
-        return 0;
+    } else {
+        for (const std::string& line : plan.on_device->memory_lines()) std::cout << line << '\n';
     }
-    for (const std::string& line : plan.on_device->memory_lines()) std::cout << line << '\n';
+    const std::string advice = plan.advice(options.request);
+    require(advice.empty(), "it does not fit: {}", advice);
     return 0;
 }
 

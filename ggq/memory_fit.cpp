@@ -148,8 +148,12 @@ void MemoryFit::run() {
     for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));
 }
 
+// A device in the host's memory shares it with all else that runs there.
 void ProgramSet::fit(int64_t most_bytes) {
     GGQ_ASSERT(!arena_, "fit() after allocate()");
+    constexpr double kShared = 0.8;
+    if (!backend_->has_own_memory())
+        most_bytes = std::min(most_bytes, static_cast<int64_t>(kShared * static_cast<double>(backend_->free_bytes())));
     if (!fits(most_bytes)) MemoryFit(*this, most_bytes).run();
 }
 

@@ -59,7 +59,7 @@ public:
     // Where the plans want more than is free on the device: recomputes more in programs whose recomputation is
     // automatic, pages buffers that may be (Buffer::pageable), and lets kept values wait on the host; of the ways that
     // fit, the one that takes the least time, each program's weighed by how often it runs (all alike if none says).
-    // `most_bytes`: a smaller budget than what is free.
+    // `most_bytes`: a smaller budget than what is free. Of memory that is the host's own a fifth is left.
     void fit(int64_t most_bytes = INT64_MAX);
 
     // What all that was declared and added takes together.

@@ -1,9 +1,12 @@
 #include "models/train/run_plan.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
 #include "ggq/planning_backend.h"
+#include "models/figures.h"
 #include "models/option_checks.h"
 #include "models/shapes.h"
 #include "models/train/setup.h"
@@ -57,6 +60,49 @@ RunPlan::RunPlan(const PlanRequest& request)
         return training;
     };
     on_device = faster_order(planned, options.grad_accum);
+}
+
+namespace {
+
+// What takes less, the least loss first: each on top of those before.
+struct Smaller {
+    const char* what;
+    bool (*applies)(const TrainOptions& o);
+    void (*apply)(TrainOptions& o);
+};
+
+constexpr Smaller kSmaller[] = {
+    {"`recompute` auto", [](const TrainOptions& o) { return o.recompute.preset != Recompute::automatic; },
+     [](TrainOptions& o) { o.recompute = Recompute::automatic; }},
+    {"`batch_size` 1 with a larger `grad_accum`", [](const TrainOptions& o) { return o.batch_size > 1; },
+     [](TrainOptions& o) { o.grad_accum *= o.batch_size, o.batch_size = 1; }},
+    {"`optim` paged_adamw_8bit", [](const TrainOptions& o) { return o.optim != OptimKind::paged_adamw_8bit; },
+     [](TrainOptions& o) { o.optim = OptimKind::paged_adamw_8bit; }},
+    {"`max_length` 256, which cuts longer samples", [](const TrainOptions& o) { return o.max_length > 256; },
+     [](TrainOptions& o) { o.max_length = 256; }},
+    {"`lora_targets` q_proj,v_proj",
+     [](const TrainOptions& o) { return o.train == TrainKind::lora && o.lora.targets == "all-linear"; },
+     [](TrainOptions& o) { o.lora.targets = "q_proj,v_proj"; }},
+};
+
+}  // namespace
+
+std::string RunPlan::advice(const PlanRequest& request) const {
+    if (on_device->set.fits()) return "";
+    const MemoryUse use = on_device->set.memory();
+    const int64_t missing =
+        use.total() + use.migrated + use.overhead - backend->overhead_bytes() - backend->free_bytes();
+    std::string text = missing > 0 ? fmt::format("{:.1f} MiB are missing", mebibytes(missing))
+                                   : "the host has too little memory for what would lie there";
+    PlanRequest smaller = request;
+    std::string with;
+    for (const Smaller& s : kSmaller) {
+        if (!s.applies(smaller.train)) continue;
+        s.apply(smaller.train);
+        with += (with.empty() ? "" : ", ") + std::string(s.what);
+        if (RunPlan(smaller).on_device->set.fits()) return text + "; it would fit with " + with;
+    }
+    return text + "; it would not fit with " + with + " either: take a smaller model";
 }
 
 std::string RunPlan::json() const {

@@ -26,6 +26,9 @@ struct RunPlan {
     Model model;
     std::unique_ptr<TrainingModel> on_device;
 
+    // What is missing, and which smaller settings would do; nothing if it fits.
+    std::string advice(const PlanRequest& request) const;
+
     std::string json() const;
 };
 
