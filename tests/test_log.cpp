@@ -39,6 +39,18 @@ std::vector<Json> first_entries(const std::filesystem::path& path, size_t count)
 
 }  // namespace
 
+TEST_CASE("log: bytes of pages stand in an entry where there were any") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {});
+    TrainEntry entry = train_entry(1);
+    log.add(entry);
+    entry.paged_in_bytes = 4096;
+    log.add(entry);
+    CHECK_FALSE(log.history()[0].contains("paged_in_bytes"));
+    CHECK(log.history()[1].at("paged_in_bytes") == 4096);
+    CHECK_FALSE(log.history()[1].contains("paged_out_bytes"));
+}
+
 TEST_CASE("log: lines have transformers' keys in its order") {
     const test::TempDir folder;
     TrainLog log = TrainLog::start(folder / "log.jsonl", {{"seed", 42}});

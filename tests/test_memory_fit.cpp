@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "ggq/ops.h"
 #include "ggq/transfer.h"
@@ -136,6 +137,28 @@ TEST_CASE("a fitted set takes what it planned, to the byte, and no more later") 
         CHECK(backend.memory().peak_bytes == use.total());
     }
     CHECK(before < INT64_MAX);
+}
+
+TEST_CASE("a micro-batch eight times as long in the middle of a run has its own program within the budget") {
+    const auto planned = [](Backend& backend) {
+        EngineOptions options = small_options(backend, kTokens);
+        options.lengths = {kTokens, 8 * kTokens};
+        options.recompute = Recompute::automatic;
+        return std::make_unique<SmallTraining>(backend, options, 6);
+    };
+    LaggingBackend free;
+    const int64_t all = planned(free)->set.memory().total();
+    LaggingBackend backend(LaggingBackend::Order::random, 2, all * 6 / 10);
+    backend.costs_given.copy_in = backend.costs_given.copy_out = 1e11;
+    const auto training = planned(backend);
+    training->set.fit();
+    REQUIRE(training->set.fits());
+    training->load();
+    for (int64_t n : {kTokens, kTokens, 8 * kTokens, kTokens})
+        CHECK(std::isfinite(training->engine.train(small_update(n), 1e-2).loss));
+    CHECK(backend.memory().peak_bytes <= all * 6 / 10);
+    CHECK(backend.memory().peak_bytes == training->set.memory().total());
+    CHECK(training->engine.micro_program().plan().n_recomputed == 0);  // the short one has room
 }
 
 TEST_CASE("fifty updates: the same bits under every preset, budget and form of the pager") {

@@ -153,6 +153,12 @@ UpdateResult TrainEngine::apply(double rate) {
     return {0, norm, overflow};
 }
 
+void TrainEngine::run(Program& program) {
+    program.run(profile_);
+    moved_.in += program.plan().bytes_in;
+    moved_.out += program.plan().bytes_out;
+}
+
 void TrainEngine::note_overflow(bool overflow) {
     constexpr int64_t kScaleGrowth = 2000;
     counters_.updates_at_scale = overflow ? 0 : counters_.updates_at_scale + 1;

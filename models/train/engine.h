@@ -51,6 +51,11 @@ struct EngineCounters {
     int64_t updates_at_scale = 0;
 };
 
+// Bytes of pages and kept values that were copied between the host and the device.
+struct Moved {
+    int64_t in = 0, out = 0;
+};
+
 class TrainEngine {
 public:
     // `set` must outlive it.
@@ -72,6 +77,7 @@ public:
     const ParameterSet& parameters() const { return *parameters_; }
     const EngineOptions& options() const { return options_; }
     EngineCounters counters() const { return counters_; }
+    Moved moved() const { return moved_; }  // since the engine was made
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Program& micro_program() const { return *micro_.begin()->second; }
@@ -93,7 +99,7 @@ private:
     void add_update(ProgramSet& set);
     bool scales_loss() const { return options_.weights.compute() == DType::f16; }
     void note_overflow(bool overflow);
-    void run(Program& program) { program.run(profile_); }
+    void run(Program& program);
 
     EngineOptions options_;
     Store& store_;
@@ -109,6 +115,7 @@ private:
     EngineCounters counters_;
     std::vector<std::vector<float>> first_b_;  // every B before the first update
     Profile* profile_ = nullptr;
+    Moved moved_;
 };
 
 }  // namespace ggq

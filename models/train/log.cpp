@@ -17,8 +17,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json to_json(const TrainEntry& e) {
-    return {{"loss", e.loss},   {"grad_norm", e.grad_norm}, {"learning_rate", e.learning_rate},
-            {"epoch", e.epoch}, {"step", e.step},           {"num_tokens", e.num_tokens}};
+    Json json = {{"loss", e.loss},   {"grad_norm", e.grad_norm}, {"learning_rate", e.learning_rate},
+                 {"epoch", e.epoch}, {"step", e.step},           {"num_tokens", e.num_tokens}};
+    if (e.paged_in_bytes > 0) json["paged_in_bytes"] = e.paged_in_bytes;
+    if (e.paged_out_bytes > 0) json["paged_out_bytes"] = e.paged_out_bytes;
+    return json;
 }
 
 Json to_json(const EvalEntry& e) {

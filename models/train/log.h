@@ -19,7 +19,8 @@ struct TrainEntry {
     double learning_rate = 0;
     double epoch = 0;
     int64_t step = 0;
-    int64_t num_tokens = 0;  // seen since the run began
+    int64_t num_tokens = 0;                           // seen since the run began
+    int64_t paged_in_bytes = 0, paged_out_bytes = 0;  // since the last entry; not written where there are none
 };
 
 struct EvalEntry {

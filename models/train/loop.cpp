@@ -67,12 +67,16 @@ void TrainLoop::note_update(const Update& update, const UpdateResult& r, double 
 
 void TrainLoop::log_update(const UpdateResult& r, double rate) {
     const double loss = state_.window_loss / static_cast<double>(state_.window_updates);
+    const Moved moved = on_device_.engine.moved();
     log_.add(TrainEntry{.loss = loss,
                         .grad_norm = r.grad_norm,
                         .learning_rate = rate,
                         .epoch = data_.epoch_of(step()),
                         .step = step(),
-                        .num_tokens = state_.n_tokens});
+                        .num_tokens = state_.n_tokens,
+                        .paged_in_bytes = moved.in - moved_logged_.in,
+                        .paged_out_bytes = moved.out - moved_logged_.out});
+    moved_logged_ = moved;
     state_.window_loss = 0;
     state_.window_updates = 0;
 }

@@ -57,6 +57,7 @@ private:
     int64_t start_step_, tokens_here_ = 0, samples_here_ = 0;
     double loss_here_ = 0;
     std::optional<int64_t> allocations_after_first_;
+    Moved moved_logged_;
 };
 
 }  // namespace ggq
