@@ -1,3 +1,3 @@
 # file: ggq/plan.cpp
 # test: random lifetimes*
-s/blocks\[j\]\.first > blocks\[i\]\.last/blocks[j].first >= blocks[i].last/
+s/blocks_\[j\]\.first > blocks_\[i\]\.last/blocks_[j].first >= blocks_[i].last/
