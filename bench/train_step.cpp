@@ -191,7 +191,7 @@ int main(int argc, char** argv) {
     app.add_option("--tokens", o.tokens, "documents x length")->capture_default_str();
     app.add_option("--grad-accum", o.grad_accum, "micro-batches in an update")->capture_default_str();
     app.add_flag("--together", o.together, "run them layer by layer");
-    app.add_option("--recompute", o.recompute, "none or full")->capture_default_str();
+    app.add_option("--recompute", o.recompute, "auto, none, selective, full or partial:K")->capture_default_str();
     app.add_option("--lora-dropout", o.dropout)->capture_default_str();
     app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
     return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
