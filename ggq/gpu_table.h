@@ -23,8 +23,8 @@ struct GpuModel {
 
 std::span<const GpuModel> gpu_models();
 
-// Left free beside a plan: the driver takes memory in pieces.
-inline constexpr int64_t kGpuReserve = 16 << 20;
+// Left free beside a plan: the driver takes memory in pieces, and what it takes for recordings is known roughly.
+inline constexpr int64_t kGpuReserve = 48 << 20;
 // What the driver takes for kernels once they have run, and for the recordings of so many steps: measured on an H200
 // with 8B and 70B shapes, 35 MiB off at most where copies make branches.
 inline constexpr int64_t kKernelBytes = 10 << 20;

@@ -111,21 +111,35 @@ int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
     return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
 }
 
+// Planned with what recording is thought to take, and where that is not what it will, once more.
 MemoryFit::Way MemoryFit::way(int parts, bool offload, bool only_if_it_fits) {
+    constexpr int64_t kSlack = 1 << 20;  // the second plan may have some more steps
     set_paged(parts);
+    const int64_t guess = growth(parts);
+    Way w = way_beside(guess, parts, offload, only_if_it_fits);
+    const int64_t taken = growth(w.plans);
+    if (taken > guess || (!w.fits && taken + kSlack < guess))
+        w = way_beside(taken + kSlack, parts, offload, only_if_it_fits);
+    return w;
+}
+
+MemoryFit::Way MemoryFit::way_beside(int64_t reserve, int parts, bool offload, bool only_if_it_fits) {
     Way w{.paged = parts, .offload = offload};
     const int64_t fixed = set_.store().bytes();
-    const int64_t arena_budget = std::max<int64_t>(1, device_budget_ - fixed - growth(parts));
-    int64_t arena = 0, host_arena = 0;
+    const int64_t arena_budget = std::max<int64_t>(1, device_budget_ - fixed - reserve);
+    int64_t arena = 0, migrated = 0, host_arena = 0;
+    bool all_placed = true;  // beyond its budget a plan may have no offsets
     for (size_t i = 0; i < set_.members_.size(); ++i) {
         Plan p = plan_of(i, arena_budget, offload, only_if_it_fits);
-        arena = std::max(arena, p.device_bytes());
+        all_placed &= p.device_bytes() <= arena_budget;
+        arena = std::max(arena, p.arena_bytes);
+        migrated = std::max(migrated, p.migrated_bytes);
         host_arena = std::max(host_arena, p.host_bytes);
         if (runs(i) > 0) w.seconds += runs(i) * duration(p, set_.members_[i].program.graph(), backend_.costs()).seconds;
         w.plans.push_back(std::move(p));
     }
-    w.device_bytes = fixed + arena + growth(w.plans);
-    w.fits = w.device_bytes <= device_budget_ && set_.store().host_bytes() + host_arena <= host_budget_;
+    w.device_bytes = fixed + arena + migrated + growth(w.plans);
+    w.fits = all_placed && w.device_bytes <= device_budget_ && set_.store().host_bytes() + host_arena <= host_budget_;
     return w;
 }
 

@@ -29,6 +29,7 @@ private:
 
     void set_paged(int parts);
     Way way(int parts, bool offload, bool only_if_it_fits = true);
+    Way way_beside(int64_t reserve, int parts, bool offload, bool only_if_it_fits);
     Plan plan_of(size_t member, int64_t arena_budget, bool offload, bool only_if_it_fits);
     Plan plan_at(size_t member, int level, PlanOptions options) const;
     void consider(Way way);

@@ -12,8 +12,10 @@ namespace {
 
 class PlanningBackend final : public Backend {
 public:
-    PlanningBackend(const GpuModel& gpu, int64_t memory_bytes)
-        : gpu_(gpu), limit_(memory_bytes > 0 ? std::min(memory_bytes, gpu.memory_bytes) : gpu.memory_bytes) {}
+    PlanningBackend(const GpuModel& gpu, int64_t memory_bytes, bool migrates)
+        : gpu_(gpu),
+          limit_(memory_bytes > 0 ? std::min(memory_bytes, gpu.memory_bytes) : gpu.memory_bytes),
+          migrates_(migrates) {}
 
     const char* name() const override { return "plan"; }
     std::string description() const override { return fmt::format("a plan for {}", gpu_.part); }
@@ -26,6 +28,7 @@ public:
     bool reads_host_memory() const override { return false; }
     int64_t free_bytes() const override { return std::max<int64_t>(0, limit_ - gpu_.overhead_bytes - kGpuReserve); }
     int64_t free_host_bytes() const override { return INT64_MAX / 2; }  // of a machine that is not known
+    bool migrates() const override { return migrates_; }
     int64_t overhead_bytes() const override { return gpu_.overhead_bytes; }
     int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const override {
         return gpu_.overhead_bytes + kKernelBytes + recorded_bytes(n_ops, n_copies);
@@ -44,12 +47,13 @@ private:
 
     const GpuModel& gpu_;
     int64_t limit_;
+    bool migrates_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_planning_backend(const std::string& gpu, int64_t memory_bytes) {
-    return std::make_unique<PlanningBackend>(gpu_model(gpu), memory_bytes);
+std::unique_ptr<Backend> make_planning_backend(const std::string& gpu, int64_t memory_bytes, bool migrates) {
+    return std::make_unique<PlanningBackend>(gpu_model(gpu), memory_bytes, migrates);
 }
 
 }  // namespace ggq

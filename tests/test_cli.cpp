@@ -486,6 +486,11 @@ TEST_CASE("cli: settings that changed since the run was saved") {
     const TrainOptions later = train_options({"--lr", "0.2", "--log-every", "1", "--resume", "--threads", "1"});
     CHECK(changed_options(before, options_json(later)) == std::vector<std::string>{"lr: was 0.1, is 0.2"});
     nlohmann::ordered_json older = before;
+    older["optim"] = "adamw_8bit";  // the default is its paged form
+    CHECK(changed_options(older, before).empty());
+    older["optim"] = "adamw";
+    CHECK(changed_options(older, before).size() == 1);
+    older = before;
     older.erase("seed");
     CHECK(changed_options(older, before) == std::vector<std::string>{"seed: was absent, is 42"});
     older["seed"] = std::string(5000, 'x') + "\u202e";

@@ -75,6 +75,9 @@ TEST_CASE("plan: unknown names are refused with those that are known") {
     CHECK_THROWS_WITH_AS(RunPlan{request},
                          "`gpu`: expected a card that can be planned for without one (h200, h100), got 'h300'", Error);
     request.gpu = "h200";
+    request.train.grad_accum = 0;
+    CHECK_THROWS_WITH_AS(RunPlan{request}, "`grad_accum`: expected a number above 0, got 0", Error);
+    request.train.grad_accum = 1;
     request.train.base.model = "somewhere";
     CHECK_THROWS_WITH_AS(RunPlan{request}, "expected one of `model` and `shape`", Error);
 }

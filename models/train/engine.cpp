@@ -69,7 +69,7 @@ PlanOptions TrainEngine::plan_options() const {
     return {.recompute = options_.recompute,
             .arena_budget = options_.page_all ? 1 : 0,
             .offload = options_.page_all,
-            .runs = 1,
+            .runs = static_cast<double>(options_.grad_accum),
             .keys_a_query = static_cast<double>(options_.document) / 2};
 }
 
@@ -87,6 +87,7 @@ void TrainEngine::add_together(ProgramSet& set, int64_t length) {
     for (BatchInputs& inputs : inputs_) append_pass(*graph, inputs, length);
     PlanOptions options = plan_options();
     options.layer_by_layer = true;
+    options.runs = 1;
     together_[length] =
         &set.add(fmt::format("{} micro-batches of {} tokens", inputs_.size(), length), graph, options, [this, length] {
             for (BatchInputs& inputs : inputs_) inputs.write(blank_batch(length));
@@ -97,7 +98,7 @@ void TrainEngine::add_update(ProgramSet& set) {
     auto graph = std::make_shared<Graph>();
     norm_ = parameters_->append_update(*graph, graph->bind(*rate_), graph->bind(*step_), graph->bind(*gradient_scale_));
     graph->mark_output(norm_);
-    update_ = &set.add("update", graph, {.arena_budget = options_.page_all ? 1 : 0}, [this] {
+    update_ = &set.add("update", graph, {.arena_budget = options_.page_all ? 1 : 0, .runs = 1}, [this] {
         write_scalar(store_, *rate_, 0.0f);
         write_scalar(store_, *step_, int64_t{1});
         write_scalar(store_, *gradient_scale_, 0.0f);

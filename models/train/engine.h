@@ -28,6 +28,7 @@ struct EngineOptions {
     OptimizerChoice optimizer;
     RecomputeChoice recompute = Recompute::full;
     std::vector<int64_t> lengths;  // tokens of a micro-batch, each that can occur
+    int64_t grad_accum = 1;        // micro-batches in an update, for estimates of time
     int64_t together = 1;          // micro-batches of an update that go through each layer before any goes to the next
     uint64_t seed = 42;            // of dropout
     int64_t document = 0;          // tokens of the longest document, for estimates of time; 0: not known

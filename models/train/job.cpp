@@ -126,6 +126,7 @@ TrainingModelOptions training_model_options(const Job& job, const RunData& run) 
                 .optimizer = optimizer_choice(job.options),
                 .recompute = job.options.recompute,
                 .lengths = run.batches.lengths(),
+                .grad_accum = job.options.grad_accum,
                 .seed = job.options.seed,
                 .document = job.options.max_length};
     if (run.eval_batches) o.eval_lengths = run.eval_batches->lengths();
@@ -142,7 +143,10 @@ std::unique_ptr<TrainingModel> planned_model(const Job& job, const RunData& run)
         model->set.fit();
         return model;
     };
-    return faster_order(planned, job.options.grad_accum);
+    // Only micro-batches of one length run together, and only as many as were planned for.
+    const int64_t n = job.options.grad_accum;
+    const bool all_alike = job.options.packing && run.batches.n_micro_batches() >= n;
+    return faster_order(planned, all_alike ? n : 1);
 }
 
 namespace {

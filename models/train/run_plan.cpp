@@ -16,14 +16,20 @@ namespace ggq {
 namespace {
 
 TrainOptions settled(TrainOptions options) {
+    const auto positive = [](const char* name, int64_t value) {
+        require(value > 0, "`{}`: expected a number above 0, got {}", name, value);
+    };
+    positive("batch_size", options.batch_size);
+    positive("max_length", options.max_length);
+    positive("grad_accum", options.grad_accum);
     settle(options);
     return options;
 }
 
-std::unique_ptr<Backend> device_of(const PlanRequest& request) {
+std::shared_ptr<Backend> device_of(const PlanRequest& request) {
     const BaseOptions& base = request.train.base;
     if (request.gpu.empty()) return make_backend(base);
-    return make_planning_backend(request.gpu, base.gpu_memory.empty() ? 0 : memory_size("gpu_memory", base.gpu_memory));
+    return make_planning_backend(request.gpu, gpu_memory_bytes(base), base.pager == Pager::managed);
 }
 
 Model model_of(const PlanRequest& request) {
@@ -40,6 +46,7 @@ TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config
                 .optimizer = optimizer_choice(o),
                 .recompute = o.recompute,
                 .lengths = lengths,
+                .grad_accum = o.grad_accum,
                 .seed = o.seed,
                 .document = o.max_length};
     t.eval_lengths = lengths;
@@ -49,8 +56,10 @@ TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config
 
 }  // namespace
 
-RunPlan::RunPlan(const PlanRequest& request)
-    : options(settled(request.train)), backend(device_of(request)), model(model_of(request)) {
+RunPlan::RunPlan(const PlanRequest& request) : RunPlan(request, device_of(request)) {}
+
+RunPlan::RunPlan(const PlanRequest& request, std::shared_ptr<Backend> device)
+    : options(settled(request.train)), backend(std::move(device)), model(model_of(request)) {
     settle_device(options.base, *backend);
     const auto planned = [&](int64_t together) {
         TrainingModelOptions o = options_of(options, model.config);
@@ -100,9 +109,10 @@ std::string RunPlan::advice(const PlanRequest& request) const {
         if (!s.applies(smaller.train)) continue;
         s.apply(smaller.train);
         with += (with.empty() ? "" : ", ") + std::string(s.what);
-        if (RunPlan(smaller).on_device->set.fits()) return text + "; it would fit with " + with;
+        if (RunPlan(smaller, backend).on_device->set.fits()) return text + "; it would fit with " + with;
     }
-    return text + "; it would not fit with " + with + " either: take a smaller model";
+    if (!with.empty()) text += "; it would not fit with " + with + " either";
+    return text + "; take a smaller model";
 }
 
 std::string RunPlan::json() const {
@@ -119,7 +129,7 @@ std::string RunPlan::json() const {
                                            {"arena_bytes", use.arena},
                                            {"workspace_bytes", use.workspace},
                                            {"overhead_bytes", use.overhead},
-                                           {"device_bytes", use.total() + use.overhead},
+                                           {"device_bytes", use.total() + use.migrated + use.overhead},
                                            {"host_bytes", use.host_total()},
                                            {"trained_parameters", on_device->engine.parameters().n_trained()},
                                            {"micro_batches_together", on_device->engine.options().together},

@@ -22,7 +22,7 @@ struct RunPlan {
     explicit RunPlan(const PlanRequest& request);
 
     TrainOptions options;
-    std::unique_ptr<Backend> backend;
+    std::shared_ptr<Backend> backend;
     Model model;
     std::unique_ptr<TrainingModel> on_device;
 
@@ -30,6 +30,9 @@ struct RunPlan {
     std::string advice(const PlanRequest& request) const;
 
     std::string json() const;
+
+private:
+    RunPlan(const PlanRequest& request, std::shared_ptr<Backend> device);
 };
 
 }  // namespace ggq

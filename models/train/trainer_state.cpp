@@ -218,6 +218,14 @@ std::vector<std::string> check_identity(const RunIdentity& before, const RunIden
     return changes;
 }
 
+// An optimizer's name without where its state lies, which changes no bit.
+static std::string unpaged(const nlohmann::ordered_json& optim) {
+    constexpr std::string_view kPaged = "paged_";
+    std::string name = optim.is_string() ? optim.get<std::string>() : optim.dump();
+    if (name == "paged_adamw_32bit") return "adamw";
+    return name.starts_with(kPaged) ? name.substr(kPaged.size()) : name;
+}
+
 std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
     static const std::set<std::string> kMayChange = {
         "model",        "data",      "val_data",    "output",     "overwrite", "device",    "threads",
@@ -228,6 +236,7 @@ std::vector<std::string> changed_options(const nlohmann::ordered_json& before, c
     for (const auto& [key, value] : now.items()) {
         const auto old = before.find(key);
         if (kMayChange.contains(key) || (old != before.end() && *old == value)) continue;
+        if (key == "optim" && old != before.end() && unpaged(*old) == unpaged(value)) continue;
         changes.push_back(fmt::format("{}: was {}, is {}", key, old == before.end() ? "absent" : shown_json(*old),
                                       shown_json(value)));
     }

@@ -39,9 +39,11 @@ Duration TrainingModel::an_update(int64_t n_micro_batches) const {
 std::unique_ptr<TrainingModel> faster_order(
     const std::function<std::unique_ptr<TrainingModel>(int64_t together)>& planned, int64_t n_micro_batches) {
     constexpr double kWorthTrying = 0.02;  // of the time is waited for
+    constexpr int64_t kMostPasses = 2000;  // through a layer, which a program holds
     auto plain = planned(1);
     const Duration before = plain->an_update(n_micro_batches);
-    if (n_micro_batches == 1 || before.stalled < kWorthTrying * before.seconds) return plain;
+    const int64_t n_passes = n_micro_batches * std::ssize(plain->engine.llama().layers);
+    if (n_micro_batches <= 1 || n_passes > kMostPasses || before.stalled < kWorthTrying * before.seconds) return plain;
     auto together = planned(n_micro_batches);
     const bool better = together->set.fits() && together->an_update(n_micro_batches).seconds < before.seconds;
     return better || !plain->set.fits() ? std::move(together) : std::move(plain);
@@ -72,8 +74,9 @@ std::vector<std::string> TrainingModel::memory_lines() const {
     line("inputs and counters", use.inputs + use.state - gradients - optimizer.device - cache);
     line("arena: activations and workspace", use.arena, use.host_arena);
     line("  of which workspace, at most", use.workspace);
+    if (use.migrated > 0) line("pages of unified memory, at most", use.migrated);
     if (use.overhead > 0) line("context and libraries of the GPU", use.overhead);
-    line("peak", use.total() + use.overhead, use.host_total());
+    line("peak", use.total() + use.migrated + use.overhead, use.host_total());
     const Program* together = engine.together_program();
     if (!set.backend().reads_host_memory())
         lines.push_back(times(together ? *together : engine.micro_program(), set.backend().costs()));
