@@ -1,7 +1,6 @@
 // ProgramSet::fit(): which buffers are paged, and how much each program recomputes and offloads, so that all fits.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <vector>
 

@@ -59,6 +59,19 @@ inline Update small_update(int64_t n_tokens, int64_t seed = 0) {
     return {{std::move(batch)}, 3, n_tokens, labels};
 }
 
+// Update `number` of a run, of several micro-batches, no two alike.
+inline Update small_update_of(int number, int n_micro_batches, int64_t n_tokens) {
+    Update update;
+    for (int i = 0; i < n_micro_batches; ++i) {
+        Update one = small_update(n_tokens, number * 7 + i);
+        update.micro_batches.push_back(std::move(one.micro_batches[0]));
+        update.n_samples += one.n_samples;
+        update.n_tokens += one.n_tokens;
+        update.label_tokens += one.label_tokens;
+    }
+    return update;
+}
+
 // An engine over a set of its own, loaded.
 struct SmallTraining {
     SmallTraining(Backend& backend, const EngineOptions& options, int64_t n_layers = 2)

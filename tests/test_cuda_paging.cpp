@@ -25,18 +25,6 @@ struct Result {
     int64_t migrated_bytes = 0, bytes_in = 0, allocated = 0, planned = 0, allocations = 0;
 };
 
-Update update_of(int number) {
-    Update update;
-    for (int i = 0; i < kMicroBatches; ++i) {
-        const Update one = small_update(kTokens, number * 3 + i);
-        update.micro_batches.push_back(one.micro_batches[0]);
-        update.n_samples += one.n_samples;
-        update.n_tokens += one.n_tokens;
-        update.label_tokens += one.label_tokens;
-    }
-    return update;
-}
-
 Result result_of(const Run& run) {
     const auto backend = make_backend({.device = "cuda", .pager = run.pager});
     EngineOptions options = small_options(*backend, kTokens);
@@ -46,7 +34,7 @@ Result result_of(const Run& run) {
     SmallTraining training(*backend, options, 6);
     training.load();
     const int64_t before = backend->memory().allocations;
-    for (int i = 0; i < kUpdates; ++i) training.engine.train(update_of(i), 1e-2);
+    for (int i = 0; i < kUpdates; ++i) training.engine.train(small_update_of(i, kMicroBatches, kTokens), 1e-2);
     Result r;
     r.migrated_bytes = training.set.memory().migrated;
     r.bytes_in = training.engine.micro_program().plan().bytes_in;

@@ -14,18 +14,6 @@ namespace {
 constexpr int64_t kTokens = 40;
 constexpr int kMicroBatches = 3;
 
-Update update_of(int number, int n_micro_batches = kMicroBatches) {
-    Update update;
-    for (int i = 0; i < n_micro_batches; ++i) {
-        const Update one = small_update(kTokens, number * 7 + i);
-        update.micro_batches.push_back(one.micro_batches[0]);
-        update.n_samples += one.n_samples;
-        update.n_tokens += one.n_tokens;
-        update.label_tokens += one.label_tokens;
-    }
-    return update;
-}
-
 struct Trained {
     std::vector<double> losses;
     std::vector<float> adapter;
@@ -58,7 +46,7 @@ Trained train(const std::function<void(EngineOptions&)>& change, bool paged) {
     Trained result;
     int number = 0;
     for (int n : {kMicroBatches, kMicroBatches, kMicroBatches - 1, kMicroBatches})
-        result.losses.push_back(training.engine.train(update_of(number++, n), 1e-2).loss);
+        result.losses.push_back(training.engine.train(small_update_of(number++, n, kTokens), 1e-2).loss);
     for (const TrainedParameter& p : training.engine.parameters().parameters()) {
         const std::vector<float> values = read_f32(training.set.store(), *p.param);
         result.adapter.insert(result.adapter.end(), values.begin(), values.end());
