@@ -14,25 +14,27 @@
 
 namespace ggq::bench {
 
+// What a flag of names stands for. Throws Error with all of them for another text.
+template <typename T, size_t N>
+T chosen(const char* flag, const OptionName<T> (&names)[N], const std::string& text) {
+    const auto found = find_option(names, text);
+    require(found.has_value(), "{}: expected one of {}, got '{}'", flag, option_list(names), text);
+    return *found;
+}
+
 struct ModelOptions {
     std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory, pager = "auto";
     int threads = 0;
     bool profile = false, json = false;
 
     std::unique_ptr<Backend> backend() const {
-        const auto form = find_option(kPagers, pager);
-        require(form.has_value(), "--pager: expected one of {}, got '{}'", option_list(kPagers), pager);
         return make_backend({.device = device,
                              .threads = threads,
                              .gpu_memory = gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory),
-                             .pager = *form});
+                             .pager = chosen("--pager", kPagers, pager)});
     }
 
-    std::optional<DType> quant_dtype() const {
-        const auto found = find_option(kQuantNames, quant);
-        require(found.has_value(), "--quant: expected one of {}, got '{}'", option_list(kQuantNames), quant);
-        return *found;
-    }
+    std::optional<DType> quant_dtype() const { return chosen("--quant", kQuantNames, quant); }
 };
 
 inline void add_flags(CLI::App& app, ModelOptions& o) {

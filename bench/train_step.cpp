@@ -20,9 +20,13 @@ namespace {
 struct Options : ModelOptions {
     std::string tokens = "4x256", recompute = "full";
     double dropout = 0.05;
+    int64_t rank = 16;
+    std::string train = "lora", optim = "adamw_8bit";
     int steps = 5;
     int64_t grad_accum = 1;
     bool together = false;  // the micro-batches of an update, layer by layer
+
+    bool train_all() const { return chosen("--train", kTrainKinds, train) == TrainKind::full; }
 };
 
 struct Result {
@@ -80,13 +84,19 @@ void repeat(Update& update, int64_t n) {
 EngineOptions engine_options(const Options& o, int64_t rows, int64_t length, DType compute) {
     EngineOptions e;
     e.weights.compute_dtype = compute;
-    e.weights.quant = o.quant_dtype();
-    LoraConfig lora;
-    lora.r = 16;
-    lora.alpha = 32;
-    lora.dropout = o.dropout;
-    lora.target_pattern = std::string(kAllLinear);
-    e.weights.lora = lora;
+    e.weights.train_all = o.train_all();
+    const OptimKind optim = chosen("--optim", kOptimKinds, o.optim);
+    e.optimizer.eight_bit = is_8bit(optim);
+    e.optimizer.pageable = is_paged(optim);
+    if (!o.train_all()) {
+        e.weights.quant = o.quant_dtype();
+        LoraConfig lora;
+        lora.r = o.rank;
+        lora.alpha = static_cast<double>(2 * o.rank);
+        lora.dropout = o.dropout;
+        lora.target_pattern = std::string(kAllLinear);
+        e.weights.lora = lora;
+    }
     const auto recompute = find_recompute(o.recompute);
     require(recompute.has_value(), "--recompute: expected {}|partial:K, got '{}'", option_list(kRecomputes),
             o.recompute);
@@ -116,7 +126,7 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     std::tie(r.n_ops, r.n_copies) = set.n_steps();
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
-        fill_new_adapter(set.store(), engine.llama(), 1);
+        if (!o.train_all()) fill_new_adapter(set.store(), engine.llama(), 1);
     });
     engine.train(update, kRate);  // warm-up
     if (o.profile) engine.set_profile(&r.profile);
@@ -193,6 +203,9 @@ int main(int argc, char** argv) {
     app.add_flag("--together", o.together, "run them layer by layer");
     app.add_option("--recompute", o.recompute, "auto, none, selective, full or partial:K")->capture_default_str();
     app.add_option("--lora-dropout", o.dropout)->capture_default_str();
+    app.add_option("--lora-r", o.rank)->capture_default_str();
+    app.add_option("--train", o.train, "lora or full")->capture_default_str();
+    app.add_option("--optim", o.optim, ggq::option_list(ggq::kOptimKinds))->capture_default_str();
     app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
     return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
 }

@@ -15,6 +15,11 @@ enum class TrainKind { lora, full };
 enum class LrScheduler { constant, linear, cosine };
 enum class OptimKind { adamw, adamw_8bit, paged_adamw_32bit, paged_adamw_8bit };
 
+constexpr bool is_8bit(OptimKind kind) { return kind == OptimKind::adamw_8bit || kind == OptimKind::paged_adamw_8bit; }
+constexpr bool is_paged(OptimKind kind) {
+    return kind == OptimKind::paged_adamw_32bit || kind == OptimKind::paged_adamw_8bit;
+}
+
 inline constexpr OptionName<TrainKind> kTrainKinds[] = {{TrainKind::lora, "lora"}, {TrainKind::full, "full"}};
 
 inline constexpr OptionName<OnLong> kOnLong[] = {

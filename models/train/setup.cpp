@@ -76,8 +76,8 @@ LrSchedule learning_rates(const TrainOptions& options, int64_t total_steps, int6
 
 OptimizerChoice optimizer_choice(const TrainOptions& o) {
     OptimizerChoice choice;
-    choice.eight_bit = o.optim == OptimKind::adamw_8bit || o.optim == OptimKind::paged_adamw_8bit;
-    choice.pageable = o.optim == OptimKind::paged_adamw_8bit || o.optim == OptimKind::paged_adamw_32bit;
+    choice.eight_bit = is_8bit(o.optim);
+    choice.pageable = is_paged(o.optim);
     choice.min_8bit_size = o.min_8bit_size;
     choice.adamw = {static_cast<float>(o.adam_beta1), static_cast<float>(o.adam_beta2), static_cast<float>(o.adam_eps),
                     static_cast<float>(o.weight_decay)};
