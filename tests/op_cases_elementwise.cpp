@@ -1,4 +1,6 @@
 // Cases of ops on contiguous tensors of any shape: activations, arithmetic, casts, softmax, sums, dropout.
+#include <cmath>
+
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/philox.h"
@@ -56,7 +58,8 @@ void add_arithmetic(std::vector<OpCase>& table, const Shape& s) {
     table.push_back(
         {named(softmax_op, s), &softmax_op, {normal(s, 4)}, [](In in) { return std::vector{softmax(in[0])}; }});
     table.back().tolerance = 1e-5;
-    table.back().floor = 0.01;  // where one weight is nearly 1, all of its gradient is cancelled
+    // Where one weight of a row is nearly 1, all of its gradient is cancelled.
+    table.back().floor = 1 / std::sqrt(static_cast<double>(s[s.rank - 1]));
     table.push_back({named(softmax_backward_op, s),
                      &softmax_backward_op,
                      {frozen(normal(s)), positive(s)},

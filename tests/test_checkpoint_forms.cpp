@@ -16,26 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr const char* kTable = "model.embed_tokens.weight";
-constexpr const char* kHead = "lm_head.weight";
-
-// Writes the tensors of a model or adapter anew, each under the name that `named` gives it ("": left out).
-void rename_tensors(const fs::path& file, const auto& named) {
-    const SafetensorsFile old(file);
-    FileTensors tensors;
-    for (const auto& [name, tensor] : old.tensors())
-        if (const std::string now = named(name); !now.empty()) tensors[now] = tensor;
-    write_safetensors(file, tensors);
-}
-
-// The small model has a head of its own or none: made tied, its table is the only one.
-fs::path tied_model(const Workplace& place) {
-    const fs::path model = place.copy_of_model("tied");
-    change_config(model, "tie_word_embeddings", true);
-    rename_tensors(model / "model.safetensors", [](const std::string& n) { return n == kHead ? "" : n; });
-    return model;
-}
-
 std::string refusal_of(const fs::path& model) {
     return error_of([&] { open_model(model); });
 }
@@ -53,7 +33,7 @@ void add_index(const fs::path& model, const json& more) {
 
 TEST_CASE("checkpoint: a tied model may be saved under the name of its head") {
     const Workplace place;
-    const fs::path model = tied_model(place);
+    const fs::path model = place.tied_model();
     const Generated plain = generate(greedy(model, "Once"));
     rename_tensors(model / "model.safetensors", [](const std::string& n) { return n == kTable ? kHead : n; });
     CHECK(generate(greedy(model, "Once")).text == plain.text);

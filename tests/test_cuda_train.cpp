@@ -151,6 +151,23 @@ TEST_CASE("gpu: losses in float are those of the CPU") {
     for (size_t i = 0; i < actual.size(); ++i) CHECK(std::abs(actual[i] - expected[i]) <= 1e-3 * expected[i]);
 }
 
+TEST_CASE("gpu: every weight of a tied Llama, trained in bf16 and in float") {
+    if (!require_gpu()) return;
+    const Workplace in_bf16, in_float;
+    const auto losses = [](TrainOptions o, std::optional<DType> compute) {
+        o.train = TrainKind::full;
+        o.lr = 1e-3;
+        o.base.compute_dtype = compute;
+        return train(o).losses();
+    };
+    TrainOptions bf16 = gpu_options(in_bf16, 20), f32 = gpu_options(in_float, 20);
+    bf16.base.model = in_bf16.tied_model();
+    f32.base.model = in_float.tied_model();
+    const std::vector<double> actual = losses(bf16, std::nullopt), expected = losses(f32, DType::f32);
+    REQUIRE(actual.size() == expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) CHECK(std::abs(actual[i] - expected[i]) <= 2e-2 * expected[i]);
+}
+
 TEST_CASE("gpu: nothing is allocated after the first update") {
     if (!require_gpu()) return;
     const Workplace place;

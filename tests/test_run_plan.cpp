@@ -58,6 +58,15 @@ TEST_CASE("plan: long contexts of an 8B") {
     }
 }
 
+TEST_CASE("plan: every weight of a tied Llama and of one that is not, on a card that computes in bf16") {
+    for (const char* shape : {"llama3.2-1b", "llama2-7b"}) {
+        CAPTURE(shape);
+        PlanRequest request = request_of(shape, 1, 512, "");
+        request.train.train = TrainKind::full;
+        CHECK(plan_of(request).at("fits") == true);
+    }
+}
+
 TEST_CASE("plan: what does not fit says by how much, and what would") {
     const PlanRequest request = request_of("llama3-8b", 8, 4096, "4GiB");
     const std::string advice = RunPlan(request).advice(request);

@@ -6,7 +6,9 @@
 #include <array>
 #include <fstream>
 
+#include "ggq/io/safetensors.h"
 #include "models/train/run_folder.h"
+#include "tests/file_checks.h"
 #include "tests/fixtures.h"
 #include "tests/golden.h"
 
@@ -42,6 +44,21 @@ void change_config(const fs::path& model, const char* key, const nlohmann::json&
 }
 
 Workplace::Workplace() { write_text(data, sample_lines(60)); }
+
+void rename_tensors(const fs::path& file, const std::function<std::string(const std::string&)>& named) {
+    const SafetensorsFile old(file);
+    FileTensors tensors;
+    for (const auto& [name, tensor] : old.tensors())
+        if (const std::string now = named(name); !now.empty()) tensors[now] = tensor;
+    write_safetensors(file, tensors);
+}
+
+fs::path Workplace::tied_model() const {
+    const fs::path tied = copy_of_model("tied");
+    change_config(tied, "tie_word_embeddings", true);
+    rename_tensors(tied / "model.safetensors", [](const std::string& n) { return n == kHead ? "" : n; });
+    return tied;
+}
 
 fs::path Workplace::copy_of_model(const std::string& name) const {
     const fs::path copy = dir_ / name;

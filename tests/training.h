@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -25,6 +26,12 @@ void write_text(const std::filesystem::path& path, const std::string& text);
 // Sets a key of a model's config.json.
 void change_config(const std::filesystem::path& model, const char* key, const nlohmann::json& value);
 
+inline constexpr const char* kTable = "model.embed_tokens.weight";
+inline constexpr const char* kHead = "lm_head.weight";
+
+// Writes the tensors of a model or adapter anew, each under the name that `named` gives it ("": left out).
+void rename_tensors(const std::filesystem::path& file, const std::function<std::string(const std::string&)>& named);
+
 // A folder with room for data and results.
 class Workplace {
     TempDir dir_;  // before the paths in it
@@ -40,6 +47,8 @@ public:
 
     // A copy of the model that a test may damage.
     std::filesystem::path copy_of_model(const std::string& name = "model") const;
+    // One whose table of embeddings is its head too.
+    std::filesystem::path tied_model() const;
 
     // Short rows, a high constant rate, no dropout, checkpoints at the end only: 8 samples in an update.
     TrainOptions options(int64_t max_steps) const;

@@ -13,11 +13,6 @@ std::vector<TensorType> embedding_types(const OpCall& call) {
     return {{call.param<CastParams>().to, {call.in[1].shape[0], call.in[0].shape[1]}, {}}};
 }
 
-// dtable has the table's shape, which neither dy nor ids tell, so the table comes along unread.
-std::vector<TensorType> embedding_backward_types(const OpCall& call) {
-    return {{call.in[0].dtype, call.in[2].shape, {}}};
-}
-
 void embedding_gradient(Gradients& g) {
     g.set(0, g.graph().append(embedding_backward_op, {g.dy(), g.in(1), g.in(0)})[0]);
 }
@@ -37,10 +32,10 @@ const OpDef embedding_op = {
     .kernel = kernels::embedding,
 };
 
+// dtable has the table's shape, which neither dy nor ids tell, so the table comes along unread.
 const OpDef embedding_backward_op = {
     .name = "embedding_backward",
-    .signature = "dy:real[T,C] ids:i32[T] table:float[V,C] -> dtable[V,C]",
-    .infer = embedding_backward_types,
+    .signature = "dy:real[T,C] ids:i32[T] table:float[V,C] -> dtable:stat[V,C]",
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device&) {
             return cuda::embedding_backward_workspace(c.in[0].shape[0], c.in[2].shape[0]);

@@ -73,8 +73,8 @@ __global__ void __launch_bounds__(kSortThreads)
 // dtable[V,C]; dy[T,C], order[T], ranges[V]. A block has kRowThreads * N columns of one row.
 template <bool wide, typename T>
 __global__ void __launch_bounds__(kRowThreads)
-    add_rows(T* dtable, const T* dy, const int32_t* order, const Range* ranges, int64_t C, int64_t n_tiles) {
-    constexpr int N = kWide<T>;
+    add_rows(float* dtable, const T* dy, const int32_t* order, const Range* ranges, int64_t C, int64_t n_tiles) {
+    constexpr int N = kWidthOf<float, T>;
     const int64_t row = blockIdx.x / n_tiles, tile = blockIdx.x % n_tiles;
     const int64_t at = (tile * kRowThreads + threadIdx.x) * N;
     if (at >= C) return;
@@ -123,12 +123,12 @@ void embedding_backward(const CudaContext& ctx, const KernelArgs& args) {
     GGQ_CUDA_CHECK(cudaMemsetAsync(ranges, 0, static_cast<size_t>(V) * sizeof(Range), ctx.stream));
     launch(ctx, find_ranges, static_cast<unsigned>(ceil_div(n_tokens, kSortThreads)), kSortThreads, 0, ranges, order,
            ids, n_tokens);
-    with_real(dtable.dtype, [&](auto tag) {
+    with_real(dy.dtype, [&](auto tag) {
         using T = decltype(tag);
-        constexpr int N = kWide<T>;
+        constexpr int N = kWidthOf<float, T>;
         const int64_t n_tiles = ceil_div(C, kRowThreads * N);
-        with_bool(wide_rows<N>(dtable.as<T>(), C) && wide_rows<N>(dy.as<T>(), C), [&](auto wide) {
-            launch(ctx, add_rows<wide.value, T>, static_cast<unsigned>(V * n_tiles), kRowThreads, 0, dtable.as<T>(),
+        with_bool(wide_rows<N>(dtable.as<float>(), C) && wide_rows<N>(dy.as<T>(), C), [&](auto wide) {
+            launch(ctx, add_rows<wide.value, T>, static_cast<unsigned>(V * n_tiles), kRowThreads, 0, dtable.as<float>(),
                    dy.as<T>(), order, ranges, C, n_tiles);
         });
     });
