@@ -37,8 +37,8 @@ struct Result {
     int64_t plan_bytes = 0, allocated_bytes = 0;
     double peak_gib = 0;
     int64_t planned_overhead = 0;
-    int64_t n_ops = 0, n_copies = 0;      // of all programs
-    int64_t bytes_in = 0, bytes_out = 0;  // of a micro-batch
+    int64_t n_ops = 0, n_copies = 0;  // of all programs
+    PageTraffic traffic;              // of all timed steps
     int32_t n_recomputed = 0;
     Duration estimate;
     Profile profile;
@@ -130,6 +130,7 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     });
     engine.train(update, kRate);  // warm-up
     if (o.profile) engine.set_profile(&r.profile);
+    const PageTraffic before = engine.traffic();
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < o.steps; ++i) r.loss = engine.train(update, kRate).loss;
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -139,8 +140,7 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     r.flops = static_cast<double>(o.together ? o.steps : o.steps * o.grad_accum) *
               flops(micro.plan(), micro.graph(), mean_keys(update.micro_batches[0]));
     r.allocated_bytes = backend.memory().bytes;
-    r.bytes_in = micro.plan().bytes_in;
-    r.bytes_out = micro.plan().bytes_out;
+    r.traffic = engine.traffic() - before;
     r.n_recomputed = micro.plan().n_recomputed;
     r.estimate = duration(micro.plan(), micro.graph(), backend.costs());
     r.peak_gib = peak_gib(backend);
@@ -177,8 +177,10 @@ void run(const Options& o) {
                                      {"copies", r.n_copies},
                                      {"planned_overhead_bytes", r.planned_overhead},
                                      {"host_bytes", backend->host_memory().peak_bytes},
-                                     {"bytes_in", r.bytes_in},
-                                     {"bytes_out", r.bytes_out},
+                                     {"bytes_in", r.traffic.bytes_in / o.steps},
+                                     {"bytes_out", r.traffic.bytes_out / o.steps},
+                                     {"stalls", r.traffic.stalls / o.steps},
+                                     {"stalled_seconds", r.traffic.stalled_seconds / o.steps},
                                      {"recomputed_steps", r.n_recomputed},
                                      {"estimated_seconds", r.estimate.seconds},
                                      {"estimated_stall", r.estimate.stalled},

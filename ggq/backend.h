@@ -52,6 +52,9 @@ public:
     // does not start before. On devices whose work has ended when the call returns there is nothing to do.
     virtual void mark(Lane /*lane*/, int32_t /*event*/) {}
     virtual void wait(Lane /*lane*/, int32_t /*event*/) {}
+    // Takes the time when a lane has come so far, on devices that can; to be read after synchronize().
+    virtual void stamp(Lane /*lane*/, int32_t /*stamp*/) {}
+    virtual double seconds_between(int32_t /*stamp*/, int32_t /*later_stamp*/) const { return 0; }
     virtual void synchronize() = 0;  // all lanes
     // What `steps` runs, recorded instead of run, on devices where that saves time.
     virtual bool records() const { return false; }

@@ -130,6 +130,7 @@ public:
         for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
         blas_.reset();
         for (cudaEvent_t e : events_) cudaEventDestroy(e);
+        for (cudaEvent_t e : stamps_) cudaEventDestroy(e);
         for (Stage& s : stages_) {
             cudaEventDestroy(s.free);
             cudaFreeHost(s.data);
@@ -167,9 +168,22 @@ public:
         migrated_ = true;
         prefetch(data, bytes, lane == Lane::in, stream_of(lane));
     }
-    void mark(Lane lane, int32_t event) override { GGQ_CUDA_CHECK(cudaEventRecord(event_of(event), stream_of(lane))); }
+    void mark(Lane lane, int32_t event) override {
+        GGQ_CUDA_CHECK(cudaEventRecord(event_of(events_, event, cudaEventDisableTiming), stream_of(lane)));
+    }
     void wait(Lane lane, int32_t event) override {
-        GGQ_CUDA_CHECK(cudaStreamWaitEvent(stream_of(lane), event_of(event), 0));
+        GGQ_CUDA_CHECK(cudaStreamWaitEvent(stream_of(lane), event_of(events_, event, cudaEventDisableTiming), 0));
+    }
+
+    void stamp(Lane lane, int32_t stamp) override {
+        const unsigned flags = recording_ ? cudaEventRecordExternal : cudaEventRecordDefault;
+        GGQ_CUDA_CHECK(cudaEventRecordWithFlags(event_of(stamps_, stamp, cudaEventDefault), stream_of(lane), flags));
+    }
+    double seconds_between(int32_t stamp, int32_t later_stamp) const override {
+        float milliseconds = 0;
+        GGQ_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, stamps_[static_cast<size_t>(stamp)],
+                                            stamps_[static_cast<size_t>(later_stamp)]));
+        return static_cast<double>(milliseconds) * 1e-3;
     }
 
     void synchronize() override {
@@ -183,9 +197,12 @@ public:
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         cudaGraph_t graph = nullptr;
         GGQ_CUDA_CHECK(cudaStreamBeginCapture(compute(), cudaStreamCaptureModeThreadLocal));
+        recording_ = true;
         try {
             steps();
+            recording_ = false;
         } catch (...) {
+            recording_ = false;
             cudaStreamEndCapture(compute(), &graph);
             if (graph) cudaGraphDestroy(graph);
             cudaGetLastError();
@@ -371,13 +388,14 @@ private:
     cudaStream_t stream_of(Lane lane) const { return streams_[static_cast<size_t>(lane)]; }
     cudaStream_t compute() const { return stream_of(Lane::compute); }
 
-    cudaEvent_t event_of(int32_t event) {
-        while (events_.size() <= static_cast<size_t>(event)) {
+    // Made when first asked for.
+    static cudaEvent_t event_of(std::vector<cudaEvent_t>& events, int32_t event, unsigned flags) {
+        while (events.size() <= static_cast<size_t>(event)) {
             cudaEvent_t next = nullptr;
-            GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&next, cudaEventDisableTiming));
-            events_.push_back(next);
+            GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&next, flags));
+            events.push_back(next);
         }
-        return events_[static_cast<size_t>(event)];
+        return events[static_cast<size_t>(event)];
     }
 
     int64_t limit_;
@@ -390,7 +408,8 @@ private:
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
-    std::vector<cudaEvent_t> events_;
+    std::vector<cudaEvent_t> events_, stamps_;
+    bool recording_ = false;
     std::vector<void*> managed_;  // of the host's memory, that which is not pinned
     Stage stages_[2];
     size_t turn_ = 0;

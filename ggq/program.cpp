@@ -113,8 +113,18 @@ bool wants_steps_apart() {
 
 }  // namespace
 
+// The computing lane's, between two stamps.
+void Program::wait_for(const std::vector<int32_t>& events) {
+    if (events.empty()) return;
+    backend_->stamp(Lane::compute, n_stamps_++);
+    for (int32_t event : events) backend_->wait(Lane::compute, event);
+    backend_->stamp(Lane::compute, n_stamps_++);
+}
+
 void Program::start(const BoundStep& s) {
-    for (int32_t event : s.waits) backend_->wait(s.lane, event);
+    if (s.lane == Lane::compute) wait_for(s.waits);
+    else
+        for (int32_t event : s.waits) backend_->wait(s.lane, event);
     if (s.step) backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace});
     else if (s.from == s.to) backend_->migrate(s.lane, s.to, s.bytes);
     else backend_->copy(s.lane, s.to, s.from, s.bytes);
@@ -123,10 +133,24 @@ void Program::start(const BoundStep& s) {
 
 // The lanes of copies part from the computing one and meet it again at the end.
 void Program::start_all() {
+    n_stamps_ = 0;
     if (!last_copies_.empty()) backend_->mark(Lane::compute, kStarted);
     for (const auto& [lane, event] : last_copies_) backend_->wait(lane, kStarted);
     for (const BoundStep& s : steps_) start(s);
-    for (const auto& [lane, event] : last_copies_) backend_->wait(Lane::compute, event);
+    std::vector<int32_t> last_events;
+    for (const auto& [lane, event] : last_copies_) last_events.push_back(event);
+    wait_for(last_events);
+}
+
+PageTraffic Program::traffic() const {
+    PageTraffic t{.bytes_in = plan_.bytes_in, .bytes_out = plan_.bytes_out};
+    for (int32_t i = 0; i < n_stamps_; i += 2) {
+        const double waited = backend_->seconds_between(i, i + 1);
+        if (waited < kLeastStall) continue;
+        ++t.stalls;
+        t.stalled_seconds += waited;
+    }
+    return t;
 }
 
 void Program::prepare() {
@@ -162,6 +186,7 @@ void Program::add_to(Profile& profile, const BoundStep& s, double seconds) const
 
 // Waits for every step, so that a failure and the time have an owner.
 void Program::run_apart(Profile* profile) {
+    n_stamps_ = 0;
     for (const BoundStep& s : steps_) {
         const auto step_start = std::chrono::steady_clock::now();
         try {

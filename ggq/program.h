@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/backend.h"
+#include "ggq/page_traffic.h"
 #include "ggq/plan.h"
 
 namespace ggq {
@@ -70,6 +71,9 @@ public:
     // Throws Error naming the program if a step fails on the device; under GGQ_SYNC=1, naming the op and its layer.
     void run(Profile* profile = nullptr);
 
+    // Of the last run.
+    PageTraffic traffic() const;
+
     // Copies a marked output, or any persistent tensor, to the host.
     void read(Tensor t, void* host) const;
 
@@ -97,6 +101,7 @@ private:
     BoundStep bound_copy(const PlannedStep& s) const;
     void bind_events();
     void start_all();
+    void wait_for(const std::vector<int32_t>& events);
     std::string name_of(const BoundStep& s) const;
     void add_to(Profile& profile, const BoundStep& s, double seconds) const;
     View view_of(int32_t tensor) const;
@@ -110,6 +115,7 @@ private:
     const Arena* arena_ = nullptr;
     std::vector<BoundStep> steps_;
     std::vector<std::pair<Lane, int32_t>> last_copies_;  // the lanes that copy, and the event of the last copy of each
+    int32_t n_stamps_ = 0;                               // two for each wait of the computing lane
     std::unique_ptr<Recording> recording_;
 };
 

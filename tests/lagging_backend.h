@@ -64,6 +64,13 @@ public:
     void wait(Lane lane, int32_t event) override {
         lanes_[lane].push_back({.waits = times_marked_[event], .event = event});
     }
+    // Takes the number of the lanes' doings so far for the time.
+    void stamp(Lane lane, int32_t stamp) override {
+        lanes_[lane].push_back({.work = [=, this] { stamps_[stamp] = n_done_; }, .counts = false});
+    }
+    double seconds_between(int32_t stamp, int32_t later_stamp) const override {
+        return static_cast<double>(stamps_.at(later_stamp) - stamps_.at(stamp));
+    }
     void synchronize() override {
         while (step()) {
         }
@@ -97,6 +104,7 @@ private:
         std::function<void()> work = {};
         int64_t marks = 0, waits = 0;  // the how many-th marking of an event
         int32_t event = -1;
+        bool counts = true;  // takes time
     };
 
     void give(Lane lane, std::function<void()> work) { lanes_[lane].push_back({.work = std::move(work)}); }
@@ -118,6 +126,7 @@ private:
         const Work work = std::move(queue.front());
         queue.erase(queue.begin());
         if (work.work) work.work();
+        n_done_ += work.work && work.counts;
         if (work.marks > 0) happened_[work.event] = work.marks;
         return true;
     }
@@ -159,7 +168,8 @@ private:
     std::mt19937_64 random_;
     int64_t most_bytes_;
     std::map<Lane, std::vector<Work>> lanes_;
-    std::map<int32_t, int64_t> times_marked_, happened_;
+    std::map<int32_t, int64_t> times_marked_, happened_, stamps_;
+    int64_t n_done_ = 0;
     std::map<void*, int64_t> host_blocks_, on_device_;  // bytes of each
     bool moving_ = false;                               // since the last synchronize()
 };

@@ -44,11 +44,13 @@ TEST_CASE("log: bytes of pages stand in an entry where there were any") {
     TrainLog log = TrainLog::start(folder / "log.jsonl", {});
     TrainEntry entry = train_entry(1);
     log.add(entry);
-    entry.paged_in_bytes = 4096;
+    entry.traffic = {.bytes_in = 4096, .bytes_out = 0, .stalls = 3, .stalled_seconds = 0.5};
     log.add(entry);
     CHECK_FALSE(log.history()[0].contains("paged_in_bytes"));
     CHECK(log.history()[1].at("paged_in_bytes") == 4096);
-    CHECK_FALSE(log.history()[1].contains("paged_out_bytes"));
+    CHECK(log.history()[1].at("paged_out_bytes") == 0);
+    CHECK(log.history()[1].at("page_stalls") == 3);
+    CHECK(log.history()[1].at("page_stall_seconds") == 0.5);
 }
 
 TEST_CASE("log: lines have transformers' keys in its order") {

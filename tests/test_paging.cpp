@@ -57,6 +57,27 @@ TEST_CASE("paged weights and kept values on the host: the same bits in any order
     }
 }
 
+TEST_CASE("what the computing lane waits for pages is counted") {
+    const auto traffic = [](Order order, bool paged) {
+        LaggingBackend backend(order);
+        ThreeLayers network(backend);
+        if (paged) network.page_weights();
+        network.store().allocate();
+        network.write_inputs();
+        const Plan p = plan(*network.graph(), backend, {.arena_budget = paged ? 1 : 0});
+        network.run(p);
+        CHECK(network.traffic().bytes_in == p.bytes_in);
+        return network.traffic();
+    };
+    const PageTraffic late = traffic(Order::copies_last, true), early = traffic(Order::copies_first, true);
+    CHECK(late.stalls > 0);
+    CHECK(late.stalled_seconds >= static_cast<double>(late.stalls));
+    CHECK(early.stalled_seconds < late.stalled_seconds);
+    const PageTraffic none = traffic(Order::copies_last, false);
+    CHECK(none.stalls == 0);
+    CHECK(none.bytes_in + none.bytes_out == 0);
+}
+
 TEST_CASE("a larger budget needs fewer copies and is kept to") {
     LaggingBackend backend;
     backend.costs_given.copy_in = backend.costs_given.copy_out = 1e12;

@@ -91,6 +91,7 @@ std::vector<std::vector<std::byte>> ThreeLayers::run(const Plan& plan) {
     const Arena arena(backend_, plan.arena_bytes, plan.host_bytes);
     program.bind(backend_, arena);
     program.run();
+    traffic_ = program.traffic();
     std::vector<std::vector<std::byte>> results;
     const auto read = [&](Tensor t) {
         results.emplace_back(static_cast<size_t>(t.type().bytes()));

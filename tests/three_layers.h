@@ -28,6 +28,7 @@ public:
 
     // Loss and gradients of one run under a plan, each as bytes.
     std::vector<std::vector<std::byte>> run(const Plan& plan);
+    const PageTraffic& traffic() const { return traffic_; }  // of the last run
 
 private:
     Tensor weight(const std::string& name, const Shape& shape);
@@ -40,6 +41,7 @@ private:
     std::vector<Buffer*> weights_;
     std::vector<Tensor> params_, gradients_;
     Tensor loss_;
+    PageTraffic traffic_;
 };
 
 }  // namespace ggq::test

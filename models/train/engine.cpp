@@ -156,8 +156,7 @@ UpdateResult TrainEngine::apply(double rate) {
 
 void TrainEngine::run(Program& program) {
     program.run(profile_);
-    moved_.in += program.plan().bytes_in;
-    moved_.out += program.plan().bytes_out;
+    traffic_ += program.traffic();
 }
 
 void TrainEngine::note_overflow(bool overflow) {

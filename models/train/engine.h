@@ -52,11 +52,6 @@ struct EngineCounters {
     int64_t updates_at_scale = 0;
 };
 
-// Bytes of pages and kept values that were copied between the host and the device.
-struct Moved {
-    int64_t in = 0, out = 0;
-};
-
 class TrainEngine {
 public:
     // `set` must outlive it.
@@ -78,7 +73,7 @@ public:
     const ParameterSet& parameters() const { return *parameters_; }
     const EngineOptions& options() const { return options_; }
     EngineCounters counters() const { return counters_; }
-    Moved moved() const { return moved_; }  // since the engine was made
+    PageTraffic traffic() const { return traffic_; }  // since the engine was made
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Program& micro_program() const { return *micro_.begin()->second; }
@@ -116,7 +111,7 @@ private:
     EngineCounters counters_;
     std::vector<std::vector<float>> first_b_;  // every B before the first update
     Profile* profile_ = nullptr;
-    Moved moved_;
+    PageTraffic traffic_;
 };
 
 }  // namespace ggq

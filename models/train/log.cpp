@@ -19,8 +19,12 @@ using Json = nlohmann::ordered_json;
 Json to_json(const TrainEntry& e) {
     Json json = {{"loss", e.loss},   {"grad_norm", e.grad_norm}, {"learning_rate", e.learning_rate},
                  {"epoch", e.epoch}, {"step", e.step},           {"num_tokens", e.num_tokens}};
-    if (e.paged_in_bytes > 0) json["paged_in_bytes"] = e.paged_in_bytes;
-    if (e.paged_out_bytes > 0) json["paged_out_bytes"] = e.paged_out_bytes;
+    const PageTraffic& t = e.traffic;
+    if (t.bytes_in + t.bytes_out == 0) return json;
+    json["paged_in_bytes"] = t.bytes_in;
+    json["paged_out_bytes"] = t.bytes_out;
+    json["page_stalls"] = t.stalls;
+    json["page_stall_seconds"] = t.stalled_seconds;
     return json;
 }
 

@@ -11,6 +11,8 @@
 #include <optional>
 #include <vector>
 
+#include "ggq/page_traffic.h"
+
 namespace ggq {
 
 struct TrainEntry {
@@ -19,8 +21,8 @@ struct TrainEntry {
     double learning_rate = 0;
     double epoch = 0;
     int64_t step = 0;
-    int64_t num_tokens = 0;                           // seen since the run began
-    int64_t paged_in_bytes = 0, paged_out_bytes = 0;  // since the last entry; not written where there are none
+    int64_t num_tokens = 0;    // seen since the run began
+    PageTraffic traffic = {};  // since the last entry; paged_in_bytes and so on, not written where nothing is paged
 };
 
 struct EvalEntry {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "models/figures.h"
+
 namespace ggq {
 
 TrainLoop::TrainLoop(const Job& job, const RunData& data, TrainingModel& on_device, TrainLog log, TrainerState state,
@@ -67,16 +69,15 @@ void TrainLoop::note_update(const Update& update, const UpdateResult& r, double 
 
 void TrainLoop::log_update(const UpdateResult& r, double rate) {
     const double loss = state_.window_loss / static_cast<double>(state_.window_updates);
-    const Moved moved = on_device_.engine.moved();
+    const PageTraffic traffic = on_device_.engine.traffic();
     log_.add(TrainEntry{.loss = loss,
                         .grad_norm = r.grad_norm,
                         .learning_rate = rate,
                         .epoch = data_.epoch_of(step()),
                         .step = step(),
                         .num_tokens = state_.n_tokens,
-                        .paged_in_bytes = moved.in - moved_logged_.in,
-                        .paged_out_bytes = moved.out - moved_logged_.out});
-    moved_logged_ = moved;
+                        .traffic = traffic - traffic_logged_});
+    traffic_logged_ = traffic;
     state_.window_loss = 0;
     state_.window_updates = 0;
 }
@@ -146,7 +147,15 @@ void TrainLoop::log_end() {
                  .step = step()});
 }
 
+void TrainLoop::tell_traffic() const {
+    const PageTraffic t = on_device_.engine.traffic();
+    if (t.bytes_in + t.bytes_out == 0) return;
+    events_.tell(fmt::format("pages: {:.0f} MiB in, {:.0f} MiB out; waiting for them took {:.1f} of {:.1f} s",
+                             mebibytes(t.bytes_in), mebibytes(t.bytes_out), t.stalled_seconds, seconds_since(start_)));
+}
+
 TrainResult TrainLoop::finish() {
+    tell_traffic();
     result_.steps = step();
     if (allocations_after_first_)
         result_.allocations_after_first_step = job_.backend->memory().allocations - *allocations_after_first_;

@@ -38,6 +38,7 @@ private:
     void evaluate();
     void evaluate_if_due();
     bool out_of_patience() const;
+    void tell_traffic() const;
     void log_end();
     void save();
 
@@ -57,7 +58,7 @@ private:
     int64_t start_step_, tokens_here_ = 0, samples_here_ = 0;
     double loss_here_ = 0;
     std::optional<int64_t> allocations_after_first_;
-    Moved moved_logged_;
+    PageTraffic traffic_logged_;
 };
 
 }  // namespace ggq
