@@ -1,6 +1,7 @@
 #include "ggq/backward.h"
 
 #include <algorithm>
+#include <map>
 
 #include "ggq/error.h"
 #include "ggq/ops.h"
@@ -61,19 +62,19 @@ private:
 class BackwardWalk {
 public:
     BackwardWalk(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink)
-        : graph_(*loss.graph), params_(params), sink_(sink), n_steps_(graph_.steps().size()) {
+        : graph_(*loss.graph), params_(params), sink_(sink), reached_(params.size()) {
+        for (size_t p = 0; p < params_.size(); ++p) param_of_[params_[p].id] = p;
         mark_wanted();
-        find_first_uses(loss);
     }
 
     void run(Tensor loss) {
         const BackwardScope scope(graph_);
+        size_t n_left = graph_.steps().size();
         gradients_.resize(graph_.values().size());
         gradients_[static_cast<size_t>(loss.id)] = full(graph_, loss.type(), 1.0);
-        for (size_t i = n_steps_; i-- > 0;) {
-            visit(i);
-            deliver(i);
-        }
+        while (n_left > 0) visit(--n_left);
+        for (size_t p = 0; p < params_.size(); ++p)
+            require(reached_[p], "backward: parameter '{}' does not reach the loss", params_[p].name());
     }
 
 private:
@@ -87,32 +88,6 @@ private:
                     for (int32_t out : step.out) wanted_[static_cast<size_t>(out)] = true;
     }
 
-    // The step after whose visit a parameter's gradient is complete: other passes of the graph may use it earlier.
-    void find_first_uses(Tensor loss) {
-        const std::vector<bool> leads = steps_that_lead_to(loss);
-        for (Tensor p : params_) {
-            size_t first = 0;
-            while (first < n_steps_ && !(leads[first] && uses(graph_.steps()[first], p.id))) ++first;
-            require(first < n_steps_ && wanted_[static_cast<size_t>(loss.id)],
-                    "backward: parameter '{}' does not reach the loss", p.name());
-            first_use_.push_back(first);
-        }
-    }
-
-    std::vector<bool> steps_that_lead_to(Tensor loss) const {
-        std::vector<bool> leads(n_steps_), needed(graph_.values().size());
-        needed[static_cast<size_t>(loss.id)] = true;
-        for (size_t i = n_steps_; i-- > 0;) {
-            const Step& step = graph_.steps()[i];
-            leads[i] = std::ranges::any_of(step.out, [&](int32_t id) { return needed[static_cast<size_t>(id)]; });
-            if (leads[i])
-                for (int32_t id : step.in) needed[static_cast<size_t>(id)] = true;
-        }
-        return leads;
-    }
-
-    static bool uses(const Step& step, int32_t id) { return std::ranges::find(step.in, id) != step.in.end(); }
-
     void visit(size_t i) {
         const Step step = graph_.steps()[i];  // a copy: the rule appends steps
         const auto reached = [&](int32_t id) { return static_cast<bool>(gradients_[static_cast<size_t>(id)]); };
@@ -123,26 +98,28 @@ private:
         Gradients g(graph_, step, wanted_, gradients_);
         step.op->gradient(g);
         g.check_complete();
+        deliver(step);
     }
 
-    void deliver(size_t i) {
-        for (size_t p = 0; p < params_.size(); ++p) {
-            if (first_use_[p] != i) continue;
-            const Step& step = graph_.steps()[i];
-            const LayerScope scope(graph_, graph_.scope_of(step), step.layer);
-            const Tensor gradient = gradients_[static_cast<size_t>(params_[p].id)];
-            require(static_cast<bool>(gradient), "backward: parameter '{}' does not reach the loss", params_[p].name());
-            sink_(p, gradient);
+    // A parameter's part goes at once, so that none is kept for another that comes much later.
+    void deliver(const Step& step) {
+        for (int32_t id : step.in) {
+            const auto param = param_of_.find(id);
+            Tensor& gradient = gradients_[static_cast<size_t>(id)];
+            if (param == param_of_.end() || !gradient) continue;
+            reached_[param->second] = true;
+            sink_(param->second, gradient);
+            gradient = {};
         }
     }
 
     Graph& graph_;
     std::span<const Tensor> params_;
     const std::function<void(size_t, Tensor)>& sink_;
-    size_t n_steps_;
-    std::vector<bool> wanted_;
-    std::vector<Tensor> gradients_;  // by value id
-    std::vector<size_t> first_use_;  // by parameter
+    std::map<int32_t, size_t> param_of_;  // by value id
+    std::vector<bool> reached_;           // by parameter
+    std::vector<bool> wanted_;            // by value id
+    std::vector<Tensor> gradients_;       // by value id
 };
 
 void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink) {
@@ -152,7 +129,8 @@ void backward(Tensor loss, std::span<const Tensor> params, const std::function<v
 
 std::vector<Tensor> backward(Tensor loss, std::span<const Tensor> params) {
     std::vector<Tensor> gradients(params.size());
-    backward(loss, params, [&](size_t i, Tensor g) { gradients[i] = g; });
+    backward(loss, params,
+             [&](size_t i, Tensor part) { gradients[i] = gradients[i] ? add(gradients[i], part) : part; });
     return gradients;
 }
 

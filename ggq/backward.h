@@ -47,10 +47,11 @@ private:
     std::vector<bool> taken_, set_;   // by output, by input
 };
 
-// Appends the gradient of the scalar `loss` [1] with respect to each of `params`. `sink(i, gradient)` is called as soon
-// as the gradient of params[i] is complete, so that steps which use it up (accumulate) come before the gradients of
-// earlier layers exist. A graph may hold several passes, each built and then differentiated; they share only what is
-// persistent. Throws Error if a parameter does not reach the loss, or an op on the way has no gradient.
+// Appends the gradient of the scalar `loss` [1] with respect to each of `params`, which no step has made. `sink(i,
+// part)` is called for each use of params[i] when its part of the gradient is there, so that steps which use it up
+// (accumulate) come before the gradients of earlier layers exist. A graph may hold several passes, each built and then
+// differentiated; they share only what is persistent. Throws Error if a parameter does not reach the loss, or an op on
+// the way has no gradient.
 void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink);
 
 // The same, all gradients at the end.

@@ -210,20 +210,21 @@ TEST_CASE("a frozen weight is not differentiated in silence") {
              "[linear_cross_entropy] a gradient is wanted that the forward pass was not told to compute");
 }
 
-TEST_CASE("the sink gets a gradient as soon as it is complete") {
+TEST_CASE("the sink gets each part of a gradient as soon as it is there") {
     Declared d;
     const TensorType type{DType::f32, {2, 3}, {}};
     const Tensor first = d.parameter("first", type), second = d.parameter("second", type);
     const Tensor x = silu(first);
-    const std::vector<Tensor> params{first, second};
+    const std::vector<Tensor> params{first, second};  // first has two uses, before and after those of second
     std::vector<size_t> order, n_steps;
-    backward(sum(mul(silu(mul(x, second)), x)), params, [&](size_t i, Tensor gradient) {
+    backward(sum(add(mul(silu(mul(x, second)), x), first)), params, [&](size_t i, Tensor gradient) {
         order.push_back(i);
         n_steps.push_back(d.graph.steps().size());
         CHECK(gradient.shape() == params[i].shape());
     });
-    CHECK(order == std::vector<size_t>{1, 0});
+    CHECK(order == std::vector<size_t>{0, 1, 0});
     CHECK(n_steps[0] < n_steps[1]);
+    CHECK(n_steps[1] < n_steps[2]);
 }
 
 TEST_CASE("an input that needs no gradient costs no step") {
