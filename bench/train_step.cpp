@@ -9,7 +9,7 @@
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
 #include "bench/model_bench.h"
-#include "kernels/philox.h"
+#include "bench/random_update.h"
 #include "models/lora.h"
 #include "models/train/engine.h"
 
@@ -22,7 +22,7 @@ struct Options : ModelOptions {
     double dropout = 0.05;
     int64_t rank = 16;
     std::string train = "lora", optim = "adamw_8bit";
-    int steps = 5;
+    int steps = 5, warm_up = 1;
     int64_t grad_accum = 1;
     bool together = false;  // the micro-batches of an update, layer by layer
 
@@ -34,9 +34,9 @@ struct Result {
     int64_t n_tokens = 0;
     double flops = 0;
     double loss = 0;
-    int64_t plan_bytes = 0, allocated_bytes = 0;
+    MemoryUse memory;
+    int64_t allocated_bytes = 0;
     double peak_gib = 0;
-    int64_t planned_overhead = 0;
     int64_t n_ops = 0, n_copies = 0;  // of all programs
     PageTraffic traffic;              // of all timed steps
     int32_t n_recomputed = 0;
@@ -51,26 +51,6 @@ std::pair<int64_t, int64_t> parse_tokens(const std::string& text) {
     require(std::sscanf(text.c_str(), "%ldx%ld%c", &rows, &length, &rest) == 2 && rows > 0 && length > 1,
             "--tokens: expected BxL such as 4x256, got '{}'", text);
     return {rows, length};
-}
-
-Update random_update(int64_t rows, int64_t length, int64_t vocabulary) {
-    MicroBatch batch;
-    for (int64_t t = 0; t < rows * length; ++t) {
-        const int64_t at = t % length;
-        const auto token = [&](int64_t i) {
-            return static_cast<int32_t>(philox4x32(1, 0, static_cast<uint64_t>(i)).word[0] %
-                                        static_cast<uint32_t>(vocabulary));
-        };
-        batch.ids.push_back(token(t));
-        batch.labels.push_back(at + 1 < length ? token(t + 1) : kIgnoredLabel);
-        batch.positions.push_back(static_cast<int32_t>(at));
-        batch.spans.push_back(static_cast<int32_t>(t - at));
-        batch.spans.push_back(static_cast<int32_t>(t + 1));
-        batch.label_tokens += at + 1 < length;
-    }
-    batch.n_tokens = batch.length();
-    const int64_t labels = batch.label_tokens, n = batch.n_tokens;
-    return {{std::move(batch)}, rows, n, labels};
 }
 
 // n micro-batches alike.
@@ -121,14 +101,13 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     Result r;
     set.fit();
     set.require_fits("take a smaller shape or fewer tokens");
-    r.plan_bytes = set.memory().total();
-    r.planned_overhead = set.memory().overhead;
+    r.memory = set.memory();
     std::tie(r.n_ops, r.n_copies) = set.n_steps();
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
         if (!o.train_all()) fill_new_adapter(set.store(), engine.llama(), 1);
     });
-    engine.train(update, kRate);  // warm-up
+    for (int i = 0; i < o.warm_up; ++i) engine.train(update, kRate);
     if (o.profile) engine.set_profile(&r.profile);
     const PageTraffic before = engine.traffic();
     const auto start = std::chrono::steady_clock::now();
@@ -170,12 +149,15 @@ void run(const Options& o) {
                                      {"tflops", r.flops / r.seconds * 1e-12},
                                      {"ceiling_tflops", peak * 1e-12},
                                      {"share_of_ceiling", peak > 0 ? r.flops / r.seconds / peak : 0},
-                                     {"plan_bytes", r.plan_bytes},
+                                     {"plan_bytes", r.memory.total()},
                                      {"allocated_bytes", r.allocated_bytes},
+                                     {"weights_bytes", r.memory.weights},
+                                     {"trained_bytes", r.memory.parameters + r.memory.state},
+                                     {"arena_bytes", r.memory.arena},
                                      {"overhead_bytes", backend->overhead_bytes()},
                                      {"ops", r.n_ops},
                                      {"copies", r.n_copies},
-                                     {"planned_overhead_bytes", r.planned_overhead},
+                                     {"planned_overhead_bytes", r.memory.overhead},
                                      {"host_bytes", backend->host_memory().peak_bytes},
                                      {"bytes_in", r.traffic.bytes_in / o.steps},
                                      {"bytes_out", r.traffic.bytes_out / o.steps},
@@ -208,6 +190,7 @@ int main(int argc, char** argv) {
     app.add_option("--lora-r", o.rank)->capture_default_str();
     app.add_option("--train", o.train, "lora or full")->capture_default_str();
     app.add_option("--optim", o.optim, ggq::option_list(ggq::kOptimKinds))->capture_default_str();
-    app.add_option("--steps", o.steps, "timed steps, after one to warm up")->capture_default_str();
+    app.add_option("--steps", o.steps, "timed steps")->capture_default_str();
+    app.add_option("--warm-up", o.warm_up, "steps before them")->capture_default_str();
     return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
 }
