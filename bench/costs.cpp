@@ -2,12 +2,14 @@
 //
 //   build/bin/costs --device cuda
 //
-// A micro-batch of 8,192 tokens through four layers of an 8B tells what an op reaches: of the arithmetic or of the
-// bytes a second, whichever is nearer to the most that any op reaches. One of 512 tokens tells what a call takes beside
-// its work. Both are timed step by step, less what the shortest op takes so, which is the host's part. Copies are of
-// 256 MiB of pinned memory, the best of five.
+// A document of 8,192 tokens through four layers of an 8B tells what an op reaches: of the arithmetic or of the bytes a
+// second, whichever is nearer to the most that any op reaches. One of 512 tokens tells what a call takes beside its
+// work. Both are timed step by step, less what the shortest op takes so, which is the host's part; what a call takes
+// beside is then scaled so that the whole takes as long as when it is not timed step by step. Copies are of 256 MiB of
+// pinned memory, the best of five.
 #include <algorithm>
 
+#include "bench/ceilings.h"
 #include "bench/model_bench.h"
 #include "bench/random_update.h"
 #include "models/lora.h"
@@ -22,7 +24,7 @@ constexpr const char* kShape = "4096:14336:4:32:8:128:32000";
 constexpr const char* kOps[] = {"lora_linear", "lora_linear_backward", "attention", "attention_backward", "rope",
                                 "rms_norm"};
 
-EngineOptions engine_options(Backend& backend, int64_t rows, int64_t length) {
+EngineOptions engine_options(const Backend& backend, int64_t length) {
     EngineOptions e;
     e.weights.compute_dtype = backend.compute_dtype();
     e.weights.quant = DType::nf4;
@@ -32,28 +34,39 @@ EngineOptions engine_options(Backend& backend, int64_t rows, int64_t length) {
     lora.target_pattern = std::string(kAllLinear);
     e.weights.lora = lora;
     e.recompute = Recompute::none;
-    e.lengths = {rows * length};
+    e.lengths = {length};
     e.document = length;
     return e;
 }
 
-Profile profile_of(Backend& backend, int64_t rows, int64_t length) {
+struct Timed {
+    Profile profile;     // of kRuns micro-batches, step by step
+    double seconds = 0;  // of one, as training runs it
+};
+
+constexpr int kRuns = 5;
+
+Timed timed(Backend& backend, int64_t length) {
     const DType compute = backend.compute_dtype();
     const Model model = random_model(config_of_shape(kShape, length), compute);
     ProgramSet set(backend);
-    TrainEngine engine(set, model, engine_options(backend, rows, length));
+    TrainEngine engine(set, model, engine_options(backend, length));
     set.fit();
     set.require_fits("take a card with more free memory");
     set.allocate([&] {
         load_weights(set.store(), engine.llama(), *model.weights);
         fill_new_adapter(set.store(), engine.llama(), 1);
     });
-    const Update update = random_update(rows, length, model.config.vocab_size);
-    engine.add_gradients(update);  // warm-up
-    Profile profile;
-    engine.set_profile(&profile);
-    for (int i = 0; i < 5; ++i) engine.add_gradients(update);
-    return profile;
+    const Update update = random_update(1, length, model.config.vocab_size);
+    const auto run = [&] {
+        for (int i = 0; i < kRuns; ++i) engine.add_gradients(update);
+    };
+    run();  // warm-up
+    Timed t;
+    t.seconds = seconds(run) / kRuns;
+    engine.set_profile(&t.profile);
+    run();
+    return t;
 }
 
 // Of a call, the host's part taken away.
@@ -102,31 +115,71 @@ double copy_seconds(Backend& backend, Lane lane, int64_t bytes) {
     return best;
 }
 
+// What the planner is told of one op; of all that are not listed by "".
+struct Row {
+    std::string op;
+    double flops = 0, bytes = 0, start = 0;
+};
+
+// The rates of the ops on many tokens; what binds an op is what takes the larger share of the most that any reaches.
+std::vector<Row> rates(const Profile& large) {
+    const double host = host_seconds(large);
+    const OpTime rest = rest_of(large, host);
+    double most_flops = 0, most_bytes = rest.bytes / rest.seconds;
+    for (const char* op : kOps) {
+        const OpTime t = time_of(large, op, host);
+        most_flops = std::max(most_flops, t.flops / t.seconds), most_bytes = std::max(most_bytes, t.bytes / t.seconds);
+    }
+    std::vector<Row> rows = {{.op = "", .flops = most_flops, .bytes = rest.bytes / rest.seconds}};
+    for (const char* op : kOps) {
+        const OpTime t = time_of(large, op, host);
+        const bool by_flops = t.flops / most_flops > t.bytes / most_bytes;
+        rows.push_back({.op = op,
+                        .flops = by_flops ? t.flops / t.seconds : most_flops,
+                        .bytes = by_flops ? most_bytes : t.bytes / t.seconds});
+    }
+    return rows;
+}
+
+// What a call takes beside its work, from few tokens.
+void add_starts(std::vector<Row>& rows, const Timed& small) {
+    const double host = host_seconds(small.profile);
+    double work = 0, starts = 0;
+    std::map<std::string, std::pair<double, double>> sum_and_calls;  // by the row's op
+    for (const auto& [op, row] : small.profile.rows) {
+        const auto listed = std::ranges::find(rows, op, &Row::op);
+        const Row& rate = listed == rows.end() ? rows.front() : *listed;
+        const OpTime t = time_of(small.profile, op, host);
+        const double of_work = std::max(t.flops / rate.flops, t.bytes / rate.bytes);
+        const double calls = static_cast<double>(row.calls) / kRuns, start = std::max(0.0, t.seconds - of_work);
+        work += calls * of_work, starts += calls * start;
+        auto& [sum, n] = sum_and_calls[rate.op];
+        sum += calls * start, n += calls;
+    }
+    const double scale = starts > 0 ? std::clamp((small.seconds - work) / starts, 0.0, 1.0) : 0;
+    for (Row& row : rows) {
+        const auto [sum, n] = sum_and_calls[row.op];
+        if (n > 0) row.start = scale * sum / n;
+    }
+}
+
+void print_row(const Row& r) {
+    fmt::print("{{\"{}\", {:.0f}e12, {:.2f}e12, {:.1f}e-6}}", r.op, r.flops * 1e-12, r.bytes * 1e-12, r.start * 1e6);
+}
+
 void run(const ModelOptions& o) {
     constexpr int64_t kCopy = 256 << 20;
     const auto backend = o.backend();
     require(!backend->reads_host_memory(), "--device: expected a GPU, got {}", backend->description());
-    const Profile large = profile_of(*backend, 4, 2048), small = profile_of(*backend, 1, 512);
-    const double host_large = host_seconds(large), host_small = host_seconds(small);
-    double most_flops = 0, most_bytes = 0;
-    for (const char* op : kOps) {
-        const OpTime t = time_of(large, op, host_large);
-        most_flops = std::max(most_flops, t.flops / t.seconds), most_bytes = std::max(most_bytes, t.bytes / t.seconds);
-    }
-    const OpTime rest = rest_of(large, host_large);
-    const double rest_bytes = rest.bytes / rest.seconds;
-    fmt::print("// {}\n", backend->description());
-    fmt::print("c.rest = {{\"\", {:.0f}e12, {:.2f}e12, 3e-6}};\n", most_flops * 1e-12, rest_bytes * 1e-12);
-    fmt::print("c.copy_in = {:.1f}e9;\n", kCopy / copy_seconds(*backend, Lane::in, kCopy) * 1e-9);
-    fmt::print("c.copy_out = {:.1f}e9;\nc.ops = {{\n", kCopy / copy_seconds(*backend, Lane::out, kCopy) * 1e-9);
-    for (const char* op : kOps) {
-        const OpTime t = time_of(large, op, host_large), s = time_of(small, op, host_small);
-        // The rate that does not bind is the most seen.
-        const bool by_flops = t.flops / most_flops > t.bytes / std::max(most_bytes, rest_bytes);
-        const double flops = by_flops ? t.flops / t.seconds : most_flops;
-        const double bytes = by_flops ? std::max(most_bytes, rest_bytes) : t.bytes / t.seconds;
-        const double start = std::max(3e-6, s.seconds - std::max(s.flops / flops, s.bytes / bytes));
-        fmt::print("    {{\"{}\", {:.0f}e12, {:.2f}e12, {:.0f}e-6}},\n", op, flops * 1e-12, bytes * 1e-12, start * 1e6);
+    std::vector<Row> rows = rates(timed(*backend, 8192).profile);
+    add_starts(rows, timed(*backend, 512));
+    fmt::print("// {}\nc.rest = ", backend->description());
+    print_row(rows.front());
+    fmt::print(";\nc.copy_in = {:.1f}e9;\n", kCopy / copy_seconds(*backend, Lane::in, kCopy) * 1e-9);
+    fmt::print("c.copy_out = {:.1f}e9;\nc.ops = {{", kCopy / copy_seconds(*backend, Lane::out, kCopy) * 1e-9);
+    for (size_t i = 1; i < rows.size(); ++i) {
+        fmt::print("{}", i > 1 ? ",\n         " : "");
+        print_row(rows[i]);
     }
     fmt::print("}};\n");
 }

@@ -44,8 +44,8 @@ const GpuModel kModels[] = {
 std::span<const GpuModel> gpu_models() { return kModels; }
 
 int64_t recorded_bytes(int64_t n_ops, int64_t n_copies) {
-    constexpr int64_t kOp = 6400, kOpBesideCopies = 12500, kCopy = 38000;
-    return n_ops * (n_copies > 0 ? kOp + kOpBesideCopies : kOp) + n_copies * kCopy;
+    constexpr int64_t kOp = 6400, kCopy = 40000;
+    return n_ops * kOp + n_copies * kCopy;
 }
 
 std::string gpu_list() {
