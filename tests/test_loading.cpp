@@ -189,8 +189,8 @@ TEST_CASE("a checkpoint is loaded with no more memory than what it becomes and o
     load_weights(store, *llama, *model.weights);
     const int64_t peak = memory_of_process("VmHWM") - before;
     const int64_t largest = 2 * config.intermediate_size * config.hidden_size;
-    MESSAGE("result " << store.bytes() / kMiB << " MiB, largest tensor " << largest / kMiB << " MiB, files "
-                      << checkpoint.file_bytes() / kMiB << " MiB, peak " << peak / kMiB << " MiB");
+    INFO("result " << store.bytes() / kMiB << " MiB, largest tensor " << largest / kMiB << " MiB, files "
+                   << checkpoint.file_bytes() / kMiB << " MiB, peak " << peak / kMiB << " MiB");
     CHECK(peak >= store.bytes());
     CHECK(peak <= store.bytes() + largest + 20 * kMiB);  // less than another tensor; scales, code, stacks
     CHECK(memory_of_process("RssFile") - files_before < 12 * kMiB);

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
+#include "ggq/backend.h"
 #include "ggq/program.h"
 #include "models/events.h"
 #include "models/train/options.h"
