@@ -51,8 +51,8 @@ void Backend::release(void* data, int64_t bytes) noexcept {
 void* Backend::allocate_host(int64_t bytes) {
     void* data = bytes > 0 ? do_allocate_host(bytes) : nullptr;
     require(bytes == 0 || data != nullptr,
-            "{}: could not allocate {:.1f} MiB of host memory for pages ({:.1f} MiB are allocated already); raise the "
-            "limit of locked memory (ulimit -l), or let less be paged",
+            "{}: could not allocate {:.1f} MiB of host memory for pages ({:.1f} MiB are allocated already); end other "
+            "programs or raise the limit of the container, or let less be paged",
             name(), mebibytes(bytes), mebibytes(host_memory_.bytes));
     count(host_memory_, bytes);
     return data;

@@ -11,6 +11,7 @@
 
 #include "ggq/error.h"
 #include "ggq/gpu_table.h"
+#include "ggq/host_blocks.h"
 #include "ggq/host_memory.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/context.h"
@@ -103,7 +104,8 @@ private:
 
 class CudaBackend final : public Backend {
 public:
-    CudaBackend(int index, const DeviceOptions& options) : limit_(options.gpu_memory), pager_(options.pager) {
+    CudaBackend(int index, const DeviceOptions& options)
+        : limit_(options.gpu_memory), pager_(options.pager), host_blocks_(options.pager) {
         device_.index = index;
         const MemoryInfo before = before_context(index);
         GGQ_CUDA_CHECK(cudaSetDevice(index));
@@ -247,10 +249,7 @@ public:
     bool reads_host_memory() const override { return false; }
 
     int64_t free_host_bytes() const override { return available_host_bytes(); }
-    std::string host_memory_form() const override {
-        if (pager_ == Pager::managed) return "unified memory, moved by prefetch";
-        return some_unpinned_ ? "unified memory with copies, as it could not be pinned" : "pinned, with copies";
-    }
+    std::string host_memory_form() const override { return host_blocks_.form(); }
 
     int64_t free_bytes() const override {
         const int64_t left = memory_info().free - kGpuReserve;
@@ -321,29 +320,24 @@ private:
         cudaGetLastError();
     }
 
-    // Pinned, so that copies run beside the kernels, and mapped, so that kernels read it by the same address.
     void* do_allocate_host(int64_t bytes) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        void* data = nullptr;
-        if (pager_ != Pager::managed) {
-            const cudaError_t status = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocMapped);
-            if (status == cudaSuccess) return data;
-            cudaGetLastError();  // it is not a lasting one
-            if (pager_ == Pager::copies) return nullptr;
-            some_unpinned_ = true;
-        }
-        return managed(bytes);
+        return host_blocks_.take([&] { return pinned(bytes); }, [&] { return managed(bytes); });
     }
     void do_release_host(void* data, int64_t) noexcept override {
         cudaSetDevice(device_.index);
         for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
-        if (const auto found = std::ranges::find(managed_, data); found != managed_.end()) {
-            managed_.erase(found);
-            cudaFree(data);
-        } else {
-            cudaFreeHost(data);
-        }
+        if (host_blocks_.forget_unified(data)) cudaFree(data);
+        else cudaFreeHost(data);
         cudaGetLastError();
+    }
+
+    // Mapped too, so that kernels read it by the same address; null where the driver pins no more.
+    static void* pinned(int64_t bytes) {
+        void* data = nullptr;
+        if (cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocMapped) == cudaSuccess) return data;
+        cudaGetLastError();  // it is not a lasting one
+        return nullptr;
     }
 
     // Its home is the host, where kernels read it without moving it; null where the device cannot do that.
@@ -356,7 +350,6 @@ private:
             cudaGetLastError();
             return nullptr;
         }
-        managed_.push_back(data);
         GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetPreferredLocation, false));
         GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetAccessedBy, true));
         return data;
@@ -400,17 +393,21 @@ private:
 
     int64_t limit_;
     Pager pager_;
-    bool migrated_ = false;       // from then on the driver's memory holds pages too, for as long as it likes
-    bool some_unpinned_ = false;  // host memory that was asked for could not be pinned
-    int64_t free_before_ = 0;     // on the device, before this process had a context there
-    int64_t overhead_ = 0;        // the most counted so far
+    bool migrated_ = false;    // from then on the driver's memory holds pages too, for as long as it likes
+    int64_t free_before_ = 0;  // on the device, before this process had a context there
+    int64_t overhead_ = 0;     // the most counted so far
     int64_t overhead_at_start_ = 0;
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
+<<<<<<< HEAD
     std::vector<cudaEvent_t> events_, stamps_;
     bool recording_ = false;
     std::vector<void*> managed_;  // of the host's memory, that which is not pinned
+=======
+    std::vector<cudaEvent_t> events_;
+    HostBlocks host_blocks_;
+>>>>>>> helper-b
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;

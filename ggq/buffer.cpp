@@ -99,10 +99,12 @@ void Store::zero(const Block& block) {
     else backend_->zero(block.data, block.bytes);
 }
 
-void Store::write(const Buffer& buffer, const void* host) {
-    const int64_t n = buffer.bytes();
-    if (buffer.on_host() && n > 0) std::memcpy(buffer.data, host, static_cast<size_t>(n));
-    else backend_->copy_in(buffer.data, host, n);
+void Store::write(const Buffer& buffer, const void* host) { write_part(buffer, 0, host, buffer.bytes()); }
+
+void Store::write_part(const Buffer& buffer, int64_t at, const void* host, int64_t n_bytes) {
+    auto* to = static_cast<std::byte*>(buffer.data) + at;
+    if (buffer.on_host() && n_bytes > 0) std::memcpy(to, host, static_cast<size_t>(n_bytes));
+    else backend_->copy_in(to, host, n_bytes);
 }
 
 void Store::read(const Buffer& buffer, void* host) const {

@@ -46,23 +46,24 @@ int64_t ProgramSet::growth() const {
     return backend_->overhead_bytes_with(n_ops, n_copies) - backend_->overhead_bytes();
 }
 
-bool ProgramSet::fits(int64_t most_bytes) const {
+MemoryShortage ProgramSet::shortage(int64_t most_bytes) const {
     const MemoryUse use = memory();
-    return use.total() + use.migrated + growth() <= std::min(backend_->free_bytes(), most_bytes) &&
-           (use.host_total() == 0 || use.host_total() <= backend_->free_host_bytes());
+    const int64_t needed = use.total() + use.migrated + growth(), host = use.host_total();
+    return {std::max<int64_t>(0, needed - std::min(backend_->free_bytes(), most_bytes)),
+            host == 0 ? 0 : std::max<int64_t>(0, host - backend_->free_host_bytes())};
 }
 
 void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {
     const auto mebibytes = [](int64_t n_bytes) { return static_cast<double>(n_bytes) / (1 << 20); };
-    const int64_t needed = memory().total() + memory().migrated + growth(), available = backend_->free_bytes();
-    const int64_t host = memory().host_total(), host_available = backend_->free_host_bytes();
-    require(
-        host == 0 || host <= host_available,
-        "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} MiB "
-        "are free there; {}",
-        mebibytes(host), mebibytes(host_available), advice);
-    require(needed <= available, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}; {}", mebibytes(needed),
-            mebibytes(available), limit, advice);
+    const MemoryUse use = memory();
+    const MemoryShortage missing = shortage();
+    require(missing.device == 0, "memory: the plan needs {:.1f} MiB and {:.1f} MiB are free{}, {:.1f} MiB too few; {}",
+            mebibytes(use.total() + use.migrated + growth()), mebibytes(backend_->free_bytes()), limit,
+            mebibytes(missing.device), advice);
+    require(missing.host == 0,
+            "memory: the plan needs {:.1f} MiB of the host's memory for what the device has no room for, and {:.1f} "
+            "MiB are free there, {:.1f} MiB too few; end other programs or raise the limit of the container; {}",
+            mebibytes(use.host_total()), mebibytes(backend_->free_host_bytes()), mebibytes(missing.host), advice);
 }
 
 void ProgramSet::allocate(const std::function<void()>& load) {

@@ -41,6 +41,13 @@ struct MemoryUse {
     int64_t host_total() const { return host + host_arena; }
 };
 
+// Bytes beyond what is free, on the device and in the host's memory; 0: they are there.
+struct MemoryShortage {
+    int64_t device = 0, host = 0;
+
+    int64_t total() const { return device + host; }
+};
+
 class ProgramSet {
 public:
     explicit ProgramSet(Backend& backend) : backend_(&backend), store_(backend) {}
@@ -64,8 +71,9 @@ public:
 
     // What all that was declared and added takes together.
     MemoryUse memory() const;
-    bool fits(int64_t most_bytes = INT64_MAX) const;
-    // Throws Error "memory: the plan needs ... and ... are free{limit}; {advice}".
+    MemoryShortage shortage(int64_t most_bytes = INT64_MAX) const;
+    bool fits(int64_t most_bytes = INT64_MAX) const { return shortage(most_bytes).total() == 0; }
+    // Throws Error "memory: the plan needs ... and ... are free{limit}, ... too few; {advice}".
     void require_fits(std::string_view advice, std::string_view limit = "") const;
 
     // Of all programs: ops and copies.

@@ -1,5 +1,7 @@
 #include "ggq/transfer.h"
 
+#include <algorithm>
+#include <memory>
 #include <span>
 
 #include "ggq/backend.h"
@@ -10,22 +12,31 @@ namespace ggq {
 
 namespace {
 
-// Memory of a backend for as long as a transfer takes; of no bytes, nothing.
+constexpr int64_t kPieceBytes = 4 << 20;
+
+// Memory of a backend for as long as a transfer takes; of no bytes, nothing. `on_host`: that of the host which its
+// kernels read.
 class Scratch {
 public:
-    Scratch(Backend& backend, int64_t bytes)
-        : backend_(backend), data_(bytes > 0 ? backend.allocate(bytes) : nullptr), bytes_(bytes) {}
+    Scratch(Backend& backend, int64_t bytes, bool on_host = false)
+        : backend_(backend), on_host_(on_host), bytes_(bytes), data_(bytes > 0 ? take() : nullptr) {}
     ~Scratch() {
-        if (data_) backend_.release(data_, bytes_);
+        if (!data_) return;
+        if (on_host_) backend_.release_host(data_, bytes_);
+        else backend_.release(data_, bytes_);
     }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     void* data() const { return data_; }
+    bool on_host() const { return on_host_; }
 
 private:
+    void* take() { return on_host_ ? backend_.allocate_host(bytes_) : backend_.allocate(bytes_); }
+
     Backend& backend_;
-    void* data_;
+    bool on_host_;
     int64_t bytes_;
+    void* data_;
 };
 
 // Runs one op outside of any program.
@@ -48,19 +59,87 @@ bool exponents_finite(const void* host, int64_t n_elems, Bits exponent) {
     return finite;
 }
 
+// `in` lies where the backend's kernels read it.
+void convert(Backend& backend, const View& in, const TensorType& in_type, const View& out, const TensorType& type) {
+    const bool quantizes = info(type.dtype).quantized;
+    const ParamBlock params =
+        quantizes ? ParamBlock(QuantizeParams{type.dtype, type.quant}) : ParamBlock(CastParams{type.dtype});
+    run_once(backend, quantizes ? quantize_op : cast_op, out, type, in, in_type, params);
+}
+
+void convert(Store& store, const Buffer& to, DType from, const void* data) {
+    const TensorType type{from, to.type.shape, {}};
+    convert(store.backend(), make_view(const_cast<void*>(data), from, type.shape), type, to.view(), to.type);
+}
+
+using Piece = std::function<void(int64_t at, std::span<const std::byte> bytes)>;
+using Bytes = std::unique_ptr<std::byte[]>;
+
+Bytes host_bytes(int64_t n_bytes) { return std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(n_bytes)); }
+
+void in_pieces(int64_t n_bytes, const ReadPart& read, const Piece& take) {
+    const Bytes memory = host_bytes(std::min(n_bytes, kPieceBytes));
+    for (int64_t at = 0; at < n_bytes; at += kPieceBytes) {
+        const std::span bytes(memory.get(), static_cast<size_t>(std::min(kPieceBytes, n_bytes - at)));
+        read(static_cast<uint64_t>(at), bytes);
+        take(at, bytes);
+    }
+}
+
+void write_as_it_is(Store& store, const Buffer& to, const ReadPart& read) {
+    in_pieces(to.bytes(), read, [&](int64_t at, std::span<const std::byte> bytes) {
+        store.write_part(to, at, bytes.data(), std::ssize(bytes));
+    });
+}
+
+// A piece is a row of elements, whatever the shape of the tensor.
+void write_cast(Store& store, const Buffer& to, DType from, int64_t n_bytes, const ReadPart& read) {
+    Backend& backend = store.backend();
+    const Scratch staged(backend, backend.reads_host_memory() ? 0 : std::min(n_bytes, kPieceBytes));
+    in_pieces(n_bytes, read, [&](int64_t at, std::span<const std::byte> bytes) {
+        if (staged.data()) backend.copy_in(staged.data(), bytes.data(), std::ssize(bytes));
+        void* in = staged.data() ? staged.data() : const_cast<std::byte*>(bytes.data());
+        void* out = static_cast<std::byte*>(to.data) + at / info(from).bytes * info(to.type.dtype).bytes;
+        const Shape shape{std::ssize(bytes) / info(from).bytes};
+        convert(backend, make_view(in, from, shape), {from, shape, {}}, make_view(out, to.type.dtype, shape),
+                {to.type.dtype, shape, {}});
+    });
+}
+
+void write_quantized(Store& store, const Buffer& to, DType from, int64_t n_bytes, const ReadPart& read) {
+    Backend& backend = store.backend();
+    if (backend.reads_host_memory()) {
+        const Bytes whole = host_bytes(n_bytes);
+        read(0, {whole.get(), static_cast<size_t>(n_bytes)});
+        return convert(store, to, from, whole.get());
+    }
+    const int64_t n_bytes_of_scales = n_bytes / 16;  // at most, before they are quantized
+    const Scratch staged(backend, n_bytes, n_bytes + n_bytes_of_scales > backend.free_bytes());
+    auto* data = static_cast<std::byte*>(staged.data());
+    if (staged.on_host()) read(0, {data, static_cast<size_t>(n_bytes)});
+    else
+        in_pieces(n_bytes, read, [&](int64_t at, std::span<const std::byte> bytes) {
+            backend.copy_in(data + at, bytes.data(), std::ssize(bytes));
+        });
+    convert(store, to, from, data);
+}
+
 }  // namespace
 
 void write_converted(Store& store, const Buffer& to, DType from, const void* host) {
     if (from == to.type.dtype) return store.write(to, host);
     Backend& backend = store.backend();
-    const TensorType source{from, to.type.shape, {}};
-    const Scratch staged(backend, backend.reads_host_memory() ? 0 : source.bytes());
-    if (staged.data()) backend.copy_in(staged.data(), host, source.bytes());
-    const View in = make_view(staged.data() ? staged.data() : const_cast<void*>(host), from, source.shape);
-    const bool quantizes = info(to.type.dtype).quantized;
-    const ParamBlock params =
-        quantizes ? ParamBlock(QuantizeParams{to.type.dtype, to.type.quant}) : ParamBlock(CastParams{to.type.dtype});
-    run_once(backend, quantizes ? quantize_op : cast_op, to.view(), to.type, in, source, params);
+    const int64_t n_bytes = TensorType{from, to.type.shape, {}}.bytes();
+    const Scratch staged(backend, backend.reads_host_memory() ? 0 : n_bytes);
+    if (staged.data()) backend.copy_in(staged.data(), host, n_bytes);
+    convert(store, to, from, staged.data() ? staged.data() : host);
+}
+
+void write_streamed(Store& store, const Buffer& to, DType from, const ReadPart& read) {
+    const int64_t n_bytes = TensorType{from, to.type.shape, {}}.bytes();
+    if (from == to.type.dtype) return write_as_it_is(store, to, read);
+    if (info(to.type.dtype).quantized) return write_quantized(store, to, from, n_bytes, read);
+    write_cast(store, to, from, n_bytes, read);
 }
 
 void read_converted(const Store& store, const Buffer& from, DType to, void* host) {

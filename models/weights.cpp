@@ -124,12 +124,15 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
 }
 
 void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to) {
-    std::vector<std::byte> bytes;
-    const FileTensor t = files.read(stored_name(row.name, files), bytes);
-    require(all_finite(t.dtype, t.data, t.shape.n_elems()),
+    const std::string name = stored_name(row.name, files);
+    const DType dtype = files.at(name).dtype;
+    write_streamed(store, to, dtype, [&](uint64_t at, std::span<std::byte> part) {
+        files.read_part(name, at, part);
+        require(
+            all_finite(dtype, part.data(), static_cast<int64_t>(part.size()) / info(dtype).bytes),
             "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
             row.name);
-    write_converted(store, to, t.dtype, t.data);
+    });
 }
 
 }  // namespace ggq

@@ -13,6 +13,7 @@
 
 #include "ggq/backend.h"
 #include "ggq/error.h"
+#include "ggq/host_blocks.h"
 
 namespace ggq::test {
 
@@ -91,12 +92,19 @@ public:
         synchronize();
         cpu_->set_bytes(device, value, bytes);
     }
-    bool reads_host_memory() const override { return true; }
+    bool reads_host_memory() const override { return reads_host; }
     bool has_own_memory() const override { return true; }
     int64_t free_bytes() const override { return std::min(cpu_->free_bytes(), most_bytes_ - memory().bytes); }
+    int64_t free_host_bytes() const override {
+        return std::min(cpu_->free_bytes(), most_host_bytes - host_memory().bytes);
+    }
+    std::string host_memory_form() const override { return host_blocks_.form(); }
 
     Costs costs_given;
     bool migrating = false;
+    bool reads_host = true;  // memory of the host that is not of allocate_host()
+    int64_t most_host_bytes = INT64_MAX;
+    int64_t most_pinned_bytes = INT64_MAX;  // of them; more cannot be pinned
     int64_t n_copies = 0, bytes_copied = 0;
 
 private:
@@ -136,7 +144,7 @@ private:
         const auto holds = [&](const auto& block) {
             return block.first <= data && data < at(block.first, block.second);
         };
-        if (!moving_ || std::ranges::none_of(host_blocks_, holds)) return;
+        if (!moving_ || std::ranges::none_of(bytes_on_host_, holds)) return;
         GGQ_ASSERT(std::ranges::any_of(on_device_, holds), "a page is read on the host");
     }
     static const void* at(const void* data, int64_t bytes) { return static_cast<const std::byte*>(data) + bytes; }
@@ -153,13 +161,17 @@ private:
     }
     void do_release(void* data, int64_t bytes) noexcept override { cpu_->release(data, bytes); }
     void* do_allocate_host(int64_t bytes) override {
-        void* data = cpu_->allocate(bytes);
+        const auto take = [&] { return cpu_->allocate(bytes); };
+        const bool can_be_pinned = host_memory().bytes + bytes <= most_pinned_bytes;
+        void* data = host_blocks_.take([&] { return can_be_pinned ? take() : nullptr; }, take);
+        if (!data) return nullptr;
         poison(data, bytes);
-        host_blocks_[data] = bytes;
+        bytes_on_host_[data] = bytes;
         return data;
     }
     void do_release_host(void* data, int64_t bytes) noexcept override {
-        host_blocks_.erase(data);
+        host_blocks_.forget_unified(data);
+        bytes_on_host_.erase(data);
         cpu_->release(data, bytes);
     }
 
@@ -170,8 +182,9 @@ private:
     std::map<Lane, std::vector<Work>> lanes_;
     std::map<int32_t, int64_t> times_marked_, happened_, stamps_;
     int64_t n_done_ = 0;
-    std::map<void*, int64_t> host_blocks_, on_device_;  // bytes of each
-    bool moving_ = false;                               // since the last synchronize()
+    HostBlocks host_blocks_{Pager::automatic};
+    std::map<void*, int64_t> bytes_on_host_, on_device_;  // of each block
+    bool moving_ = false;                                 // since the last synchronize()
 };
 
 }  // namespace ggq::test

@@ -57,9 +57,11 @@ TEST_CASE("a set that does not fit is refused before anything is taken") {
     const Buffer& state = set.store().declare("state", Kind::state, {DType::f32, {1 << 18}, {}});
     set.add("rise", rising(state));
     CHECK_FALSE(set.fits());
-    CHECK_THROWS_WITH_AS(set.require_fits("use a shorter row", " (`gpu_memory` 1MiB)"),
-                         "memory: the plan needs 3.0 MiB and 1.0 MiB are free (`gpu_memory` 1MiB); use a shorter row",
-                         Error);
+    CHECK_THROWS_WITH_AS(
+        set.require_fits("use a shorter row", " (`gpu_memory` 1MiB)"),
+        "memory: the plan needs 3.0 MiB and 1.0 MiB are free (`gpu_memory` 1MiB), 2.0 MiB too few; use a shorter "
+        "row",
+        Error);
     CHECK(backend.memory().allocations == 0);
 }
 

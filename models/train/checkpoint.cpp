@@ -61,12 +61,14 @@ NamedBuffers saved_state(const TrainEngine& engine) {
     return buffers;
 }
 
-// Bytes of a file's tensor into a buffer of the same type.
-void load_exact(Store& store, const Buffer& buffer, const FileTensor& t, const std::string& name) {
+// Bytes of a file's tensor into a buffer of the same type. Where all weights are trained, one may be most of the model.
+void load_exact(Store& store, const Buffer& buffer, const SafetensorsReader& file, const std::string& name) {
+    const FileTensor& t = file.at(name);
     require(t.dtype == buffer.type.dtype && t.shape == buffer.type.shape,
             "{}: the checkpoint has {}{}, this run needs {}; rank, targets or optimizer differ", name,
             ggq::name(t.dtype), to_string(t.shape), to_string(buffer.type));
-    store.write(buffer, t.data);
+    write_streamed(store, buffer, t.dtype,
+                   [&](uint64_t at, std::span<std::byte> part) { file.read_part(name, at, part); });
 }
 
 }  // namespace
@@ -92,9 +94,7 @@ void write_checkpoint(const fs::path& folder, TrainEngine& engine, const Model& 
 void restore(const fs::path& checkpoint, TrainEngine& engine, const TrainerState& state, const StopAsked& stop) {
     Store& store = engine.store();
     const SafetensorsReader optimizer(checkpoint / kOptimizerFile);
-    std::vector<std::byte> bytes;  // of one tensor at a time
-    for (const auto& [name, buffer] : saved_state(engine))
-        load_exact(store, *buffer, optimizer.read(name, bytes), name);
+    for (const auto& [name, buffer] : saved_state(engine)) load_exact(store, *buffer, optimizer, name);
     if (!engine.options().weights.train_all) {
         const Adapter adapter = read_adapter(checkpoint, stop);
         check_adapter(engine.llama(), adapter, checkpoint.string());

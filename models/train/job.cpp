@@ -8,6 +8,7 @@
 #include "ggq/io/input_file.h"
 #include "models/adapter_files.h"
 #include "models/figures.h"
+#include "models/train/smaller.h"
 #include "models/untrained_end.h"
 
 namespace ggq {
@@ -20,8 +21,9 @@ TrainOptions settled(TrainOptions options, std::vector<std::string>& notes) {
     return options;
 }
 
-std::unique_ptr<Backend> open_device(TrainOptions& options, std::vector<std::string>& notes) {
-    auto backend = make_backend(options.base);
+std::unique_ptr<Backend> open_device(TrainOptions& options, std::unique_ptr<Backend> given,
+                                     std::vector<std::string>& notes) {
+    auto backend = given ? std::move(given) : make_backend(options.base);
     for (std::string& note : settle_device(options.base, *backend)) notes.push_back(std::move(note));
     notes.push_back("device: " + backend->description());
     return backend;
@@ -44,9 +46,9 @@ std::optional<std::string> warn_of_bare_layers(const Job& job) {
 
 }  // namespace
 
-Job::Job(TrainOptions wanted)
+Job::Job(TrainOptions wanted, std::unique_ptr<Backend> device)
     : options(settled(std::move(wanted), notes)),
-      backend(open_device(options, notes)),
+      backend(open_device(options, std::move(device), notes)),
       model(open_model_of(options)),
       weights(weight_choice(options, model.config)) {
     peak_lr(options, model.n_weights());  // refuses what does not fit
@@ -122,13 +124,7 @@ RunData::RunData(const Job& job, const TrainEvents& events)
 
 TrainingModelOptions training_model_options(const Job& job, const RunData& run) {
     TrainingModelOptions o;
-    o.engine = {.weights = job.weights,
-                .optimizer = optimizer_choice(job.options),
-                .recompute = job.options.recompute,
-                .lengths = run.batches.lengths(),
-                .grad_accum = job.options.grad_accum,
-                .seed = job.options.seed,
-                .document = job.options.max_length};
+    o.engine = engine_options(job.options, job.model.config, run.batches.lengths());
     if (run.eval_batches) o.eval_lengths = run.eval_batches->lengths();
     const auto wanted = static_cast<int64_t>(run.sample_prompt.size()) + kSampleTokens;
     o.generator = {std::min(wanted, job.model.config.max_position_embeddings + 1), job.weights.compute()};
@@ -151,34 +147,26 @@ std::unique_ptr<TrainingModel> planned_model(const Job& job, const RunData& run)
 
 namespace {
 
-// Plans of smaller batches, which take no memory. Rows that are not packed have lengths of their own.
-std::string what_would_fit(const Job& job, const RunData& run) {
-    if (!job.options.packing) return "";
-    const auto bytes_of = [&](int64_t rows) -> std::optional<int64_t> {
-        TrainingModelOptions smaller = training_model_options(job, run);
-        smaller.engine.lengths = {rows * job.options.max_length};
-        if (!smaller.eval_lengths.empty()) smaller.eval_lengths = smaller.engine.lengths;
-        TrainingModel planned(*job.backend, job.model, smaller);
-        planned.set.fit();
-        return planned.set.fits() ? std::optional(planned.set.memory().total()) : std::nullopt;
+// By a plan, which takes no memory. Of smaller batches and rows the longest micro-batch is not known without laying
+// the data out again, but what it is at most.
+int64_t missing_bytes(const Job& job, const RunData& run, const TrainOptions& smaller) {
+    TrainingModelOptions o = training_model_options(job, run);
+    const auto longest = [&](const std::vector<int64_t>& now) {
+        return std::vector{std::min(now.back(), smaller.batch_size * smaller.max_length)};
     };
-    std::vector<int64_t> halves;
-    for (int64_t rows = job.options.batch_size / 2; rows > 0; rows /= 2) halves.push_back(rows);
-    const auto largest = std::ranges::partition_point(halves, [&](int64_t rows) { return !bytes_of(rows); });
-    if (largest != halves.end())
-        return fmt::format(" (`batch_size` {} would fit, with {:.1f} MiB)", *largest, mebibytes(*bytes_of(*largest)));
-    return " (not even `batch_size` 1 would fit)";
+    o.engine = engine_options(smaller, job.model.config, longest(o.engine.lengths));
+    if (!o.eval_lengths.empty()) o.eval_lengths = longest(o.eval_lengths);
+    TrainingModel planned(*job.backend, job.model, o);
+    planned.set.fit();
+    return planned.set.shortage().total();
 }
 
 }  // namespace
 
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
     if (on_device.set.fits()) return;
-    const Recompute preset = job.options.recompute.preset;
-    const bool keeps_more = preset != Recompute::full && preset != Recompute::automatic;
-    const std::string advice = fmt::format("lower `batch_size` or `max_length`{}{}",
-                                           keeps_more ? ", or use `recompute` auto" : "", what_would_fit(job, run));
-    on_device.set.require_fits(advice, memory_cap(job.options.base));
+    const auto missing = [&](const TrainOptions& smaller) { return missing_bytes(job, run, smaller); };
+    on_device.set.require_fits(smaller_settings(job.options, missing), memory_cap(job.options.base));
 }
 
 }  // namespace ggq

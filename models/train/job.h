@@ -14,7 +14,8 @@ namespace ggq {
 // Options, machine and model.
 struct Job {
     // Throws Error for options that contradict each other, the machine or the model.
-    explicit Job(TrainOptions wanted);
+    // `device`: instead of the one that they name.
+    explicit Job(TrainOptions wanted, std::unique_ptr<Backend> device = nullptr);
 
     std::vector<std::string> notes, warnings;  // what a person should know of it
     TrainOptions options;                      // with what will be done in the place of wishes

@@ -10,6 +10,7 @@
 #include "models/option_checks.h"
 #include "models/shapes.h"
 #include "models/train/setup.h"
+#include "models/train/smaller.h"
 
 namespace ggq {
 
@@ -40,16 +41,9 @@ Model model_of(const PlanRequest& request) {
 }
 
 TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config) {
-    const std::vector<int64_t> lengths = {o.batch_size * o.max_length};
     TrainingModelOptions t;
-    t.engine = {.weights = weight_choice(o, config),
-                .optimizer = optimizer_choice(o),
-                .recompute = o.recompute,
-                .lengths = lengths,
-                .grad_accum = o.grad_accum,
-                .seed = o.seed,
-                .document = o.max_length};
-    t.eval_lengths = lengths;
+    t.engine = engine_options(o, config, {o.batch_size * o.max_length});
+    t.eval_lengths = t.engine.lengths;
     t.generator = {o.max_length, t.engine.weights.compute()};
     return t;
 }
@@ -71,48 +65,18 @@ RunPlan::RunPlan(const PlanRequest& request, std::shared_ptr<Backend> device)
     on_device = faster_order(planned, options.grad_accum);
 }
 
-namespace {
-
-// What takes less, the least loss first: each on top of those before.
-struct Smaller {
-    const char* what;
-    bool (*applies)(const TrainOptions& o);
-    void (*apply)(TrainOptions& o);
-};
-
-constexpr Smaller kSmaller[] = {
-    {"`recompute` auto", [](const TrainOptions& o) { return o.recompute.preset != Recompute::automatic; },
-     [](TrainOptions& o) { o.recompute = Recompute::automatic; }},
-    {"`batch_size` 1 with a larger `grad_accum`", [](const TrainOptions& o) { return o.batch_size > 1; },
-     [](TrainOptions& o) { o.grad_accum *= o.batch_size, o.batch_size = 1; }},
-    {"`optim` paged_adamw_8bit", [](const TrainOptions& o) { return o.optim != OptimKind::paged_adamw_8bit; },
-     [](TrainOptions& o) { o.optim = OptimKind::paged_adamw_8bit; }},
-    {"`max_length` 256, which cuts longer samples", [](const TrainOptions& o) { return o.max_length > 256; },
-     [](TrainOptions& o) { o.max_length = 256; }},
-    {"`lora_targets` q_proj,v_proj",
-     [](const TrainOptions& o) { return o.train == TrainKind::lora && o.lora.targets == "all-linear"; },
-     [](TrainOptions& o) { o.lora.targets = "q_proj,v_proj"; }},
-};
-
-}  // namespace
-
 std::string RunPlan::advice(const PlanRequest& request) const {
-    if (on_device->set.fits()) return "";
-    const MemoryUse use = on_device->set.memory();
-    const int64_t missing =
-        use.total() + use.migrated + use.overhead - backend->overhead_bytes() - backend->free_bytes();
-    std::string text = missing > 0 ? fmt::format("{:.1f} MiB are missing", mebibytes(missing))
-                                   : "the host has too little memory for what would lie there";
+    const MemoryShortage missing = on_device->set.shortage();
+    if (missing.total() == 0) return "";
     PlanRequest smaller = request;
-    std::string with;
-    for (const Smaller& s : kSmaller) {
-        if (!s.applies(smaller.train)) continue;
-        s.apply(smaller.train);
-        with += (with.empty() ? "" : ", ") + std::string(s.what);
-        if (RunPlan(smaller, backend).on_device->set.fits()) return text + "; it would fit with " + with;
-    }
-    if (!with.empty()) text += "; it would not fit with " + with + " either";
-    return text + "; take a smaller model";
+    const auto missing_of = [&](const TrainOptions& o) {
+        smaller.train = o;
+        return RunPlan(smaller, backend).on_device->set.shortage().total();
+    };
+    return fmt::format("{}; {}",
+                       missing.device > 0 ? fmt::format("{:.1f} MiB are missing", mebibytes(missing.device))
+                                          : "the host has too little memory for what would lie there",
+                       smaller_settings(request.train, missing_of));
 }
 
 std::string RunPlan::json() const {

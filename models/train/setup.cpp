@@ -85,4 +85,16 @@ OptimizerChoice optimizer_choice(const TrainOptions& o) {
     return choice;
 }
 
+EngineOptions engine_options(const TrainOptions& o, const LlamaConfig& config, std::vector<int64_t> lengths) {
+    EngineOptions engine;
+    engine.weights = weight_choice(o, config);
+    engine.optimizer = optimizer_choice(o);
+    engine.recompute = o.recompute;
+    engine.lengths = std::move(lengths);
+    engine.grad_accum = o.grad_accum;
+    engine.seed = o.seed;
+    engine.document = o.max_length;
+    return engine;
+}
+
 }  // namespace ggq

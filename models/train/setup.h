@@ -8,6 +8,7 @@
 #include "models/data_choice.h"
 #include "models/model.h"
 #include "models/text/dataset.h"
+#include "models/train/engine.h"
 #include "models/train/options.h"
 #include "models/train/parameters.h"
 #include "models/train/schedule.h"
@@ -31,5 +32,6 @@ BatchOptions training_batches(const TrainOptions& options);
 LrSchedule learning_rates(const TrainOptions& options, int64_t total_steps, int64_t n_base_params);
 int64_t total_updates(const TrainOptions& options, int64_t updates_an_epoch);
 OptimizerChoice optimizer_choice(const TrainOptions& options);
+EngineOptions engine_options(const TrainOptions& options, const LlamaConfig& config, std::vector<int64_t> lengths);
 
 }  // namespace ggq

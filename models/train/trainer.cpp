@@ -26,8 +26,8 @@ std::string trainable_line(int64_t n_trained, int64_t n_all) {
 
 class Run {
 public:
-    Run(TrainOptions options, const TrainEvents& events, Profile* profile)
-        : events_(events), profile_(profile), job_(std::move(options)) {}
+    Run(TrainOptions options, const TrainEvents& events, Profile* profile, std::unique_ptr<Backend> device)
+        : events_(events), profile_(profile), job_(std::move(options), std::move(device)) {}
 
     TrainResult run() {
         const bool only_prints = options().plan || options().print_graph;
@@ -185,9 +185,10 @@ private:
 
 }  // namespace
 
-TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile) {
+TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile,
+                         std::unique_ptr<Backend> device) {
     try {
-        return Run(std::move(options), events, profile).run();
+        return Run(std::move(options), events, profile, std::move(device)).run();
     } catch (const Interrupted&) {  // before the first update
         TrainResult result;
         result.interrupted = true;

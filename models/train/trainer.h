@@ -4,8 +4,10 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
+#include "ggq/backend.h"
 #include "ggq/program.h"
 #include "models/events.h"
 #include "models/train/options.h"
@@ -52,6 +54,8 @@ struct TrainResult {
 
 // Throws Error for whatever the options, the files or the machine make impossible; nothing half written is left.
 // With options.plan or options.print_graph it ends after printing the plan or the graph.
-TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr);
+// `device`: one to take instead of that which the options name.
+TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr,
+                         std::unique_ptr<Backend> device = nullptr);
 
 }  // namespace ggq
