@@ -400,14 +400,9 @@ private:
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
-<<<<<<< HEAD
-    std::vector<cudaEvent_t> events_, stamps_;
+std::vector<cudaEvent_t> events_, stamps_;
     bool recording_ = false;
-    std::vector<void*> managed_;  // of the host's memory, that which is not pinned
-=======
-    std::vector<cudaEvent_t> events_;
     HostBlocks host_blocks_;
->>>>>>> helper-b
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;
