@@ -400,7 +400,7 @@ private:
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
-std::vector<cudaEvent_t> events_, stamps_;
+    std::vector<cudaEvent_t> events_, stamps_;
     bool recording_ = false;
     HostBlocks host_blocks_;
     Stage stages_[2];
