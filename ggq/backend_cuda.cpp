@@ -248,7 +248,11 @@ public:
 
     bool reads_host_memory() const override { return false; }
 
-    int64_t free_host_bytes() const override { return available_host_bytes(); }
+    // Of unified memory no more than the device has room for: beyond that drivers thrash, and some do worse.
+    int64_t free_host_bytes() const override {
+        const int64_t available = available_host_bytes();
+        return pager_ == Pager::managed ? std::min(available, memory_info().free - unified_bytes_) : available;
+    }
     std::string host_memory_form() const override { return host_blocks_.form(); }
 
     int64_t free_bytes() const override {
@@ -324,11 +328,15 @@ private:
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
         return host_blocks_.take([&] { return pinned(bytes); }, [&] { return managed(bytes); });
     }
-    void do_release_host(void* data, int64_t) noexcept override {
+    void do_release_host(void* data, int64_t bytes) noexcept override {
         cudaSetDevice(device_.index);
         for (cudaStream_t s : streams_) cudaStreamSynchronize(s);
-        if (host_blocks_.forget_unified(data)) cudaFree(data);
-        else cudaFreeHost(data);
+        if (host_blocks_.forget_unified(data)) {
+            cudaFree(data);
+            unified_bytes_ -= bytes;
+        } else {
+            cudaFreeHost(data);
+        }
         cudaGetLastError();
     }
 
@@ -346,10 +354,12 @@ private:
         cudaDeviceGetAttribute(&concurrent, cudaDevAttrConcurrentManagedAccess, device_.index);
         void* data = nullptr;
         const auto n = static_cast<size_t>(bytes);
-        if (concurrent == 0 || cudaMallocManaged(&data, n) != cudaSuccess) {
+        const bool has_room = unified_bytes_ + bytes <= memory_info().free;
+        if (concurrent == 0 || !has_room || cudaMallocManaged(&data, n) != cudaSuccess) {
             cudaGetLastError();
             return nullptr;
         }
+        unified_bytes_ += bytes;
         GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetPreferredLocation, false));
         GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetAccessedBy, true));
         return data;
@@ -403,6 +413,7 @@ private:
     std::vector<cudaEvent_t> events_, stamps_;
     bool recording_ = false;
     HostBlocks host_blocks_;
+    int64_t unified_bytes_ = 0;
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;

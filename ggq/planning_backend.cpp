@@ -27,7 +27,8 @@ public:
     Costs costs() const override { return gpu_.costs; }
     bool reads_host_memory() const override { return false; }
     int64_t free_bytes() const override { return std::max<int64_t>(0, limit_ - gpu_.overhead_bytes - kGpuReserve); }
-    int64_t free_host_bytes() const override { return INT64_MAX / 2; }  // of a machine that is not known
+    // Of a machine that is not known; of unified memory no more than the card has.
+    int64_t free_host_bytes() const override { return migrates_ ? gpu_.memory_bytes : INT64_MAX / 2; }
     bool migrates() const override { return migrates_; }
     int64_t overhead_bytes() const override { return gpu_.overhead_bytes; }
     int64_t overhead_bytes_with(int64_t n_ops, int64_t n_copies) const override {

@@ -50,6 +50,15 @@ TEST_CASE("plan: 70B in 24 and 12 GiB, slower by little") {
     }
 }
 
+TEST_CASE("plan: of unified memory no more than the card has room for") {
+    PlanRequest request = request_of("llama3-70b", 1, 512, "24GiB");
+    request.gpu = "h100";
+    request.train.base.quant = std::nullopt;
+    CHECK(plan_of(request).at("fits") == true);  // 131 GiB of pages in pinned memory
+    request.train.base.pager = Pager::managed;
+    CHECK(plan_of(request).at("fits") == false);
+}
+
 TEST_CASE("plan: long contexts of an 8B") {
     for (const auto& [length, memory] : {std::pair{65536, "16GiB"}, {102400, "24GiB"}, {262144, "80GiB"}}) {
         CAPTURE(memory);
