@@ -25,7 +25,7 @@ int run(const Strings& args) {
     if (options.json) {
         std::cout << plan.json() << std::endl;
     } else {
-        for (const std::string& line : plan.on_device->memory_lines()) std::cout << line << '\n';
+        for (const std::string& line : plan.on_device->plan_lines()) std::cout << line << '\n';
     }
     const std::string advice = plan.advice(options.request);
     require(advice.empty(), "it does not fit: {}", advice);

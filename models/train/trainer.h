@@ -51,7 +51,8 @@ struct TrainResult {
 };
 
 // Throws Error for whatever the options, the files or the machine make impossible; nothing half written is left.
-// With options.plan or options.print_graph it ends after printing the plan or the graph.
+// With options.plan or options.print_graph it ends after printing the plan or the graph; it throws as well if the plan
+// that was asked for does not fit.
 TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr);
 
 }  // namespace ggq
