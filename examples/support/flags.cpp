@@ -227,7 +227,9 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";
-    t.require("--prompt");
+    t.add("--plan", o.plan,
+          "print the memory plan and end; reads no weights, and without a prompt plans for an answer");
+    t.require("--prompt", {"--plan"});
 }
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
