@@ -130,7 +130,7 @@ Json arena_json(const ProgramSet& set) {
             {"kept_activations_bytes", fullest.use.kept},
             {"temporaries_bytes", fullest.use.temporaries},
             {"pages_bytes", fullest.use.pages},
-            {"workspace_then_bytes", fullest.use.workspace},
+            {"workspace_bytes", fullest.use.workspace},
             {"gaps_bytes", fullest.gaps},
             {"needed_bytes_by_program", needs}};
 }
