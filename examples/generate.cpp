@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "examples/support/events_to_stderr.h"
+#include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
 #include "examples/support/run_program.h"
@@ -21,12 +22,13 @@ namespace ggq {
 namespace {
 
 GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
-    GenerateEvents events{events_to_stderr(quiet, interrupt), {}};
+    GenerateEvents events{events_to_stderr(quiet, interrupt), {}, {}};
     // A file or a program gets the bytes of the answer, a terminal what it can show of them.
     const bool terminal = isatty(STDOUT_FILENO) == 1;
     events.text = [terminal](const std::string& piece) {
         std::cout << (terminal ? printable(piece) : piece) << std::flush;
     };
+    events.print = [](const std::string& line) { std::cout << told(line) << '\n'; };
     events.stop = [&] { return interrupt.requested() || !std::cout.good(); };
     return events;
 }
@@ -42,6 +44,7 @@ int run(const Strings& args) {
     Profile profile;
     const GenerateResult r =
         run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
+    if (options.plan) return 0;
     std::cout << std::endl;
     require(std::cout.good(), "cannot write the text to stdout: is the disk full?");
     if (r.reason == StopReason::context)

@@ -32,6 +32,12 @@ MemoryUse ProgramSet::memory() const {
     return use;
 }
 
+std::vector<const Program*> ProgramSet::programs() const {
+    std::vector<const Program*> all;
+    for (const Member& m : members_) all.push_back(&m.program);
+    return all;
+}
+
 std::pair<int64_t, int64_t> ProgramSet::n_steps() const {
     int64_t n_ops = 0, n_copies = 0;
     for (const Member& m : members_) {

@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "ggq/backend.h"
 #include "ggq/buffer.h"
@@ -75,6 +76,8 @@ public:
     bool fits(int64_t most_bytes = INT64_MAX) const { return shortage(most_bytes).total() == 0; }
     // Throws Error "memory: the plan needs ... and ... are free{limit}, ... too few; {advice}".
     void require_fits(std::string_view advice, std::string_view limit = "") const;
+
+    std::vector<const Program*> programs() const;  // in the order in which they were added
 
     // Of all programs: ops and copies.
     std::pair<int64_t, int64_t> n_steps() const;

@@ -23,13 +23,6 @@ void take_recorded_form(BaseOptions& options, const BaseRecord& record, const Ev
                                 describe(record.form), describe(options)));
 }
 
-void check_base(const Model& model, const BaseRecord& record, const Events& events) {
-    const std::string hash = model.hash(events.stop);  // reads every weight
-    if (record.hash != hash)
-        events.warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
-                                shown(record.path), shown(record.hash), hash));
-}
-
 }  // namespace
 
 void validate(const std::vector<AdapterChoice>& adapters) {
@@ -55,6 +48,15 @@ void AdaptedModel::load(Store& store, const Llama& llama, const StopAsked& stop)
     if (adapter) load_adapter(store, llama, *adapter);
 }
 
+void AdaptedModel::check_base(const Events& events) const {
+    if (!adapter || !adapter->base) return;
+    const BaseRecord& record = *adapter->base;
+    const std::string hash = model.hash(events.stop);
+    if (record.hash != hash)
+        events.warn(fmt::format("the adapter was trained on another base ({}, hash {}) than this one (hash {})",
+                                shown(record.path), shown(record.hash), hash));
+}
+
 AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events) {
     AdaptedModel opened{open_model(options.model), std::nullopt, {}};
     if (adapters.empty()) return opened;
@@ -62,7 +64,6 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
     opened.adapter.emplace(read_adapter(opened.choice.path));
     if (const auto& record = opened.adapter->base) {
         take_recorded_form(options, *record, events);
-        check_base(opened.model, *record, events);
     } else {
         events.tell(fmt::format("{} does not record how its base was quantized; the base is {}", opened.choice.path,
                                 describe(options)));

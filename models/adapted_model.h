@@ -27,6 +27,9 @@ struct AdaptedModel {
     std::optional<Adapter> adapter;
     AdapterChoice choice;
 
+    // Warns if the adapter was trained on another base. Reads every weight.
+    void check_base(const Events& events) const;
+
     // Its weights and adapter as frozen tensors of `store`, held in `form`. Throws Error, by module, for an adapter
     // that does not fit the model.
     std::unique_ptr<Llama> declare(Store& store, const BaseForm& form) const;
@@ -34,7 +37,7 @@ struct AdaptedModel {
 };
 
 // Opens the model that `options` name, and the adapter if there is one. The form of the base is the one that the
-// adapter records, unless the user wished for another; what does not agree is said through `events`.
+// adapter records, unless the user wished for another; what does not agree is said through `events`. No weight is read.
 AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events);
 
 }  // namespace ggq

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "examples/support/chart.h"
 #include "examples/support/plot.h"
 #include "ggq/error.h"
 #include "tests/temp_dir.h"

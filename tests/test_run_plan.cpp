@@ -3,9 +3,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "models/memory_lines.h"
+#include "models/model_figures.h"
 #include "tests/file_checks.h"
 
 namespace ggq::test {
@@ -74,6 +77,76 @@ TEST_CASE("plan: every weight of a tied Llama and of one that is not, on a card 
         request.train.train = TrainKind::full;
         CHECK(plan_of(request).at("fits") == true);
     }
+}
+
+// The figures that are known of these shapes under NF4 with double quantization and rank 16 on all linear layers.
+TEST_CASE("plan: bits of a weight, what double quantization saves, and what is trained, by shape") {
+    struct Known {
+        const char* shape;
+        double saved_mb, tolerance;
+    };
+    for (const Known& known : {Known{"llama3-8b", 325.5, 0.05}, Known{"llama2-7b", 302, 0.5},
+                               Known{"llama2-70b", 3190, 5}, Known{"llama3-70b", 3190, 5}}) {
+        CAPTURE(known.shape);
+        const nlohmann::json p = plan_of(request_of(known.shape, 1, 512, ""));
+        CHECK(std::abs(p.at("bits_a_quantized_weight").get<double>() - 4.127) < 0.0005);
+        CHECK(std::abs(p.at("double_quant_saves_bytes").get<double>() / 1e6 - known.saved_mb) <= known.tolerance);
+    }
+    const RunPlan plan(request_of("llama3-8b", 1, 512, ""));
+    const std::vector<std::string> lines = plan.on_device->plan_lines();
+    REQUIRE(lines.size() > 2);
+    CHECK(lines[lines.size() - 2] ==
+          "trained parameters: 41,943,040 of 8,072,204,288, 0.52 %; 1,310,720 in each of 32 layers");
+    CHECK(lines.back() == "quantized weights: 6,979,321,856 of 4.127 bits; double quantization saves 325.5 MB");
+    const nlohmann::json p = nlohmann::json::parse(plan.json());
+    CHECK(p.at("trained_parameters") == 41943040);
+    CHECK(p.at("trained_parameters_by_layer") == std::vector<int64_t>(32, 1310720));
+}
+
+TEST_CASE("plan: what is trained and quantized where that is not every layer or not doubly") {
+    PlanRequest request = request_of("llama3-8b", 1, 512, "");
+    request.train.base.quant_spec.double_quant = false;
+    request.train.lora.layers = "2";
+    const RunPlan plan(request);
+    const ModelFigures figures = figures_of(plan.on_device->engine.llama());
+    CHECK(figures.bits_a_quantized_weight() == 4.5);
+    CHECK(figures.double_quant_saves == 0);
+    check_contains(figure_lines(figures).front(), "; from 0 to 1,310,720 a layer");
+    CHECK(figures.n_trained == plan.on_device->engine.parameters().n_trained());
+    request.train.base.quant.reset();
+    CHECK(figures_of(RunPlan(request).on_device->engine.llama()).n_quantized == 0);
+}
+
+TEST_CASE("plan: the parts of the arena at its fullest are the arena to the byte") {
+    for (const char* memory : {"", "6GiB", "3.3GiB"}) {
+        CAPTURE(memory);
+        const RunPlan plan(request_of("llama3-8b", 1, 2048, memory));
+        const nlohmann::json p = nlohmann::json::parse(plan.json()), arena = p.at("arena_at_its_fullest");
+        int64_t sum = 0;
+        for (const char* part :
+             {"kept_activations_bytes", "temporaries_bytes", "pages_bytes", "workspace_bytes", "gaps_bytes"}) {
+            CHECK(arena.at(part) >= 0);
+            sum += arena.at(part).get<int64_t>();
+        }
+        CHECK(sum == p.at("arena_bytes"));
+        CHECK(arena.at("needed_bytes_by_program").at(arena.at("fullest_program").get<std::string>()) ==
+              p.at("arena_bytes"));
+        CHECK(arena.at("needed_bytes_by_program").size() == plan.on_device->set.programs().size());
+        CHECK(arena_lines(plan.on_device->set).size() == 1 + plan.on_device->set.programs().size());
+    }
+}
+
+TEST_CASE("plan: the lines of memory add up to the peak") {
+    const RunPlan plan(request_of("llama3-8b", 1, 512, ""));
+    double sum = 0, peak = 0;
+    for (const std::string& line : plan.on_device->memory_lines()) {
+        if (line.starts_with("    ") || line.find(" MiB") == std::string::npos || line.find("about") < line.size())
+            continue;
+        const double mebibytes = std::stod(line.substr(36));
+        (line.starts_with("  peak ") ? peak : sum) += mebibytes;
+    }
+    CHECK(peak > 4000);
+    CHECK(std::abs(sum - peak) < 0.1);  // each is rounded
 }
 
 TEST_CASE("plan: what does not fit says by how much, and what would") {

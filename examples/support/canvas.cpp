@@ -29,13 +29,6 @@ struct Box {
     int x, y, width, height;
 };
 
-std::string printable(std::string_view words) {
-    std::string ascii(words);
-    for (char& c : ascii)
-        if (c < ' ' || c > '~') c = '?';
-    return ascii;
-}
-
 // The strokes of the letters, each a box in pixels from the upper left corner.
 std::vector<Box> letter_boxes(std::string_view words) {
     struct Corner {
@@ -44,7 +37,7 @@ std::vector<Box> letter_boxes(std::string_view words) {
     };
     static_assert(sizeof(Corner) == 16);
     constexpr size_t kMostCorners = 4 * 24;  // of one letter
-    std::string ascii = printable(words);
+    std::string ascii = ascii_of(words);
     std::vector<Corner> corners(ascii.size() * kMostCorners + 4);
     const int n_bytes = static_cast<int>(corners.size() * sizeof(Corner));
     const int n_boxes = stb_easy_font_print(0, 0, ascii.data(), nullptr, corners.data(), n_bytes);
@@ -80,8 +73,15 @@ PixelRange pixels_near(Point a, Point b, double reach, int width, int height) {
 
 }  // namespace
 
+std::string ascii_of(std::string_view words) {
+    std::string ascii(words);
+    for (char& c : ascii)
+        if (c < ' ' || c > '~') c = '?';
+    return ascii;
+}
+
 int text_width(std::string_view words) {
-    std::string ascii = printable(words);
+    std::string ascii = ascii_of(words);
     return kTextScale * stb_easy_font_width(ascii.data());
 }
 
@@ -106,6 +106,10 @@ void Canvas::blend(int x, int y, double coverage, Color color) {
 void Canvas::fill(int x, int y, int width, int height, Color color) {
     for (int row = std::max(y, 0); row < std::min(y + height, height_); ++row)
         for (int column = std::max(x, 0); column < std::min(x + width, width_); ++column) blend(column, row, 1, color);
+}
+
+void Canvas::columns(int x, const std::vector<PixelSpan>& spans, Color color) {
+    for (const PixelSpan& s : spans) fill(x++, s.top, 1, s.bottom - s.top, color);
 }
 
 void Canvas::polyline(const std::vector<Point>& points, double thickness, Color color) {

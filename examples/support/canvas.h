@@ -4,22 +4,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string>
 #include <string_view>
 #include <vector>
 
+#include "examples/support/painter.h"
+
 namespace ggq {
 
-struct Color {
-    uint8_t r = 0, g = 0, b = 0;
-    bool operator==(const Color&) const = default;
-};
-
-struct Point {
-    double x = 0, y = 0;
-};
-
-class Canvas {
+class Canvas final : public Painter {
 public:
     Canvas(int width, int height, Color background);
 
@@ -27,17 +19,12 @@ public:
     int height() const { return height_; }
     Color at(int x, int y) const;
 
-    // Pixels [x, x + width) x [y, y + height); parts beyond the picture are left out.
-    void fill(int x, int y, int width, int height, Color color);
-
-    // One stroke: where the line meets or crosses itself no pixel is drawn twice.
-    void polyline(const std::vector<Point>& points, double thickness, Color color);
-    void disc(Point center, double radius, Color color);
-
-    // (x, y) is the upper left corner. What is not ASCII becomes '?'.
-    void text(int x, int y, std::string_view words, Color color);
-    // Read from below: (x, y) is the lower left corner.
-    void text_upwards(int x, int y, std::string_view words, Color color);
+    void fill(int x, int y, int width, int height, Color color) override;
+    void columns(int x, const std::vector<PixelSpan>& spans, Color color) override;
+    void polyline(const std::vector<Point>& points, double thickness, Color color) override;
+    void disc(Point center, double radius, Color color) override;
+    void text(int x, int y, std::string_view words, Color color) override;
+    void text_upwards(int x, int y, std::string_view words, Color color) override;
 
     void save_png(const std::filesystem::path& path) const;
 
@@ -47,8 +34,5 @@ private:
     int width_, height_;
     std::vector<uint8_t> rgb_;  // [height, width, 3]
 };
-
-int text_width(std::string_view words);
-inline constexpr int kTextHeight = 18;  // of a line: capitals are 14 high, descenders 4
 
 }  // namespace ggq

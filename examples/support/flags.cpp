@@ -4,6 +4,7 @@
 #include <optional>
 #include <string_view>
 
+#include "examples/support/memory_picture.h"
 #include "ggq/gpu_table.h"
 #include "models/shapes.h"
 
@@ -226,7 +227,9 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";
-    t.require("--prompt");
+    t.add("--plan", o.plan,
+          "print the memory plan and end; reads no weights, and without a prompt plans for an answer");
+    t.require("--prompt", {"--plan"});
 }
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
@@ -250,6 +253,17 @@ void trained_model_flags(FlagTable& t, Options& o) {
     machine_flags(t, o.base);
     t.add("--profile", o.profile, "print the time that each op took");
     t.add("--quiet", o.quiet, "no notes, only warnings and errors");
+}
+
+void picture_flag(FlagTable& t, std::string& picture) {
+    Flag row{.value = "FILE.png|FILE.svg",
+             .meaning = "draw the memory over the planned steps of an update; the ending says how"};
+    t.add_row("--picture", {}, row).set = [&picture](const Strings& values) {
+        if (!is_picture(values.back()))
+            throw UsageError("--picture: expected a file that ends in .png or .svg, got '" + values.back() +
+                             "'; name one such as plan.svg");
+        picture = values.back();
+    };
 }
 
 }  // namespace
@@ -285,6 +299,7 @@ FlagTable plan_flags(PlanFlags& options) {
     table.add("--gpu", "NAME", options.request.gpu, "a card that is not there to plan for: " + gpu_list()).fallback =
         "the device";
     table.add("--json", options.json, "the plan as one line of JSON");
+    picture_flag(table, options.picture);
     return table;
 }
 

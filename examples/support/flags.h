@@ -12,6 +12,7 @@ namespace ggq {
 struct PlanFlags {
     PlanRequest request;
     bool json = false;
+    std::string picture;  // a file; empty: none
 };
 
 // The options must outlive the table.

@@ -22,9 +22,6 @@ LossCurves curves_of(const std::vector<nlohmann::ordered_json>& history, std::st
 // Mean of the neighbours on both sides under a Gaussian, whose width grows with the number of points.
 std::vector<Point> smoothed(const std::vector<Point>& points);
 
-// About `wanted` round numbers (1, 2 or 5 times a power of ten apart) that lie in [low, high].
-std::vector<double> ticks(double low, double high, int wanted);
-
 Canvas draw(const LossCurves& curves);
 
 }  // namespace ggq

@@ -25,6 +25,7 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     events.tell(settle_device(options.base, *backend));
     events.tell("device: " + backend->description());
     const AdaptedModel opened = open_adapted(options.base, options.adapters, events);
+    opened.check_base(events);
     const Dataset dataset = load_samples(options.data, data_options(options), opened.model, events.stop);
     events.tell(describe(dataset.report, options.max_length));
     events.warn(warnings_of(dataset.report));

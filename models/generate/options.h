@@ -26,6 +26,7 @@ struct GenerateOptions {
     std::vector<std::string> stop;  // texts that end the answer
     std::optional<DType> kv_dtype;  // nothing: the computing type
 
+    bool plan = false;  // print the memory plan and end; a prompt is not needed then
     bool quiet = false;
     bool profile = false;
 };

@@ -10,6 +10,8 @@
 #include "models/clock.h"
 #include "models/figures.h"
 #include "models/generate/prompt.h"
+#include "models/memory_lines.h"
+#include "models/model_figures.h"
 
 namespace ggq {
 
@@ -41,11 +43,14 @@ public:
         backend_ = make_backend(options_.base);
         const std::vector<std::string> of_device = settle_device(options_.base, *backend_);
         opened_.emplace(open_adapted(options_.base, options_.adapters, events_));
+        if (!options_.plan) opened_->check_base(events_);
         encode_prompt();
+        choose_context();
         events_.warn(model().warnings);
         events_.tell(of_device);
         events_.tell("device: " + backend_->description());
         build();
+        if (options_.plan) return {};
         set_->allocate([&] { opened_->load(set_->store(), *llama_, events_.stop); });
         return generate();
     }
@@ -54,9 +59,13 @@ private:
     const Model& model() const { return opened_->model; }
 
     void encode_prompt() {
+        if (options_.plan && options_.prompt.empty()) return;
         const Prompt prompt = ggq::encode_prompt(options_, model().tokenizer, model().config.vocab_size);
         events_.tell(prompt.notes);
         prompt_ = prompt.ids;
+    }
+
+    void choose_context() {
         const int64_t positions = model().config.max_position_embeddings;
         require(!options_.max_length || *options_.max_length <= positions,
                 "`max_length` {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
@@ -74,9 +83,26 @@ private:
         generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype});
         generator_->set_profile(profile_);
         set_->fit();
+        if (options_.plan) print_plan();
         set_->require_fits("use a shorter context", memory_cap(options_.base));
         events_.tell(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe(options_.base),
                                  prompt_.size(), context_, mebibytes(set_->memory().total())));
+    }
+
+    void print_plan() const {
+        MemoryClass weights{"weights, frozen"}, adapter{"adapter"};
+        for (const auto& [name, b] : llama_->weights) weights.add(*b);
+        weights.add(*llama_->frequencies);
+        for (const Linear* l : llama_->adapted) adapter.add(*l->a), adapter.add(*l->b);
+        const MemoryClass cache{fmt::format("KV cache of {} tokens", context_), generator_->cache_bytes()};
+        print(memory_lines(*set_, {weights, adapter, cache}));
+        print(arena_lines(*set_));
+        print(figure_lines(figures_of(*llama_)));
+    }
+
+    void print(const std::vector<std::string>& lines) const {
+        for (const std::string& line : lines)
+            if (events_.print) events_.print(line);
     }
 
     void emit(const std::string& text) const {

@@ -13,7 +13,8 @@
 namespace ggq {
 
 struct GenerateEvents : Events {
-    std::function<void(const std::string&)> text;  // the next piece of the answer, whole characters
+    std::function<void(const std::string&)> text;   // the next piece of the answer, whole characters
+    std::function<void(const std::string&)> print;  // a line of the plan that was asked for
 };
 
 struct GenerateResult {
@@ -23,7 +24,8 @@ struct GenerateResult {
     StopReason reason = StopReason::length;
 };
 
-// Throws Error for whatever the options, the files or the machine make impossible.
+// Throws Error for whatever the options, the files or the machine make impossible. With options.plan it ends after
+// printing the plan, which reads no weights; it throws as well then if that does not fit.
 GenerateResult run_generation(GenerateOptions options, const GenerateEvents& events, Profile* profile = nullptr);
 
 // Holds text back for as long as it may be the beginning of a stop text.

@@ -70,6 +70,7 @@ public:
 
     Store& store() { return store_; }
     Llama& llama() { return *llama_; }
+    const Llama& llama() const { return *llama_; }
     const ParameterSet& parameters() const { return *parameters_; }
     const EngineOptions& options() const { return options_; }
     EngineCounters counters() const { return counters_; }
@@ -78,6 +79,7 @@ public:
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Program& micro_program() const { return *micro_.begin()->second; }
     const Program* together_program() const { return together_.empty() ? nullptr : together_.begin()->second; }
+    const Program& update_program() const { return *update_; }
     const Graph& micro_graph() const { return micro_program().graph(); }
 
 private:

@@ -7,6 +7,8 @@
 #include "ggq/error.h"
 #include "ggq/planning_backend.h"
 #include "models/figures.h"
+#include "models/memory_lines.h"
+#include "models/model_figures.h"
 #include "models/option_checks.h"
 #include "models/shapes.h"
 #include "models/train/setup.h"
@@ -79,31 +81,61 @@ std::string RunPlan::advice(const PlanRequest& request) const {
                        smaller_settings(request.train, missing_of));
 }
 
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json arena_json(const ProgramSet& set) {
+    const FullestArena fullest = fullest_arena(set);
+    Json needs = Json::object();
+    for (const Program* p : set.programs()) needs[p->name()] = p->plan().arena_bytes;
+    return {{"fullest_program", fullest.program->name()},
+            {"fullest_step", fullest.step},
+            {"kept_activations_bytes", fullest.use.kept},
+            {"temporaries_bytes", fullest.use.temporaries},
+            {"pages_bytes", fullest.use.pages},
+            {"workspace_bytes", fullest.use.workspace},
+            {"gaps_bytes", fullest.gaps},
+            {"needed_bytes_by_program", needs}};
+}
+
+Json figures_json(const ModelFigures& f) {
+    return {{"parameters", f.n_parameters},
+            {"trained_percent", percent(f.n_trained, f.n_parameters)},
+            {"trained_parameters_by_layer", f.n_trained_of_layers},
+            {"quantized_weights", f.n_quantized},
+            {"bits_a_quantized_weight", f.bits_a_quantized_weight()},
+            {"double_quant_saves_bytes", f.double_quant_saves}};
+}
+
+}  // namespace
+
 std::string RunPlan::json() const {
     const MemoryUse use = on_device->set.memory();
-    const Program* together = on_device->engine.together_program();
-    const Program& micro = together ? *together : on_device->engine.micro_program();
+    const Program& micro = *on_device->iteration()[0];
     const Duration time = on_device->an_update(options.grad_accum);
-    const nlohmann::ordered_json result = {{"device", backend->description()},
-                                           {"fits", on_device->set.fits()},
-                                           {"weights_bytes", use.weights},
-                                           {"parameters_bytes", use.parameters},
-                                           {"state_bytes", use.state},
-                                           {"inputs_bytes", use.inputs},
-                                           {"arena_bytes", use.arena},
-                                           {"workspace_bytes", use.workspace},
-                                           {"overhead_bytes", use.overhead},
-                                           {"device_bytes", use.total() + use.migrated + use.overhead},
-                                           {"host_bytes", use.host_total()},
-                                           {"trained_parameters", on_device->engine.parameters().n_trained()},
-                                           {"micro_batches_together", on_device->engine.options().together},
-                                           {"recomputed_steps", micro.plan().n_recomputed},
-                                           {"steps", micro.plan().steps.size()},
-                                           {"arena_live_bytes", micro.plan().live_bytes},
-                                           {"bytes_in", micro.plan().bytes_in},
-                                           {"bytes_out", micro.plan().bytes_out},
-                                           {"estimated_seconds", time.seconds},
-                                           {"estimated_stall_seconds", time.stalled}};
+    Json result = {{"device", backend->description()},
+                   {"fits", on_device->set.fits()},
+                   {"weights_bytes", use.weights},
+                   {"parameters_bytes", use.parameters},
+                   {"state_bytes", use.state},
+                   {"inputs_bytes", use.inputs},
+                   {"arena_bytes", use.arena},
+                   {"workspace_bytes", use.workspace},
+                   {"overhead_bytes", use.overhead},
+                   {"device_bytes", use.total() + use.migrated + use.overhead},
+                   {"host_bytes", use.host_total()},
+                   {"trained_parameters", on_device->engine.parameters().n_trained()},
+                   {"micro_batches_together", on_device->engine.options().together},
+                   {"recomputed_steps", micro.plan().n_recomputed},
+                   {"steps", micro.plan().steps.size()},
+                   {"arena_live_bytes", micro.plan().live_bytes},
+                   {"bytes_in", micro.plan().bytes_in},
+                   {"bytes_out", micro.plan().bytes_out},
+                   {"estimated_seconds", time.seconds},
+                   {"estimated_stall_seconds", time.stalled}};
+    result["arena_at_its_fullest"] = arena_json(on_device->set);
+    result.update(figures_json(figures_of(on_device->engine.llama())));
     return result.dump();
 }
 

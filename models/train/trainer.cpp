@@ -35,8 +35,8 @@ public:
         const RunData data(job_, events_);
         const std::unique_ptr<TrainingModel> on_device = planned_model(job_, data);
         show(*on_device);
+        if (!options().print_graph) require_fits(*on_device, job_, data);
         if (only_prints) return {};
-        require_fits(*on_device, job_, data);
         identify(data);
         load(*on_device);
         return train_or_say_what_is_left(data, *on_device);
@@ -59,7 +59,7 @@ private:
         const int64_t n_trained = on_device.engine.parameters().n_trained();
         events_.tell(trainable_line(n_trained, job_.model.n_weights() + (job_.trains_all() ? 0 : n_trained)));
         const auto& print = options().plan ? events_.print : events_.note;
-        for (const std::string& line : on_device.memory_lines())
+        for (const std::string& line : options().plan ? on_device.plan_lines() : on_device.memory_lines())
             if (print) print(line);
         if (options().print_graph && events_.print) events_.print(to_string(on_device.engine.micro_graph()));
     }

@@ -53,8 +53,8 @@ struct TrainResult {
 };
 
 // Throws Error for whatever the options, the files or the machine make impossible; nothing half written is left.
-// With options.plan or options.print_graph it ends after printing the plan or the graph.
-// `device`: one to take instead of that which the options name.
+// With options.plan or options.print_graph it ends after printing the plan or the graph; it throws as well if the plan
+// that was asked for does not fit. `device`: one to take instead of that which the options name.
 TrainResult run_training(TrainOptions options, const TrainEvents& events, Profile* profile = nullptr,
                          std::unique_ptr<Backend> device = nullptr);
 

@@ -2,18 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "models/figures.h"
+#include "models/memory_lines.h"
+#include "models/model_figures.h"
 
 namespace ggq {
 
 namespace {
-
-// Of buffers, on the device and on the host.
-struct Split {
-    int64_t device = 0, host = 0;
-
-    void add(const Buffer& b) { (b.on_host() ? host : device) += b.bytes(); }
-};
 
 std::string times(const Program& program, const Costs& costs) {
     const Duration d = duration(program.plan(), program.graph(), costs);
@@ -29,10 +27,9 @@ std::string times(const Program& program, const Costs& costs) {
 }  // namespace
 
 Duration TrainingModel::an_update(int64_t n_micro_batches) const {
-    const Program* together = engine.together_program();
-    const Program& program = together ? *together : engine.micro_program();
+    const Program& program = *iteration()[0];
     const Duration d = duration(program.plan(), program.graph(), set.backend().costs());
-    const double n = together ? 1 : static_cast<double>(n_micro_batches);
+    const double n = engine.together_program() ? 1 : static_cast<double>(n_micro_batches);
     return {n * d.seconds, n * d.stalled};
 }
 
@@ -49,37 +46,30 @@ std::unique_ptr<TrainingModel> faster_order(
     return better || !plain->set.fits() ? std::move(together) : std::move(plain);
 }
 
+std::vector<const Program*> TrainingModel::iteration() const {
+    const Program* together = engine.together_program();
+    return {together ? together : &engine.micro_program(), &engine.update_program()};
+}
+
 std::vector<std::string> TrainingModel::memory_lines() const {
-    const MemoryUse use = set.memory();
-    Split weights, parameters, optimizer;
+    MemoryClass weights{"weights, frozen"}, parameters{"trained parameters"}, gradients{"gradients"},
+        optimizer{"optimizer state"};
     for (const Buffer* b : set.store().declared()) {
         if (b->kind == Kind::constant) weights.add(*b);
         if (b->kind == Kind::parameter) parameters.add(*b);
     }
+    gradients.add(engine.parameters().gradients());
     for (const auto& [name, b] : engine.parameters().state()) optimizer.add(*b);
-    const int64_t gradients = engine.parameters().gradients().bytes(), cache = generator.cache_bytes();
-    const bool uses_host = use.host_total() > 0;
-    std::vector<std::string> lines;
-    const auto line = [&](const char* what, int64_t device, int64_t host = 0) {
-        std::string text = fmt::format("  {:<34}{:>12.2f} MiB", what, mebibytes(device));
-        if (host > 0) text += fmt::format(" {:>12.2f} MiB", mebibytes(host));
-        lines.push_back(std::move(text));
-    };
-    lines.push_back(uses_host ? fmt::format("{:<36}{:>16} {:>16}", "memory:", "device", "host") : "memory:");
-    line("weights, frozen", weights.device, weights.host);
-    line("trained parameters", parameters.device, parameters.host);
-    line("gradients", gradients);
-    line("optimizer state", optimizer.device, optimizer.host);
-    line("KV cache for samples", cache);
-    line("inputs and counters", use.inputs + use.state - gradients - optimizer.device - cache);
-    line("arena: activations and workspace", use.arena, use.host_arena);
-    line("  of which workspace, at most", use.workspace);
-    if (use.migrated > 0) line("pages of unified memory, at most", use.migrated);
-    if (use.overhead > 0) line("context and libraries of the GPU", use.overhead);
-    line("peak", use.total() + use.migrated + use.overhead, use.host_total());
-    const Program* together = engine.together_program();
-    if (!set.backend().reads_host_memory())
-        lines.push_back(times(together ? *together : engine.micro_program(), set.backend().costs()));
+    const MemoryClass cache{"KV cache for samples", generator.cache_bytes()};
+    std::vector<std::string> lines = ggq::memory_lines(set, {weights, parameters, gradients, optimizer, cache});
+    if (!set.backend().reads_host_memory()) lines.push_back(times(*iteration()[0], set.backend().costs()));
+    return lines;
+}
+
+std::vector<std::string> TrainingModel::plan_lines() const {
+    std::vector<std::string> lines = memory_lines();
+    std::ranges::move(arena_lines(set), std::back_inserter(lines));
+    std::ranges::move(figure_lines(figures_of(engine.llama())), std::back_inserter(lines));
     return lines;
 }
 

@@ -29,8 +29,13 @@ struct TrainingModel {
     // About what the micro-batches of an update take, and how long of that they wait for pages.
     Duration an_update(int64_t n_micro_batches) const;
 
+    // The programs of an update, in order: the micro-batch, or those of an update together, and the optimizer's.
+    std::vector<const Program*> iteration() const;
+
     // A line a class of memory, and the sum.
     std::vector<std::string> memory_lines() const;
+    // And what each program needs of the arena, and what the model is made of.
+    std::vector<std::string> plan_lines() const;
 
     ProgramSet set;
     TrainEngine engine;
