@@ -104,7 +104,7 @@ TEST_CASE("generation plan: what does not fit is printed too, and refused in one
     CHECK(run.code == 1);
     check_contains(run.out, "\n  peak ");
     CHECK(run.err.starts_with("generate: memory: the plan needs "));
-    CHECK(run.err.ends_with(" are free; use a shorter context\n"));
+    CHECK(run.err.ends_with(" MiB too few; use a shorter context\n"));
 }
 
 TEST_CASE("generation plan: a run without a plan still needs a prompt") {
