@@ -1,6 +1,7 @@
 #!/bin/sh
-# table_memory.sh [BUILD]: measures the figures of README's tables of memory on a GPU and prints them. Takes a quarter of
-# an hour, most of it for 70B; the second table needs a card with more than 48 GiB.
+# table_memory.sh [BUILD]: measures the figures of README's tables of memory on a GPU and prints them, or those that
+# TABLES names: budgets, caps (for SHAPES), batches; STEPS updates a row. Takes ten minutes, most of them for 70B, and a
+# card with 52 GiB.
 set -eu
 bin=${1:-build}/bin
 
@@ -29,43 +30,52 @@ row() {
             printf "| %s | %s | %.1f GiB | %s GiB | %.0f | %s |\n", what, budget, peak, host, rate, share }'
 }
 
-echo "| | budget | peak memory | host memory | tokens/s | of the resident speed |"
-echo "|---|---|---|---|---|---|"
-row "8B, 4 x 2048" none llama3-8b 4x2048
-row "" 6GiB llama3-8b 4x2048
-row "" "6GiB, \`managed\`" llama3-8b 4x2048 --pager managed
-row "8B, 1 x 512" none llama3-8b 1x512
-row "" 3380MiB llama3-8b 1x512
-row "8B in bf16, 4 x 2048" none llama3-8b 4x2048 --quant none
-row "" 8GiB llama3-8b 4x2048 --quant none
-row "the same, 4 micro-batches layer by layer" 8GiB llama3-8b 4x2048 --quant none --grad-accum 4 --together
-row "1B in full, 32-bit AdamW, 1 x 512" none llama3.2-1b 1x512 --train full --optim paged_adamw_32bit
-row "" 9GiB llama3.2-1b 1x512 --train full --optim paged_adamw_32bit
-row "70B, 4 x 2048" none llama3-70b 4x2048
-for budget in 45GiB 24GiB 16GiB 12GiB; do row "" $budget llama3-70b 4x2048; done
+budgets() {
+    echo "| | budget | peak memory | host memory | tokens/s | of the resident speed |"
+    echo "|---|---|---|---|---|---|"
+    row "8B, 4 x 2048" none llama3-8b 4x2048
+    row "" 6GiB llama3-8b 4x2048
+    row "" "6GiB, \`managed\`" llama3-8b 4x2048 --pager managed
+    row "8B, 1 x 512" none llama3-8b 1x512
+    row "" 3380MiB llama3-8b 1x512
+    row "8B in bf16, 4 x 2048" none llama3-8b 4x2048 --quant none
+    row "" 8GiB llama3-8b 4x2048 --quant none
+    row "the same, 4 micro-batches layer by layer" 8GiB llama3-8b 4x2048 --quant none --grad-accum 4 --together
+    row "1B in full, 32-bit AdamW, 1 x 512" none llama3.2-1b 1x512 --train full --optim paged_adamw_32bit
+    row "" 9GiB llama3.2-1b 1x512 --train full --optim paged_adamw_32bit
+    row "70B, 4 x 2048" none llama3-70b 4x2048
+    for budget in 45GiB 24GiB 16GiB 12GiB; do row "" $budget llama3-70b 4x2048; done
+}
 
-echo
-echo "| | 8 GiB | 16 GiB | 24 GiB | 48 GiB |"
-echo "|---|---|---|---|---|"
-for shape in llama2-7b llama2-13b codellama-34b llama2-70b; do
-    line="| $shape"
-    for cap in 8 16 24 48; do
-        tokens=4x2048
-        step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB" || {
-            tokens=1x512
-            step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB"
-        }
-        line="$line | $(field tokens_per_second | awk '{ printf "%.0f", $1 }') tokens/s"
-        [ "$tokens" = 4x2048 ] || line="$line at 1 x 512"
+caps() {
+    echo "| | 8 GiB | 16 GiB | 24 GiB | 48 GiB |"
+    echo "|---|---|---|---|---|"
+    for shape in ${SHAPES:-llama2-7b llama2-13b codellama-34b llama2-70b}; do
+        line="| $shape"
+        for cap in 8 16 24 48; do
+            tokens=4x2048
+            step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB" || {
+                tokens=1x512
+                step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB"
+            }
+            line="$line | $(field tokens_per_second | awk '{ printf "%.0f", $1 }') tokens/s"
+            [ "$tokens" = 4x2048 ] || line="$line at 1 x 512"
+        done
+        echo "$line |"
     done
-    echo "$line |"
-done
+}
 
-echo
-echo "| micro-batch | peak memory | weights on the card | adapter, gradients, optimizer | activations and workspace | GPU's own |"
-echo "|---|---|---|---|---|---|"
-for rows in 1 2 4; do
-    step llama3-8b ${rows}x512 --recompute full
-    echo "| $rows x 512 | $(field peak_gib | awk '{ printf "%.2f", $1 }') GiB | $(gib "$(field weights_bytes)") GiB |" \
-        "$(gib "$(field trained_bytes)") GiB | $(gib "$(field arena_bytes)") GiB | $(gib "$(field overhead_bytes)") GiB |"
+batches() {
+    echo "| micro-batch | peak memory | weights on the card | adapter, gradients, optimizer | activations and workspace | GPU's own |"
+    echo "|---|---|---|---|---|---|"
+    for rows in 1 2 4; do
+        step llama3-8b ${rows}x512 --recompute full
+        echo "| $rows x 512 | $(field peak_gib | awk '{ printf "%.2f", $1 }') GiB | $(gib "$(field weights_bytes)") GiB |" \
+            "$(gib "$(field trained_bytes)") GiB | $(gib "$(field arena_bytes)") GiB | $(gib "$(field overhead_bytes)") GiB |"
+    done
+}
+
+for table in ${TABLES:-budgets caps batches}; do
+    $table
+    echo
 done
