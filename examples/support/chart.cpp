@@ -51,7 +51,7 @@ void draw_y_ticks(Painter& painter, const Axes& axes) {
     }
 }
 
-void draw_x_ticks(Painter& painter, const Axes& axes) {
+void draw_x_ticks(Painter& painter, const Axes& axes, int end) {
     constexpr int kDistance = 110;  // pixels
     for (const double value : ticks(axes.x.low, axes.x.high, std::max(1, axes.width / kDistance))) {
         if (value != std::floor(value)) continue;  // there is no half update or step
@@ -59,7 +59,8 @@ void draw_x_ticks(Painter& painter, const Axes& axes) {
         painter.fill(x, axes.top, 1, axes.height, kGrid);
         painter.fill(x, axes.top + axes.height, 1, 6, kInk);
         const std::string text = tick_text(value, 1);
-        painter.text(x - text_width(text) / 2, axes.top + axes.height + 12, text, kInk);
+        const int left = x - text_width(text) / 2;
+        if (left + text_width(text) < end) painter.text(left, axes.top + axes.height + 12, text, kInk);
     }
 }
 

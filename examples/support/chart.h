@@ -1,6 +1,7 @@
 // What charts have in common: axes with round ticks, and titles.
 #pragma once
 
+#include <climits>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct Axes {
 std::vector<double> ticks(double low, double high, int wanted);
 
 void draw_y_ticks(Painter& painter, const Axes& axes);
-void draw_x_ticks(Painter& painter, const Axes& axes);  // whole numbers
+// Whole numbers; `end`: the pixel that no number may reach.
+void draw_x_ticks(Painter& painter, const Axes& axes, int end = INT_MAX);
 void draw_frame(Painter& painter, const Axes& axes, const std::string& x_title, const std::string& y_title);
 void draw_title(Painter& painter, const Axes& axes, const std::string& title);
 

@@ -190,7 +190,7 @@ void draw(const IterationMemory& memory, Painter& painter) {
         of_all.width = kPlotWidth;
         const ProgramMemory& program = memory.programs[i];
         if (i == 0) draw_y_ticks(painter, of_all);
-        draw_x_ticks(painter, areas[i]);
+        draw_x_ticks(painter, areas[i], i + 1 < areas.size() ? areas[i + 1].left - kBetween : INT_MAX);
         draw_bands(memory, program, areas[i], painter);
         draw_passes(program, areas[i], painter);
         draw_planned(memory, areas[i], painter);
