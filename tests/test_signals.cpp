@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "models/train/run_folder.h"
 #include "tests/file_checks.h"

@@ -2,6 +2,7 @@
 
 #include <list>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "ggq/error.h"

@@ -1,6 +1,7 @@
 #include "models/train/log.h"
 
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -80,7 +81,7 @@ std::string to_text(const std::vector<Json>& entries) {
 LogContent split_runs(std::vector<Json> entries) {
     LogContent content;
     for (Json& entry : entries)
-        if (is_run(entry)) content.run = std::move(entry["run"]);
+        if (is_run(entry)) content.runs.push_back(std::move(entry["run"]));
         else content.history.push_back(std::move(entry));
     return content;
 }

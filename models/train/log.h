@@ -2,12 +2,14 @@
 //
 // The first line is {"run": ...}, the configuration and hashes; a resumed run adds another. Then an entry for each
 // logged update, evaluation, and the end of the run. Every line is on its way to the disk before add() returns.
+// JSON values are only passed on here: whoever makes or copies them includes <nlohmann/json.hpp>.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <vector>
 
@@ -45,7 +47,7 @@ struct EndEntry {
 };
 
 struct LogContent {
-    nlohmann::ordered_json run;                   // of the last run line; null if there is none
+    std::vector<nlohmann::ordered_json> runs;     // of the run lines: how the run began and each time it was resumed
     std::vector<nlohmann::ordered_json> history;  // every other entry
 };
 
