@@ -125,8 +125,9 @@ void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraM
 
 std::vector<std::string> files_of_own_adapter(const fs::path& folder) {
     if (!is_there(folder / kBaseRecordFile)) return {};
-    std::vector<std::string> names = {kAdapterConfigFile, kTensorFile, kBaseRecordFile};
+    std::vector<std::string> names = {kAdapterConfigFile, kTensorFile};
     names.insert(names.end(), std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
+    names.emplace_back(kBaseRecordFile);
     return names;
 }
 

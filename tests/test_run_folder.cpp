@@ -289,6 +289,42 @@ TEST_CASE("run folder: a whole model that takes the place of an adapter leaves n
     CHECK(content_of(place.out / "README.md") == "mine");
 }
 
+TEST_CASE(
+    "run folder: an adapter that takes the place of a whole model leaves nothing of it, and nobody else's model goes") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.overwrite = true;
+    options.train = TrainKind::full;
+    train(options);
+    write_text(place.out / "generation_config.json", "{}");
+    write_text(place.out / "README.md", "mine");
+    options.train = TrainKind::lora;
+    CHECK(train(options).warnings.find("stays beside the adapter") == std::string::npos);
+    for (const char* gone : {"config.json", "model.safetensors", "generation_config.json"})
+        CHECK_FALSE(fs::exists(place.out / gone));
+    CHECK(fs::exists(place.out / "adapter_config.json"));
+    CHECK(content_of(place.out / "README.md") == "mine");
+    for (const char* file : {"config.json", "model.safetensors"}) fs::copy(place.model / file, place.out / file);
+    check_contains(train(options).warnings,
+                   (place.out / "model.safetensors").string() + " stays beside the adapter, as it does not say that");
+    for (const char* file : {"config.json", "model.safetensors"})
+        CHECK(content_of(place.out / file) == content_of(place.model / file));
+}
+
+TEST_CASE("run folder: an adapter that is written beside its own base leaves it, whoever wrote that") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.train = TrainKind::full;
+    train(options);
+    const std::string base = content_of(place.out / "model.safetensors");
+    options.train = TrainKind::lora;
+    options.base.model = place.out;
+    options.overwrite = true;
+    train(options);
+    CHECK(content_of(place.out / "model.safetensors") == base);
+    CHECK(generate(greedy(place.out, "Once", place.out)).result.new_tokens > 0);
+}
+
 TEST_CASE("run folder: what killed runs left half written is removed, what lacks only its name gets it") {
     const Workplace place;
     const TrainOptions options = saving(place, 4);
