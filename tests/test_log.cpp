@@ -143,6 +143,10 @@ TEST_CASE("log: a line cut short by a crash is left out, any other broken line r
     write_file(path, "{\"run\":{}}\n[1]\n{\"loss\":0.9,\"step\":2}\n");
     CHECK_THROWS_WITH_AS(read_log(path),
                          (path.string() + ": line 2 is no JSON object; mend or remove the line").c_str(), Error);
+    write_file(path, "{\"run\":{}}\n{\"loss\":1.0,\"step\":1}\n{\"loss\":\n");
+    const std::string message = test::error_of([&] { read_log(path); });
+    CHECK(message.starts_with(path.string() + ": broken JSON on line 3: "));
+    CHECK(message.ends_with("; mend or remove the line"));
 }
 
 TEST_CASE("log: numbers that JSON cannot hold, and texts that are not UTF-8") {

@@ -177,6 +177,32 @@ TEST_CASE("run folder: a checkpoint of an older version, without hashes, is gone
     CHECK(numbers_in(place.out) == Numbers{1, 2, 3, 4});
 }
 
+TEST_CASE("run folder: a damaged log stops no resume: it is written anew, and the damaged one is kept") {
+    const Workplace place;
+    const TrainOptions options = saving(place, 4);
+    train(options, 2);
+    const fs::path log = place.out / "log.jsonl";
+    const auto before = read_log(log).history;
+    std::string damaged = content_of(log);
+    damaged[damaged.find("\"loss\"")] = '\xff';
+    write_text(log, damaged);
+    const Observed run = train(resumed(options), 3);
+    check_contains(run.warnings, log.string() + ": broken JSON on line 2: ");
+    check_contains(run.warnings,
+                   "; the log is written anew from the checkpoint, and the damaged one kept as log.jsonl.damaged\n");
+    CHECK(content_of(log.string() + ".damaged") == damaged);
+    auto after = read_log(log).history;
+    REQUIRE(after.size() == before.size() + 1);
+    after.pop_back();
+    CHECK(after == before);
+    write_text(log, "{}\n5\n");
+    check_contains(train(resumed(options)).warnings,
+                   log.string() +
+                       ": line 2 is no JSON object; the log is written anew from the checkpoint, and the "
+                       "damaged one kept as log.jsonl.damaged-2\n");
+    CHECK(content_of(log.string() + ".damaged") == damaged);
+}
+
 TEST_CASE("run folder: numbers that no run writes are refused by name") {
     const Workplace place;
     const TrainOptions options = saving(place, 4);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ggq/page_traffic.h"
@@ -51,7 +52,7 @@ struct LogContent {
     std::vector<nlohmann::ordered_json> history;  // every other entry
 };
 
-// A last line that a crash cut short is left out; any other broken line is an Error.
+// A last line that a crash cut short is left out; any other damaged line is an Error that names it.
 LogContent read_log(const std::filesystem::path& path);
 
 class TrainLog {
@@ -60,9 +61,11 @@ public:
     static TrainLog start(const std::filesystem::path& path, const nlohmann::ordered_json& run);
 
     // Goes on with the log of a checkpoint, which had these entries: later ones and the end of an earlier run are cut.
-    // A file without them is the log of another run and is replaced.
+    // A file without them is the log of another run and is replaced. A damaged one is kept under another name, which
+    // `warn` hears of, and written anew: the checkpoint knows its entries.
     static TrainLog resume(const std::filesystem::path& path, const nlohmann::ordered_json& run,
-                           std::vector<nlohmann::ordered_json> history);
+                           std::vector<nlohmann::ordered_json> history,
+                           const std::function<void(const std::string&)>& warn = {});
 
     void add(const TrainEntry& entry);
     void add(const EvalEntry& entry);

@@ -219,7 +219,7 @@ void RunFolder::require_room(int64_t total_steps) const {
 
 TrainLog RunFolder::open_log(const ordered_json& run) const {
     const fs::path path = output_ / kLogFile;
-    return saved_ ? TrainLog::resume(path, run, saved_->log_history) : TrainLog::start(path, run);
+    return saved_ ? TrainLog::resume(path, run, saved_->log_history, warn_) : TrainLog::start(path, run);
 }
 
 void RunFolder::save_checkpoint(TrainerState& state, const Write& write) {
