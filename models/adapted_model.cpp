@@ -61,6 +61,9 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
     opened.choice = adapters[0];
     opened.adapter.emplace(read_adapter(opened.choice.path));
     if (const auto& record = opened.adapter->base) {
+        if (!opened.adapter->files_checked)
+            events.warn(fmt::format("{}/{} has no hashes of its files, so they are not checked", opened.choice.path,
+                                    kBaseRecordFile));
         take_recorded_form(options, *record, events);
         check_base(opened.model, *record, events);
     } else {

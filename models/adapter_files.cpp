@@ -100,12 +100,12 @@ LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& confi
 
 Adapter read_adapter(const fs::path& folder, const StopAsked& stop) {
     const fs::path tensors = tensor_path(folder);
-    check_recorded_files(folder, stop);
+    const bool checked = check_recorded_files(folder, stop);
     const fs::path config_path = folder / kAdapterConfigFile;
     LoraConfig config = parse_lora_config(read_side_file(config_path), config_path.string());
     SafetensorsFile file(tensors);
     LoraModules modules = collect_modules(file, config);
-    return {std::move(config), std::move(file), std::move(modules), read_base_record(folder)};
+    return {std::move(config), std::move(file), std::move(modules), read_base_record(folder), checked};
 }
 
 void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraModules& modules,

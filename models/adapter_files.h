@@ -33,6 +33,7 @@ struct Adapter {
     SafetensorsFile file;  // holds what `modules` point to
     LoraModules modules;
     std::optional<BaseRecord> base;
+    bool files_checked = false;  // against the hashes in ggq_base.json, which it holds unless somebody else wrote it
 };
 
 // Checks the files against ggq_base.json, where it is there and holds their hashes.

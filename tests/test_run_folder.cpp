@@ -173,7 +173,8 @@ TEST_CASE("run folder: a checkpoint of an older version, without hashes, is gone
         });
     const Observed run = train(resumed(options));
     check_contains(run.notes, "checkpoint-2 after 2 updates");
-    check_contains(run.warnings, "checkpoint-2 has no hashes of its files");
+    check_contains(run.warnings,
+                   "checkpoint-2/trainer_state.json has no hashes of its files, so they are not checked\n");
     CHECK(numbers_in(place.out) == Numbers{1, 2, 3, 4});
 }
 
@@ -417,6 +418,15 @@ TEST_CASE("run folder: an adapter that is a mixture of two runs, or damaged, is 
     }
     flip_last_bit(tensors);
     check_contains(refusal(), tensors.string() + " is not what ggq_base.json records (hash ");
+    for (const char* files : {"{}", "null"}) {
+        nlohmann::ordered_json record = nlohmann::ordered_json::parse(content_of(place.out / "ggq_base.json"));
+        record["files"] = nlohmann::ordered_json::parse(files);
+        if (record["files"].is_null()) record.erase("files");
+        write_text(place.out / "ggq_base.json", record.dump());
+        check_contains(
+            generate(greedy(place.model, "Once", place.out)).warnings,
+            (place.out / "ggq_base.json").string() + " has no hashes of its files, so they are not checked\n");
+    }
     fs::remove(place.out / "ggq_base.json");  // as PEFT writes it
     CHECK(refusal() == "no error");
 }

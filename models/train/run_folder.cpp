@@ -194,8 +194,8 @@ void RunFolder::open_checkpoint(const StopAsked& stop) {
              other == own_.rend() ? "" : fmt::format("; another checkpoint: `resume` {}", other->path.string()));
     }
     if (saved_->files.empty())
-        warn_(fmt::format("{} has no hashes of its files, as an older ggq wrote it: they are not checked",
-                          resumed_from_.string()));
+        warn_(fmt::format("{} has no hashes of its files, so they are not checked",
+                          (resumed_from_ / kStateFile).string()));
 }
 
 void RunFolder::note_newer_and_broken(const FoundCheckpoint& chosen) const {
