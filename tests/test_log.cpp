@@ -190,6 +190,6 @@ TEST_CASE("log: a line that does not fit on the disk is an error") {
     const std::string message = test::error_of([&] { log.add(train_entry(1)); });
     setrlimit(RLIMIT_FSIZE, &old);
     std::signal(SIGXFSZ, old_handler);
-    CHECK(message == "cannot write " + (folder / "log.jsonl").string() + ": is the disk full?");
+    CHECK(message == "cannot write " + (folder / "log.jsonl").string() + ": File too large");
     CHECK(log.history().empty());
 }

@@ -167,7 +167,7 @@ std::optional<double> TrainLog::eval_loss_of(int64_t step) const {
 
 void TrainLog::append(Json entry) {
     file_ << to_line(entry) << std::flush;
-    require(file_.good(), "cannot write {}: is the disk full?", path_.string());
+    if (!file_.good()) fail_writing(path_);
     history_.push_back(std::move(entry));
 }
 
