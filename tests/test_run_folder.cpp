@@ -231,7 +231,8 @@ TEST_CASE("run folder: numbers that no run writes are refused by name") {
                               R"([{"step": 1, "eval_loss": "x"}])"})
         refused("log_history", value, false);
     for (const char* value : {"-1", "1", "1e300", "18446744073709551615"}) refused("micro_batches", value, true);
-    for (const char* value : {"0", "-2", "null", "\"1\""}) refused("loss_scale", value, true);
+    for (const char* value : {"0", "-2", "1e300", "3", "65537", "1e-6", "36893488147419103232", "null", "\"1\""})
+        refused("loss_scale", value, true);
     for (const char* key : {"updates_at_scale", "evaluations_without_gain", "window_updates"})
         for (const char* value : {"-1", "1e300", "4294967296"}) refused(key, value, true);
     for (const char* value : {"-1", "1e300", "2147483647", "18446744073709551615", "\"1\""}) {

@@ -105,7 +105,10 @@ void read_best(const Values& values, TrainerState& s) {
 void read_counters(const Values& own, EngineCounters& c) {
     c.micro_batches = own.count("micro_batches", c.updates, kMostTokens);
     c.loss_scale = own.number("loss_scale");
-    if (!(c.loss_scale > 0)) own.refuse("loss_scale", "a number above 0");
+    int exponent = 0;
+    const bool in_range = c.loss_scale >= kLeastLossScale && c.loss_scale <= kMostLossScale;
+    if (!in_range || std::frexp(c.loss_scale, &exponent) != 0.5)
+        own.refuse("loss_scale", fmt::format("a power of two from {:g} to {:g}", kLeastLossScale, kMostLossScale));
     c.updates_at_scale = own.count("updates_at_scale", 0, kMostOfAnything);
 }
 
