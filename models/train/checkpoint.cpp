@@ -70,10 +70,12 @@ NamedBuffers saved_state(const TrainEngine& engine) {
 }
 
 // Bytes of a file's tensor into a buffer of the same type.
-void load_exact(Store& store, const Buffer& buffer, const FileTensor& t, const std::string& name) {
+void load_exact(Store& store, const Buffer& buffer, const SafetensorsReader& file, const std::string& name,
+                std::vector<std::byte>& bytes) {
+    const FileTensor t = file.read(name, bytes);
     require(t.dtype == buffer.type.dtype && t.shape == buffer.type.shape,
-            "{}: the checkpoint has {}{}, this run needs {}; rank, targets or optimizer differ", name,
-            ggq::name(t.dtype), to_string(t.shape), to_string(buffer.type));
+            "{}: {}: the checkpoint has {}{}, this run needs {}; rank, targets or optimizer differ",
+            file.path().string(), name, ggq::name(t.dtype), to_string(t.shape), to_string(buffer.type));
     store.write(buffer, t.data);
 }
 
@@ -121,8 +123,7 @@ void restore(const fs::path& checkpoint, TrainEngine& engine, const TrainerState
     Store& store = engine.store();
     const SafetensorsReader optimizer(checkpoint / kOptimizerFile);
     std::vector<std::byte> bytes;  // of one tensor at a time
-    for (const auto& [name, buffer] : saved_state(engine))
-        load_exact(store, *buffer, optimizer.read(name, bytes), name);
+    for (const auto& [name, buffer] : saved_state(engine)) load_exact(store, *buffer, optimizer, name, bytes);
     if (!engine.options().weights.train_all) {
         const Adapter adapter = read_adapter(checkpoint, stop);
         check_adapter(engine.llama(), adapter, checkpoint.string());
