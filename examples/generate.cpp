@@ -46,7 +46,7 @@ int run(const Strings& args) {
         run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
     if (options.plan) return 0;
     std::cout << std::endl;
-    require(std::cout.good(), "cannot write the text to stdout: is the disk full?");
+    if (!std::cout.good()) return 1;  // run_program() says why
     if (r.reason == StopReason::context)
         std::cerr << fmt::format("stopped: the context of {} tokens is full; {}\n", r.context,
                                  r.context < r.positions ? "raise --max-length for more" : "the model takes no more");

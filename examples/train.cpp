@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "examples/support/flag_words.h"
 #include "examples/support/flags.h"

@@ -63,6 +63,9 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
     opened.choice = adapters[0];
     opened.adapter.emplace(read_adapter(opened.choice.path));
     if (const auto& record = opened.adapter->base) {
+        if (!opened.adapter->files_checked)
+            events.warn(fmt::format("{}/{} has no hashes of its files, so they are not checked", opened.choice.path,
+                                    kBaseRecordFile));
         take_recorded_form(options, *record, events);
     } else {
         events.tell(fmt::format("{} does not record how its base was quantized; the base is {}", opened.choice.path,

@@ -100,12 +100,12 @@ LoraModules collect_modules(const SafetensorsFile& file, const LoraConfig& confi
 
 Adapter read_adapter(const fs::path& folder, const StopAsked& stop) {
     const fs::path tensors = tensor_path(folder);
-    check_recorded_files(folder, stop);
+    const bool checked = check_recorded_files(folder, stop);
     const fs::path config_path = folder / kAdapterConfigFile;
     LoraConfig config = parse_lora_config(read_side_file(config_path), config_path.string());
     SafetensorsFile file(tensors);
     LoraModules modules = collect_modules(file, config);
-    return {std::move(config), std::move(file), std::move(modules), read_base_record(folder)};
+    return {std::move(config), std::move(file), std::move(modules), read_base_record(folder), checked};
 }
 
 void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraModules& modules,
@@ -125,8 +125,9 @@ void write_adapter(const fs::path& folder, const LoraConfig& config, const LoraM
 
 std::vector<std::string> files_of_own_adapter(const fs::path& folder) {
     if (!is_there(folder / kBaseRecordFile)) return {};
-    std::vector<std::string> names = {kAdapterConfigFile, kTensorFile, kBaseRecordFile};
+    std::vector<std::string> names = {kAdapterConfigFile, kTensorFile};
     names.insert(names.end(), std::begin(kTokenizerFiles), std::end(kTokenizerFiles));
+    names.emplace_back(kBaseRecordFile);
     return names;
 }
 

@@ -33,6 +33,7 @@ struct Adapter {
     SafetensorsFile file;  // holds what `modules` point to
     LoraModules modules;
     std::optional<BaseRecord> base;
+    bool files_checked = false;  // against the hashes in ggq_base.json, which it holds unless somebody else wrote it
 };
 
 // Checks the files against ggq_base.json, where it is there and holds their hashes.
@@ -43,7 +44,8 @@ Adapter read_adapter(const std::filesystem::path& folder, const StopAsked& stop 
 void write_adapter(const std::filesystem::path& folder, const LoraConfig& config, const LoraModules& modules,
                    const std::optional<BaseRecord>& base);
 
-// What an adapter of ours in this folder consists of, tokenizer files among it; nothing if it holds none.
+// What an adapter of ours in this folder consists of, tokenizer files among it; nothing if it holds none. The last one
+// is that by which it is known as ours.
 std::vector<std::string> files_of_own_adapter(const std::filesystem::path& folder);
 
 // Refuses those files of a tokenizer that copy_tokenizer_files() would, so that a run need not end to learn of it.

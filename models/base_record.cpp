@@ -38,12 +38,14 @@ void write_base_record(const fs::path& folder, const BaseRecord& base, const Fil
     write_file(folder / kBaseRecordFile, content.dump(2, ' ', true, ordered_json::error_handler_t::replace) + "\n");
 }
 
-void check_recorded_files(const fs::path& folder, const StopAsked& stop) {
+bool check_recorded_files(const fs::path& folder, const StopAsked& stop) {
     const fs::path path = folder / kBaseRecordFile;
-    if (!is_there(path)) return;
+    if (!is_there(path)) return false;
     const ordered_json content = parse_ordered_json(read_side_file(path), path.string());
-    if (const auto files = content.find(kFilesKey); files != content.end())
-        check_files(folder, file_record(*files, path), kBaseRecordFile, stop);
+    const auto files = content.find(kFilesKey);
+    const FileRecord record = files == content.end() ? FileRecord{} : file_record(*files, path);
+    check_files(folder, record, kBaseRecordFile, stop);
+    return !record.empty();
 }
 
 }  // namespace ggq

@@ -24,8 +24,8 @@ std::optional<BaseRecord> read_base_record(const std::filesystem::path& folder);
 // `files` are those of the adapter beside it.
 void write_base_record(const std::filesystem::path& folder, const BaseRecord& base, const FileRecord& files);
 
-// Throws Error for a file that is not what ggq_base.json records. An adapter that PEFT or an older ggq wrote has no
-// record of its files.
-void check_recorded_files(const std::filesystem::path& folder, const StopAsked& stop = {});
+// Throws Error for a file that is not what ggq_base.json records. False where nothing is recorded of the files, as in
+// what PEFT or an older ggq wrote: they are not checked then.
+bool check_recorded_files(const std::filesystem::path& folder, const StopAsked& stop = {});
 
 }  // namespace ggq

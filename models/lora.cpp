@@ -11,11 +11,11 @@ namespace ggq {
 
 namespace {
 
-void check_shape(const FileTensor& t, const Buffer& wanted, const std::string& where) {
+void check_shape(const FileTensor& t, const Buffer& wanted, const std::string& file) {
     require(t.shape == wanted.type.shape,
-            "{}: {} is {} in the adapter, this model needs {}; it was trained on another one", where, wanted.name,
+            "{}: {} is {} in the adapter, this model needs {}; it was trained on another one", file, wanted.name,
             to_string(t.shape), to_string(wanted.type.shape));
-    require(all_finite(t.dtype, t.data, t.shape.n_elems()), "{}: {} has NaN or infinite values", where, wanted.name);
+    require(all_finite(t.dtype, t.data, t.shape.n_elems()), "{}: {} has NaN or infinite values", file, wanted.name);
 }
 
 }  // namespace
@@ -31,14 +31,15 @@ void fill_new_adapter(Store& store, const Llama& llama, uint64_t seed) {
 }
 
 void check_adapter(const Llama& llama, const Adapter& adapter, const std::string& where) {
+    const std::string file = adapter.file.path().string();
     std::set<std::string> used;
     for (const Linear* l : llama.adapted) {
         const auto found = adapter.modules.find(l->module);
         require(found != adapter.modules.end(),
                 "{}: adapter_config.json names {}, but adapter_model.safetensors has no tensors for it", where,
                 l->module);
-        check_shape(found->second.a, *l->a, where);
-        check_shape(found->second.b, *l->b, where);
+        check_shape(found->second.a, *l->a, file);
+        check_shape(found->second.b, *l->b, file);
         used.insert(l->module);
     }
     for (const auto& [module, tensors] : adapter.modules)

@@ -107,6 +107,14 @@ ByPattern<Value> read_pattern(const JsonFields& fields, const ordered_json& in_o
     return patterns;
 }
 
+void check_pattern(const std::string& pattern, const std::string& where) {
+    try {
+        const Regex compiled(pattern);
+    } catch (const Error& error) {
+        fail("{}: target_modules: {}", where, error.what());
+    }
+}
+
 bool full_match(const std::string& pattern, const std::string& text) {
     return !Regex("\\A(?:" + pattern + ")\\z").find_all(text).empty();
 }
@@ -233,7 +241,7 @@ void check_lora_config(const LoraConfig& config, const std::string& where) {
             config.dropout);
     require(!config.target_modules.empty() || !config.target_pattern.empty(), "{}: target_modules is empty", where);
     const bool by_regex = config.target_modules.empty() && config.target_pattern != kAllLinear;
-    if (by_regex) Regex compiled(config.target_pattern);
+    if (by_regex) check_pattern(config.target_pattern, where);
     require(!by_regex || config.layers_to_transform.empty(),
             "{}: layers_to_transform cannot go with target_modules as a regular expression; put the layers into the "
             "expression",

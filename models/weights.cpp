@@ -49,19 +49,21 @@ void check_prefix(const ShardedSafetensors& files) {
     constexpr std::string_view kEnd = "embed_tokens.weight";
     for (const std::string& name : files.names())
         require(!name.ends_with(kEnd),
-                "the checkpoint names its tensors '{}...' where '{}...' is expected, so it was not saved as a {}; load "
-                "it as one with transformers and save it again",
-                shown(name.substr(0, name.size() - kEnd.size())), "model.", "LlamaForCausalLM");
+                "{}: names its tensors '{}...' where '{}...' is expected, so it was not saved as a {}; load it as one "
+                "with transformers and save it again",
+                files.file_of(name), shown(name.substr(0, name.size() - kEnd.size())), "model.", "LlamaForCausalLM");
 }
 
 void check_tensor(const WeightRow& row, const LlamaConfig& config, const ShardedSafetensors& files) {
-    const FileTensor* t = files.find(config.tie_word_embeddings ? stored_name(row.name, files) : row.name);
-    require(t != nullptr, "{}: expected a tensor of shape {} in the checkpoint, found none; {}", row.name,
+    const std::string name = config.tie_word_embeddings ? stored_name(row.name, files) : row.name;
+    const std::string file = files.file_of(name);
+    const FileTensor* t = files.find(name);
+    require(t != nullptr, "{}: {}: expected a tensor of shape {} in the checkpoint, found none; {}", file, row.name,
             to_string(row.shape), files.why_missing(row.name));
-    require(t->shape == row.shape, "{}: config.json asks for shape {}, the checkpoint has {}", row.name,
+    require(t->shape == row.shape, "{}: {}: config.json asks for shape {}, the checkpoint has {}", file, row.name,
             to_string(row.shape), to_string(t->shape));
     require(t->dtype == DType::f32 || t->dtype == DType::f16 || t->dtype == DType::bf16,
-            "{}: expected dtype F32, F16 or BF16, got {}", row.name, name(t->dtype));
+            "{}: {}: expected dtype F32, F16 or BF16, got {}", file, row.name, ggq::name(t->dtype));
 }
 
 }  // namespace
@@ -109,8 +111,8 @@ std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, co
 void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
     const std::vector<std::string> names = files.names();
     require(config.num_hidden_layers <= std::ssize(names),
-            "config.json: num_hidden_layers is {}, but the checkpoint holds only {} tensors", config.num_hidden_layers,
-            names.size());
+            "{}: num_hidden_layers is {}, but the checkpoint holds only {} tensors",
+            (files.folder() / "config.json").string(), config.num_hidden_layers, names.size());
     check_prefix(files);
     std::set<std::string> known;
     for (const WeightRow& row : weight_rows(config)) {
@@ -119,8 +121,9 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
     }
     for (const std::string& name : names)
         require(known.contains(name) || may_be_ignored(config, files, name),
-                "{}: this tensor is in the checkpoint but not in a Llama of this config.json; its effect would be lost",
-                shown(name));
+                "{}: {}: this tensor is in the checkpoint but not in a Llama of this config.json; its effect would be "
+                "lost",
+                files.file_of(name), shown(name));
 }
 
 void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to) {
@@ -128,10 +131,9 @@ void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& s
     const DType dtype = files.at(name).dtype;
     write_streamed(store, to, dtype, [&](uint64_t at, std::span<std::byte> part) {
         files.read_part(name, at, part);
-        require(
-            all_finite(dtype, part.data(), static_cast<int64_t>(part.size()) / info(dtype).bytes),
-            "{}: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model diverged",
-            row.name);
+        require(all_finite(dtype, part.data(), static_cast<int64_t>(part.size()) / info(dtype).bytes),
+                "{}: {} has NaN or infinite values; the file is damaged or the model diverged", files.file_of(name),
+                row.name);
     });
 }
 

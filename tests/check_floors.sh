@@ -3,8 +3,9 @@
 #
 # The floors: kernels < ggq < models < examples, tests, bench. A file includes only its own floor and those below,
 # by paths from the root. Beyond that, models/ and the programs launch no kernel, kernels/ does without fmt, and
-# headers of CUDA appear only in kernels/cuda/, in ggq/*cuda* and in bench/. Nor does a text of the library speak of a
-# program's flags: it names options (`max_length`).
+# headers of CUDA appear only in kernels/cuda/, in ggq/*cuda* and in bench/. Headers of the library pass JSON by
+# json_fwd.hpp: the whole of it would be read by every file that includes them. Nor does a text of the library speak of
+# a program's flags: it names options (`max_length`).
 set -eu
 cd "${1:-$(dirname "$0")/..}"
 
@@ -34,6 +35,8 @@ find kernels ggq models examples tests bench -type f \
         if (cuda && $1 !~ /^(kernels\/cuda|bench)\// && $1 !~ /^ggq\/[^\/]*cuda/)
             bad("a header of CUDA belongs to kernels/cuda/, ggq/*cuda* or bench/: " name)
         if (from[1] == "kernels" && to[1] == "fmt") bad("kernels/ does without fmt")
+        if (floor[from[1]] < 4 && $1 ~ /\.cu?h$/ && name == "nlohmann/json.hpp")
+            bad("a header of the library includes <nlohmann/json_fwd.hpp> instead of " name)
         next
     }
     !(to[1] in floor) { bad("an include in quotes is a path from the root of the project: " name); next }

@@ -36,13 +36,18 @@ void limit(const Limits& limits) {
     if (limits.ignored_signal > 0) std::signal(limits.ignored_signal, SIG_IGN);
 }
 
+void become_pipe_without_reader(int stream) {
+    int ends[2];
+    if (pipe(ends) != 0) _exit(125);
+    dup2(ends[1], stream);
+    close(ends[0]);
+}
+
 void set_streams(const char* out, const char* err, const Limits& limits) {
     dup2(open(out, O_WRONLY | O_CREAT, 0600), STDOUT_FILENO);
     dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
-    if (int ends[2]; limits.nobody_reads_err && pipe(ends) == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        close(ends[0]);
-    }
+    if (limits.nobody_reads_err) become_pipe_without_reader(STDERR_FILENO);
+    if (limits.nobody_reads_out) become_pipe_without_reader(STDOUT_FILENO);
     for (const int stream : limits.closed) close(stream);
 }
 

@@ -24,6 +24,7 @@ struct Limits {
     std::vector<std::string> environment{};  // "NAME=value", beside what there is
     std::vector<int> closed{};               // streams, by number
     bool nobody_reads_err = false;           // stderr is a pipe whose other end is closed
+    bool nobody_reads_out = false;           // stdout is
     std::string out{};                       // where stdout goes; empty: into ProgramRun::out
     int ignored_signal = 0;
 };

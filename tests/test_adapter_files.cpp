@@ -107,6 +107,8 @@ TEST_CASE("features of PEFT that are not held are refused by name") {
 }
 
 TEST_CASE("ranks, rates and targets that make no sense are refused") {
+    check_contains(refusal("target_modules", "("),
+                   "adapter_config.json: target_modules: regular expression '(' is not valid at byte 1");
     CHECK(refusal("r", 0) == "adapter_config.json: r must be a whole number of 1 or more, got 0");
     CHECK(refusal("lora_alpha", -1) == "adapter_config.json: lora_alpha must be a number above zero, got -1");
     CHECK(refusal("lora_dropout", 1) == "adapter_config.json: lora_dropout must be at least 0 and below 1, got 1");

@@ -129,16 +129,18 @@ TEST_CASE("bad model: a safetensors file that is damaged") {
 
 TEST_CASE("bad model: tensors of a wrong type, missing or surplus") {
     check_contains(header_refusal([](RawSafetensors& raw) { raw.header["model.norm.weight"]["dtype"] = "I32"; }),
-                   "model.norm.weight: expected dtype F32, F16 or BF16, got i32");
+                   "/model/model.safetensors: model.norm.weight: expected dtype F32, F16 or BF16, got i32");
     check_contains(header_refusal([](RawSafetensors& raw) { raw.header["model.norm.weight"]["dtype"] = "F8_E4M3"; }),
                    "tensor 'model.norm.weight' has dtype F8_E4M3; known are");
     check_contains(header_refusal([](RawSafetensors& raw) {
                        raw.header["model.norm.bias"] = raw.header["model.norm.weight"];
                        raw.header.erase("model.norm.weight");
                    }),
-                   "model.norm.weight: expected a tensor of shape [64] in the checkpoint, found none");
-    check_contains(json_refusal("config.json", [](Json& config) { config["num_hidden_layers"] = 4; }),
-                   "model.layers.4.input_layernorm.weight: this tensor is in the checkpoint but not in a Llama");
+                   "/model: model.norm.weight: expected a tensor of shape [64] in the checkpoint, found none");
+    check_contains(
+        json_refusal("config.json", [](Json& config) { config["num_hidden_layers"] = 4; }),
+        "/model/model.safetensors: model.layers.4.input_layernorm.weight: this tensor is in the checkpoint but not "
+        "in a Llama");
 }
 
 TEST_CASE("bad model: an architecture that is not known") {
@@ -156,8 +158,8 @@ TEST_CASE("bad model: NaN weights are named, and nothing is written") {
     options.base.model = place.copy_of_model();
     add_nan(options.base.model);
     const std::string expected =
-        "model.norm.weight: the checkpoint has NaN or infinite values in this tensor; the file is damaged or the model "
-        "diverged";
+        (options.base.model / fs::path("model.safetensors")).string() +
+        ": model.norm.weight has NaN or infinite values; the file is damaged or the model diverged";
     CHECK(error_of([&] { train(options); }) == expected);
     CHECK_FALSE(fs::exists(place.out));
     CHECK(error_of([&] { generate(greedy(options.base.model, "Once")); }) == expected);
@@ -188,7 +190,9 @@ TEST_CASE("bad adapter: shapes that do not fit, and values that are not finite")
     const float infinite = std::numeric_limits<float>::infinity();
     std::memcpy(bad.data.data() + bad.header[name]["data_offsets"][0].get<size_t>(), &infinite, sizeof infinite);
     write_raw(path, bad);
-    check_contains(trained.refusal(), "model.layers.0.self_attn.k_proj.lora_B.weight has NaN or infinite values");
+    check_contains(
+        trained.refusal(),
+        "/adapter_model.safetensors: model.layers.0.self_attn.k_proj.lora_B.weight has NaN or infinite values");
 }
 
 TEST_CASE("bad adapter: another base than the recorded one gives a warning") {

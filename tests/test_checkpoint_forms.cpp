@@ -65,8 +65,9 @@ TEST_CASE("checkpoint: a tensor that the index names and no shard holds is misse
     rename_tensors(model / "model.safetensors", [](const std::string& n) { return n == "model.norm.weight" ? "" : n; });
     add_index(model, {{"model.norm.weight", "model-00002-of-00002.safetensors"}});
     CHECK(refusal_of(model) ==
-          "model.norm.weight: expected a tensor of shape [64] in the checkpoint, found none; the shard "
-          "model-00002-of-00002.safetensors is missing; download it again");
+          model.string() +
+              ": model.norm.weight: expected a tensor of shape [64] in the checkpoint, found none; the shard "
+              "model-00002-of-00002.safetensors is missing; download it again");
 }
 
 TEST_CASE("checkpoint: names with another prefix than 'model.' get a sentence that says so") {
@@ -77,6 +78,7 @@ TEST_CASE("checkpoint: names with another prefix than 'model.' get a sentence th
             return n == kHead ? (prefix.empty() ? n : "") : prefix + n.substr(std::string("model.").size());
         });
         const std::string said = refusal_of(model);
+        CHECK(said.starts_with((model / "model.safetensors").string() + ": names its tensors '"));
         check_contains(said,
                        "' is expected, so it was not saved as a LlamaForCausalLM; load it as one with "
                        "transformers and save it again");

@@ -112,7 +112,7 @@ TEST_CASE("config: more layers than the checkpoint has tensors are refused befor
     options.base.model = place.copy_of_model();
     change_config(options.base.model, "num_hidden_layers", 4000);
     check_contains(error_of([&] { train(options); }),
-                   "num_hidden_layers is 4000, but the checkpoint holds only 47 tensors");
+                   "/config.json: num_hidden_layers is 4000, but the checkpoint holds only 47 tensors");
 }
 
 TEST_CASE("config: dropout of attention is not applied, and that is said") {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
@@ -71,7 +72,7 @@ TEST_CASE("log: what is read back is what was added") {
     const test::TempDir folder;
     write_run(folder / "log.jsonl");
     const LogContent content = read_log(folder / "log.jsonl");
-    CHECK(content.run["seed"] == 42);
+    CHECK(content.runs.back()["seed"] == 42);
     REQUIRE(content.history.size() == 5);
     CHECK(content.history[1]["step"] == 20);
     CHECK(content.history[3]["eval_loss"] == 2.25);
@@ -82,7 +83,7 @@ TEST_CASE("log: a start replaces the old log") {
     write_run(folder / "log.jsonl");
     const TrainLog log = TrainLog::start(folder / "log.jsonl", {{"seed", 7}});
     CHECK(log.history().empty());
-    CHECK(read_log(folder / "log.jsonl").run["seed"] == 7);
+    CHECK(read_log(folder / "log.jsonl").runs.back()["seed"] == 7);
     CHECK(read_log(folder / "log.jsonl").history.empty());
 }
 
@@ -95,7 +96,7 @@ TEST_CASE("log: a resume cuts what came after the checkpoint") {
     log.add(train_entry(30));
     CHECK(log.history().size() == 3);
     const LogContent content = read_log(path);
-    CHECK(content.run["seed"] == 43);
+    CHECK(content.runs.back()["seed"] == 43);
     REQUIRE(content.history.size() == 3);
     CHECK(content.history[2]["step"] == 30);
     CHECK(read_text_file(path).starts_with("{\"run\":{\"seed\":42}}\n"));
@@ -109,7 +110,7 @@ TEST_CASE("log: a resume at the last step keeps its entries but not the end") {
     CHECK(TrainLog::resume(folder / "log.jsonl", {}, all).history().size() == 4);
     CHECK(read_log(folder / "log.jsonl").history.size() == 4);
     CHECK(TrainLog::resume(folder / "absent.jsonl", {{"seed", 1}}, all).history().size() == 4);
-    CHECK(read_log(folder / "absent.jsonl").run["seed"] == 1);
+    CHECK(read_log(folder / "absent.jsonl").runs.back()["seed"] == 1);
     CHECK(read_log(folder / "absent.jsonl").history.size() == 4);
 }
 
@@ -124,7 +125,7 @@ TEST_CASE("log: a resume replaces the log of a run that is not the checkpoint's"
     }
     CHECK(TrainLog::resume(path, {{"seed", 42}}, entries).history() == entries);
     const LogContent content = read_log(path);
-    CHECK(content.run["seed"] == 42);
+    CHECK(content.runs.back()["seed"] == 42);
     CHECK(content.history == entries);
     CHECK(read_text_file(path).find("\"seed\":7") == std::string::npos);
 }
@@ -142,6 +143,10 @@ TEST_CASE("log: a line cut short by a crash is left out, any other broken line r
     write_file(path, "{\"run\":{}}\n[1]\n{\"loss\":0.9,\"step\":2}\n");
     CHECK_THROWS_WITH_AS(read_log(path),
                          (path.string() + ": line 2 is no JSON object; mend or remove the line").c_str(), Error);
+    write_file(path, "{\"run\":{}}\n{\"loss\":1.0,\"step\":1}\n{\"loss\":\n");
+    const std::string message = test::error_of([&] { read_log(path); });
+    CHECK(message.starts_with(path.string() + ": broken JSON on line 3: "));
+    CHECK(message.ends_with("; mend or remove the line"));
 }
 
 TEST_CASE("log: numbers that JSON cannot hold, and texts that are not UTF-8") {
@@ -151,7 +156,7 @@ TEST_CASE("log: numbers that JSON cannot hold, and texts that are not UTF-8") {
     entry.loss = std::nan("");
     log.add(entry);
     const LogContent content = read_log(folder / "log.jsonl");
-    CHECK(content.run["data"] == "caf\xef\xbf\xbd.json");
+    CHECK(content.runs.back()["data"] == "caf\xef\xbf\xbd.json");
     CHECK(content.history[0]["loss"].is_null());
 }
 
@@ -185,6 +190,6 @@ TEST_CASE("log: a line that does not fit on the disk is an error") {
     const std::string message = test::error_of([&] { log.add(train_entry(1)); });
     setrlimit(RLIMIT_FSIZE, &old);
     std::signal(SIGXFSZ, old_handler);
-    CHECK(message == "cannot write " + (folder / "log.jsonl").string() + ": is the disk full?");
+    CHECK(message == "cannot write " + (folder / "log.jsonl").string() + ": File too large");
     CHECK(log.history().empty());
 }

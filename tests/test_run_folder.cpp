@@ -173,8 +173,35 @@ TEST_CASE("run folder: a checkpoint of an older version, without hashes, is gone
         });
     const Observed run = train(resumed(options));
     check_contains(run.notes, "checkpoint-2 after 2 updates");
-    check_contains(run.warnings, "checkpoint-2 has no hashes of its files");
+    check_contains(run.warnings,
+                   "checkpoint-2/trainer_state.json has no hashes of its files, so they are not checked\n");
     CHECK(numbers_in(place.out) == Numbers{1, 2, 3, 4});
+}
+
+TEST_CASE("run folder: a damaged log stops no resume: it is written anew, and the damaged one is kept") {
+    const Workplace place;
+    const TrainOptions options = saving(place, 4);
+    train(options, 2);
+    const fs::path log = place.out / "log.jsonl";
+    const auto before = read_log(log).history;
+    std::string damaged = content_of(log);
+    damaged[damaged.find("\"loss\"")] = '\xff';
+    write_text(log, damaged);
+    const Observed run = train(resumed(options), 3);
+    check_contains(run.warnings, log.string() + ": broken JSON on line 2: ");
+    check_contains(run.warnings,
+                   "; the log is written anew from the checkpoint, and the damaged one kept as log.jsonl.damaged\n");
+    CHECK(content_of(log.string() + ".damaged") == damaged);
+    auto after = read_log(log).history;
+    REQUIRE(after.size() == before.size() + 1);
+    after.pop_back();
+    CHECK(after == before);
+    write_text(log, "{}\n5\n");
+    check_contains(train(resumed(options)).warnings,
+                   log.string() +
+                       ": line 2 is no JSON object; the log is written anew from the checkpoint, and the "
+                       "damaged one kept as log.jsonl.damaged-2\n");
+    CHECK(content_of(log.string() + ".damaged") == damaged);
 }
 
 TEST_CASE("run folder: numbers that no run writes are refused by name") {
@@ -204,7 +231,8 @@ TEST_CASE("run folder: numbers that no run writes are refused by name") {
                               R"([{"step": 1, "eval_loss": "x"}])"})
         refused("log_history", value, false);
     for (const char* value : {"-1", "1", "1e300", "18446744073709551615"}) refused("micro_batches", value, true);
-    for (const char* value : {"0", "-2", "null", "\"1\""}) refused("loss_scale", value, true);
+    for (const char* value : {"0", "-2", "1e300", "3", "65537", "1e-6", "36893488147419103232", "null", "\"1\""})
+        refused("loss_scale", value, true);
     for (const char* key : {"updates_at_scale", "evaluations_without_gain", "window_updates"})
         for (const char* value : {"-1", "1e300", "4294967296"}) refused(key, value, true);
     for (const char* value : {"-1", "1e300", "2147483647", "18446744073709551615", "\"1\""}) {
@@ -289,6 +317,42 @@ TEST_CASE("run folder: a whole model that takes the place of an adapter leaves n
     CHECK(content_of(place.out / "README.md") == "mine");
 }
 
+TEST_CASE(
+    "run folder: an adapter that takes the place of a whole model leaves nothing of it, and nobody else's model goes") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.overwrite = true;
+    options.train = TrainKind::full;
+    train(options);
+    write_text(place.out / "generation_config.json", "{}");
+    write_text(place.out / "README.md", "mine");
+    options.train = TrainKind::lora;
+    CHECK(train(options).warnings.find("stays beside the adapter") == std::string::npos);
+    for (const char* gone : {"config.json", "model.safetensors", "generation_config.json"})
+        CHECK_FALSE(fs::exists(place.out / gone));
+    CHECK(fs::exists(place.out / "adapter_config.json"));
+    CHECK(content_of(place.out / "README.md") == "mine");
+    for (const char* file : {"config.json", "model.safetensors"}) fs::copy(place.model / file, place.out / file);
+    check_contains(train(options).warnings,
+                   (place.out / "model.safetensors").string() + " stays beside the adapter, as it does not say that");
+    for (const char* file : {"config.json", "model.safetensors"})
+        CHECK(content_of(place.out / file) == content_of(place.model / file));
+}
+
+TEST_CASE("run folder: an adapter that is written beside its own base leaves it, whoever wrote that") {
+    const Workplace place;
+    TrainOptions options = place.options(1);
+    options.train = TrainKind::full;
+    train(options);
+    const std::string base = content_of(place.out / "model.safetensors");
+    options.train = TrainKind::lora;
+    options.base.model = place.out;
+    options.overwrite = true;
+    train(options);
+    CHECK(content_of(place.out / "model.safetensors") == base);
+    CHECK(generate(greedy(place.out, "Once", place.out)).result.new_tokens > 0);
+}
+
 TEST_CASE("run folder: what killed runs left half written is removed, what lacks only its name gets it") {
     const Workplace place;
     const TrainOptions options = saving(place, 4);
@@ -355,6 +419,15 @@ TEST_CASE("run folder: an adapter that is a mixture of two runs, or damaged, is 
     }
     flip_last_bit(tensors);
     check_contains(refusal(), tensors.string() + " is not what ggq_base.json records (hash ");
+    for (const char* files : {"{}", "null"}) {
+        nlohmann::ordered_json record = nlohmann::ordered_json::parse(content_of(place.out / "ggq_base.json"));
+        record["files"] = nlohmann::ordered_json::parse(files);
+        if (record["files"].is_null()) record.erase("files");
+        write_text(place.out / "ggq_base.json", record.dump());
+        check_contains(
+            generate(greedy(place.model, "Once", place.out)).warnings,
+            (place.out / "ggq_base.json").string() + " has no hashes of its files, so they are not checked\n");
+    }
     fs::remove(place.out / "ggq_base.json");  // as PEFT writes it
     CHECK(refusal() == "no error");
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "models/train/run_folder.h"
 #include "tests/file_checks.h"
@@ -98,17 +99,27 @@ TEST_CASE("streams: text that cannot be written is said") {
     limits.closed = {1};
     const ProgramRun closed = run_binary("generate", prompt, limits);
     CHECK(closed.code == 1);
-    check_contains(closed.err, "generate: cannot write the text to stdout");
+    check_contains(closed.err, "generate: cannot write to stdout: it is closed\n");
     limits = {};
     limits.out = "/dev/full";
-    CHECK(run_binary("generate", prompt, limits).code == 1);
+    constexpr const char* kFull = ": cannot write to stdout: the disk is full; free some space or write elsewhere\n";
+    const ProgramRun full = run_binary("generate", prompt, limits);
+    CHECK(full.code == 1);
+    CHECK(full.err == std::string("generate") + kFull);
     for (const char* program : {"train", "generate"}) {
         const ProgramRun help = run_binary(program, {"--help"}, limits);
         CHECK(help.code == 1);
-        CHECK(help.err == std::string(program) + ": cannot write to stdout: is the disk full?\n");
+        CHECK(help.err == program + std::string(kFull));
     }
     const ProgramRun info = run_binary("info", {}, limits);
     CHECK(info.code == 1);
+    limits = {};
+    limits.nobody_reads_out = true;
+    for (const Strings& args : {prompt, Strings{"--help"}}) {
+        const ProgramRun unread = run_binary("generate", args, limits);
+        CHECK(unread.code == 1);
+        CHECK(unread.err == "generate: cannot write to stdout: whoever read it is gone\n");
+    }
 }
 
 TEST_CASE("limits: a file that may not grow is named, and so is memory that is out") {

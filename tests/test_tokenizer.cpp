@@ -398,6 +398,18 @@ TEST_CASE("tokenizer: 300,000 added tokens with one beginning take no longer tha
     CHECK(longest[1].id == 500);
 }
 
+TEST_CASE("tokenizer: an expression for which a text is too much is named with its file, when loading too") {
+    const json slow = {{"type", "Replace"}, {"pattern", {{"Regex", "(a+)+$"}}}, {"content", "b"}};
+    json file = spm_tokenizer();
+    file["normalizer"] = slow;
+    const std::string text = std::string(64, 'a') + "b";
+    constexpr const char* kReason =
+        "/tokenizer.json: regular expression '(a+)+$' failed at byte 0 of a text of 65 bytes: ";
+    CHECK_THROWS_WITH_AS(plain(make_tokenizer(file), text), doctest::Contains(kReason), ggq::Error);
+    file["added_tokens"].push_back({{"id", 300}, {"content", text}, {"normalized", true}});
+    CHECK_THROWS_WITH_AS(make_tokenizer(file), doctest::Contains(kReason), ggq::Error);
+}
+
 TEST_CASE("tokenizer: parts that multiply text or work are refused") {
     const json file = spm_tokenizer();
     const auto replace = [](const char* from, const std::string& to) {
@@ -407,9 +419,11 @@ TEST_CASE("tokenizer: parts that multiply text or work are refused") {
     for (int i = 0; i < 20; ++i) chain["normalizers"].push_back(replace("a", "aa"));
     json grows = file;
     grows["normalizer"] = chain;
-    CHECK_THROWS_WITH_AS(plain(make_tokenizer(grows), std::string(1000, 'a')),
-                         "normalizer Replace: makes 32000 bytes of text out of 16000; expected at most 17024",
-                         ggq::Error);
+    CHECK_THROWS_WITH_AS(
+        plain(make_tokenizer(grows), std::string(1000, 'a')),
+        doctest::Contains(
+            "/tokenizer.json: normalizer Replace: makes 32000 bytes of text out of 16000; expected at most 17024"),
+        ggq::Error);
     grows["normalizer"] = replace("", "xyz");  // as the tokenizers library: at every place
     CHECK(make_tokenizer(grows).encode("ab").size() > 10);
     CHECK(load_error(file, "/normalizer", replace("a", std::string(300, 'b'))) ==

@@ -118,7 +118,7 @@ TEST_CASE("train: the log and the trainer's state have transformers' keys") {
     options.val_split = 0.2;
     const Observed run = train(options);
     const LogContent log = read_log(place.out / "log.jsonl");
-    CHECK(keys_of(log.run) == Strings{"options", "data_hash", "base_hash"});
+    CHECK(keys_of(log.runs.back()) == Strings{"options", "data_hash", "base_hash"});
     REQUIRE(log.history.size() == 5);
     CHECK(keys_of(log.history[0]) == Strings{"loss", "grad_norm", "learning_rate", "epoch", "step", "num_tokens"});
     CHECK(log.history[0]["loss"].get<double>() == doctest::Approx((run.steps[0].loss + run.steps[1].loss) / 2));

@@ -9,7 +9,6 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <iostream>
 #include <new>
 #include <string_view>
 #include <system_error>
@@ -17,6 +16,7 @@
 #include "examples/support/cli.h"
 #include "examples/support/flag_words.h"
 #include "examples/support/interrupt.h"
+#include "examples/support/stdout_buffer.h"
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 #include "ggq/stop.h"
@@ -80,8 +80,9 @@ int run_program(int argc, char** argv, const std::function<int(const std::vector
     ignore_deadly_signals();
     const std::string program = program_name(argc > 0 ? argv[0] : "ggq");
     try {
+        StdoutBuffer to_stdout;
         const int code = body(Strings(argv + std::min(argc, 1), argv + argc));
-        require(std::cout.flush().good(), "cannot write to stdout: is the disk full?");
+        to_stdout.require_written();
         return code;
     } catch (...) {
         try {

@@ -271,6 +271,7 @@ SafetensorsContent parse_safetensors(std::span<const std::byte> file, const std:
 SafetensorsReader::SafetensorsReader(std::filesystem::path path) : file_(std::move(path)) {
     Header header = read_header(file_);
     tensors_ = std::move(header.tensors);
+    metadata_ = std::move(header.metadata);
     for (const auto& [tensor, range] : header.ranges) offsets_.emplace(tensor, range.begin);
 }
 

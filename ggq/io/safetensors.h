@@ -51,6 +51,7 @@ public:
 
     const std::filesystem::path& path() const { return file_.path(); }
     const FileTensors& tensors() const { return tensors_; }
+    const FileMetadata& metadata() const { return metadata_; }
     const FileTensor* find(std::string_view name) const;  // null if there is none
     const FileTensor& at(std::string_view name) const;    // refuses by name if there is none
 
@@ -63,6 +64,7 @@ public:
 private:
     InputFile file_;
     FileTensors tensors_;
+    FileMetadata metadata_;
     std::map<std::string, uint64_t, std::less<>> offsets_;  // of a tensor's bytes in the file
 };
 

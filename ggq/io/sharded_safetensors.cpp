@@ -102,6 +102,11 @@ const FileTensor& ShardedSafetensors::at(std::string_view name) const {
     return *tensor;
 }
 
+std::string ShardedSafetensors::file_of(std::string_view name) const {
+    const auto found = shard_of_.find(name);
+    return (found == shard_of_.end() ? folder_ : found->second->path()).string();
+}
+
 std::string ShardedSafetensors::why_missing(const std::string& name) const {
     const auto known = missing_.find(name);
     return known == missing_.end() ? "is the model folder complete?" : known->second;

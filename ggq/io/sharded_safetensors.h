@@ -21,9 +21,12 @@ class ShardedSafetensors {
 public:
     explicit ShardedSafetensors(std::filesystem::path folder);
 
+    const std::filesystem::path& folder() const { return folder_; }
     std::vector<std::string> names() const;               // sorted
     const FileTensor* find(std::string_view name) const;  // null if there is none
     const FileTensor& at(std::string_view name) const;    // refuses by name if there is none
+
+    std::string file_of(std::string_view name) const;  // the path of the file that holds it; else of the folder
 
     // What to say of a tensor that is not there.
     std::string why_missing(const std::string& name) const;

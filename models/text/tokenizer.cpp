@@ -15,7 +15,7 @@ std::vector<Token> Tokenizer::encode_with_offsets(std::string_view text, EncodeO
     if (options.add_special) {
         for (const int32_t id : prefix_) tokens.push_back({id, 0, 0});
     }
-    encode_parts(text, options.parse_special, tokens);
+    encode_valid(text, options.parse_special, tokens);
     if (options.add_special) {
         for (const int32_t id : suffix_) tokens.push_back({id, text.size(), text.size()});
     }
@@ -25,16 +25,24 @@ std::vector<Token> Tokenizer::encode_with_offsets(std::string_view text, EncodeO
 OpenText Tokenizer::encode_open(std::string_view text) const {
     OpenText open;
     for (const int32_t id : prefix_) open.tokens.push_back({id, 0, 0});
-    open.n_dropped = encode_parts(text, true, open.tokens);
+    open.n_dropped = encode_valid(text, true, open.tokens);
     const size_t n = prefix_.size();
     open.has_bos = n > 0 && open.tokens.size() > n && open.tokens[n].id == prefix_.back();
     if (open.has_bos) open.tokens.erase(open.tokens.begin() + static_cast<std::ptrdiff_t>(n) - 1);
     return open;
 }
 
-int64_t Tokenizer::encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const {
+int64_t Tokenizer::encode_valid(std::string_view text, bool parse_special, std::vector<Token>& tokens) const {
     const auto bad = invalid_utf8(text);
     if (bad) fail("text to tokenize: byte {} of {} is not valid UTF-8", *bad, text.size());
+    try {
+        return encode_parts(text, parse_special, tokens);
+    } catch (const Error& error) {  // an expression or a normalizer of the file, for which the text is too much
+        fail("{}: {}", file_.string(), error.what());
+    }
+}
+
+int64_t Tokenizer::encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const {
     int64_t n_dropped = 0;
     for (const auto& part : added_raw_.split(text, parse_special)) {
         if (part.id >= 0) {

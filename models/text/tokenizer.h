@@ -69,6 +69,7 @@ private:
     };
 
     const Entry& entry(int32_t id) const;
+    void load_parts(const nlohmann::json& json, AddedList& added);
     void load_model(const nlohmann::json& json);
     void load_post_processor(const nlohmann::json& json);
     void apply_model_config(const nlohmann::json& config);
@@ -77,10 +78,12 @@ private:
     AddedToken& add_token(AddedToken token, AddedList& list);
     void settle_added_tokens(AddedList list);
     void add_entry(const std::string& token, int32_t id);
-    // Returns how many bytes no token stands for.
+    // They return how many bytes no token stands for. Errors of a valid text name the file.
+    int64_t encode_valid(std::string_view text, bool parse_special, std::vector<Token>& tokens) const;
     int64_t encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const;
     int64_t encode_words(AlignedText text, std::vector<Token>& tokens) const;
 
+    std::filesystem::path file_;  // tokenizer.json, for errors; empty: made in memory
     Normalizer normalizer_;
     PreTokenizer pre_tokenizer_;
     Bpe bpe_;

@@ -77,27 +77,33 @@ private:
     std::unordered_map<std::string, size_t> index_;
 };
 
+void Tokenizer::load_parts(const nlohmann::json& json, AddedList& added) {
+    require(json.is_object() && json.contains("model"), "expected an object with a model");
+    normalizer_ = Normalizer(json.value("normalizer", nlohmann::json()));
+    pre_tokenizer_ = PreTokenizer(json.value("pre_tokenizer", nlohmann::json()));
+    decoder_ = Decoder(json.value("decoder", nlohmann::json()));
+    load_model(json["model"]);
+    for (const auto& item : json.value("added_tokens", nlohmann::json::array()))
+        add_token(added_token_from_json(item), added);
+    load_post_processor(json.value("post_processor", nlohmann::json()));
+}
+
 Tokenizer Tokenizer::load(const fs::path& path) {
     const fs::path file = tokenizer_file(path);
     const nlohmann::json json = parse_json(read_side_file(file), file.string());
+    const SpecialTokens special = read_special_tokens(file.parent_path());
     Tokenizer tokenizer;
+    tokenizer.file_ = file;
     AddedList added;
     try {
-        require(json.is_object() && json.contains("model"), "expected an object with a model");
-        tokenizer.normalizer_ = Normalizer(json.value("normalizer", nlohmann::json()));
-        tokenizer.pre_tokenizer_ = PreTokenizer(json.value("pre_tokenizer", nlohmann::json()));
-        tokenizer.decoder_ = Decoder(json.value("decoder", nlohmann::json()));
-        tokenizer.load_model(json["model"]);
-        for (const auto& item : json.value("added_tokens", nlohmann::json::array()))
-            tokenizer.add_token(added_token_from_json(item), added);
-        tokenizer.load_post_processor(json.value("post_processor", nlohmann::json()));
+        tokenizer.load_parts(json, added);
+        tokenizer.apply_special_tokens(special, added);
+        tokenizer.settle_added_tokens(std::move(added));
     } catch (const Error& error) {
         fail("{}: {}", file.string(), error.what());
     } catch (const nlohmann::json::exception& error) {
         fail("{}: not the form of a tokenizer.json: {}", file.string(), json_reason(error.what()));
     }
-    tokenizer.apply_special_tokens(read_special_tokens(file.parent_path()), added);
-    tokenizer.settle_added_tokens(std::move(added));
     const fs::path config = file.parent_path() / "config.json";
     if (is_there(config)) tokenizer.apply_model_config(parse_json(read_side_file(config), config.string()));
     return tokenizer;

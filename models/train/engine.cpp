@@ -163,10 +163,10 @@ void TrainEngine::note_overflow(bool overflow) {
     constexpr int64_t kScaleGrowth = 2000;
     counters_.updates_at_scale = overflow ? 0 : counters_.updates_at_scale + 1;
     if (overflow) counters_.loss_scale /= 2;
-    require(counters_.loss_scale > 1e-6,
+    require(counters_.loss_scale >= kLeastLossScale,
             "update {}: gradients overflow f16 at every loss scale; use `compute_dtype` f32", counters_.updates + 1);
     if (counters_.updates_at_scale < kScaleGrowth) return;
-    counters_.loss_scale *= 2;
+    counters_.loss_scale = std::min(2 * counters_.loss_scale, kMostLossScale);
     counters_.updates_at_scale = 0;
 }
 

@@ -42,13 +42,16 @@ struct UpdateResult {
     bool overflow = false;  // f16 only: nothing was changed but the loss scale, and the update does not count
 };
 
+// Bounds of the loss scale: what overflows below the least is not finite anyway, and nothing needs more than the most.
+inline constexpr double kLeastLossScale = 0x1p-19, kMostLossScale = 0x1p64;
+
 // What a checkpoint needs beside parameters and optimizer state.
 struct EngineCounters {
     int64_t updates = 0;        // done
     int64_t micro_batches = 0;  // done: the random counter
     // f16: gradients are computed times this, so that small ones do not vanish. Halved when they overflow, doubled
     // after kScaleGrowth updates without (Micikevicius et al., 2018, with the constants of torch's GradScaler).
-    double loss_scale = 65536;
+    double loss_scale = 65536;  // a power of two from kLeastLossScale to kMostLossScale
     int64_t updates_at_scale = 0;
 };
 

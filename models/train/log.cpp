@@ -1,14 +1,19 @@
 #include "models/train/log.h"
 
+#include <fmt/format.h>
+
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
+#include "ggq/io/input_file.h"
 #include "ggq/io/json_reader.h"
 #include "ggq/io/text_file.h"
+#include "ggq/io/write_aside.h"
 
 namespace ggq {
 
@@ -53,13 +58,12 @@ bool is_end(const Json& entry) { return entry.contains("train_runtime"); }
 
 Json parse_line(std::string_view line, const std::filesystem::path& path, int64_t number) {
     Json entry = parse_ordered_json(line, path.string(), number);
-    require(entry.is_object(), "{}: line {} is no JSON object; mend or remove the line", path.string(), number);
+    require(entry.is_object(), "{}: line {} is no JSON object", path.string(), number);
     return entry;
 }
 
 // Every whole line; what stands after the last line end was cut short.
-std::vector<Json> read_lines(const std::filesystem::path& path) {
-    const std::string text = read_text_file(path);
+std::vector<Json> parse_lines(const std::string& text, const std::filesystem::path& path) {
     std::vector<Json> entries;
     size_t begin = 0;
     for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
@@ -77,33 +81,64 @@ std::string to_text(const std::vector<Json>& entries) {
     return text;
 }
 
+std::filesystem::path keep_aside(const std::filesystem::path& path) {
+    std::filesystem::path aside = path.string() + ".damaged";
+    for (int n = 2; std::filesystem::exists(std::filesystem::symlink_status(aside)); ++n)
+        aside = fmt::format("{}.damaged-{}", path.string(), n);
+    rename_or_fail(path, aside);
+    return aside;
+}
+
+// None of a damaged log: which of its lines are still true is not known.
+std::vector<Json> lines_to_go_on_from(const std::filesystem::path& path,
+                                      const std::function<void(const std::string&)>& warn) {
+    if (!std::filesystem::exists(path)) return {};
+    const std::string text = InputFile(path).read_all();  // whose bytes may be damaged too
+    try {
+        return parse_lines(text, path);
+    } catch (const Error& damage) {
+        const std::string aside = keep_aside(path).filename().string();
+        if (warn)
+            warn(fmt::format("{}; the log is written anew from the checkpoint, and the damaged one kept as {}",
+                             damage.what(), aside));
+        return {};
+    }
+}
+
 LogContent split_runs(std::vector<Json> entries) {
     LogContent content;
     for (Json& entry : entries)
-        if (is_run(entry)) content.run = std::move(entry["run"]);
+        if (is_run(entry)) content.runs.push_back(std::move(entry["run"]));
         else content.history.push_back(std::move(entry));
     return content;
 }
 
 }  // namespace
 
-LogContent read_log(const std::filesystem::path& path) { return split_runs(read_lines(path)); }
+LogContent read_log(const std::filesystem::path& path) {
+    const std::string text = read_text_file(path);
+    try {
+        return split_runs(parse_lines(text, path));
+    } catch (const Error& damage) {
+        fail("{}; mend or remove the line", damage.what());
+    }
+}
 
 TrainLog TrainLog::start(const std::filesystem::path& path, const Json& run) {
     write_file(path, to_text({{{"run", run}}}));
     return TrainLog(path, {});
 }
 
-TrainLog TrainLog::resume(const std::filesystem::path& path, const Json& run, std::vector<Json> history) {
+TrainLog TrainLog::resume(const std::filesystem::path& path, const Json& run, std::vector<Json> history,
+                          const std::function<void(const std::string&)>& warn) {
     std::erase_if(history, is_end);
     std::vector<Json> kept;
     size_t n_found = 0;
-    if (std::filesystem::exists(path))
-        for (Json& entry : read_lines(path)) {
-            const bool next = n_found < history.size() && entry == history[n_found];
-            if (next) ++n_found;
-            if (next || is_run(entry)) kept.push_back(std::move(entry));
-        }
+    for (Json& entry : lines_to_go_on_from(path, warn)) {
+        const bool next = n_found < history.size() && entry == history[n_found];
+        if (next) ++n_found;
+        if (next || is_run(entry)) kept.push_back(std::move(entry));
+    }
     const bool same_run = n_found == history.size();
     if (!same_run) kept.clear();
     kept.push_back({{"run", run}});
@@ -132,7 +167,7 @@ std::optional<double> TrainLog::eval_loss_of(int64_t step) const {
 
 void TrainLog::append(Json entry) {
     file_ << to_line(entry) << std::flush;
-    require(file_.good(), "cannot write {}: is the disk full?", path_.string());
+    if (!file_.good()) fail_writing(path_);
     history_.push_back(std::move(entry));
 }
 

@@ -2,13 +2,16 @@
 //
 // The first line is {"run": ...}, the configuration and hashes; a resumed run adds another. Then an entry for each
 // logged update, evaluation, and the end of the run. Every line is on its way to the disk before add() returns.
+// JSON values are only passed on here: whoever makes or copies them includes <nlohmann/json.hpp>.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ggq/page_traffic.h"
@@ -45,11 +48,11 @@ struct EndEntry {
 };
 
 struct LogContent {
-    nlohmann::ordered_json run;                   // of the last run line; null if there is none
+    std::vector<nlohmann::ordered_json> runs;     // of the run lines: how the run began and each time it was resumed
     std::vector<nlohmann::ordered_json> history;  // every other entry
 };
 
-// A last line that a crash cut short is left out; any other broken line is an Error.
+// A last line that a crash cut short is left out; any other damaged line is an Error that names it.
 LogContent read_log(const std::filesystem::path& path);
 
 class TrainLog {
@@ -58,9 +61,11 @@ public:
     static TrainLog start(const std::filesystem::path& path, const nlohmann::ordered_json& run);
 
     // Goes on with the log of a checkpoint, which had these entries: later ones and the end of an earlier run are cut.
-    // A file without them is the log of another run and is replaced.
+    // A file without them is the log of another run and is replaced. A damaged one is kept under another name, which
+    // `warn` hears of, and written anew: the checkpoint knows its entries.
     static TrainLog resume(const std::filesystem::path& path, const nlohmann::ordered_json& run,
-                           std::vector<nlohmann::ordered_json> history);
+                           std::vector<nlohmann::ordered_json> history,
+                           const std::function<void(const std::string&)>& warn = {});
 
     void add(const TrainEntry& entry);
     void add(const EvalEntry& entry);

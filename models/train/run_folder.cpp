@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "ggq/error.h"
@@ -13,6 +14,7 @@
 #include "models/adapter_files.h"
 #include "models/base_record.h"
 #include "models/option_checks.h"
+#include "models/train/checkpoint.h"
 
 namespace ggq {
 
@@ -118,6 +120,7 @@ std::vector<FoundCheckpoint> find_checkpoints(const fs::path& output) {
 
 RunFolder::RunFolder(const TrainOptions& options, Say warn, const StopAsked& stop)
     : output_(options.output),
+      base_(options.base.model),
       overwrite_(options.overwrite),
       from_elsewhere_(lies_elsewhere(options.resume, output_)),
       keep_last_(options.keep_last),
@@ -191,8 +194,8 @@ void RunFolder::open_checkpoint(const StopAsked& stop) {
              other == own_.rend() ? "" : fmt::format("; another checkpoint: `resume` {}", other->path.string()));
     }
     if (saved_->files.empty())
-        warn_(fmt::format("{} has no hashes of its files, as an older ggq wrote it: they are not checked",
-                          resumed_from_.string()));
+        warn_(fmt::format("{} has no hashes of its files, so they are not checked",
+                          (resumed_from_ / kStateFile).string()));
 }
 
 void RunFolder::note_newer_and_broken(const FoundCheckpoint& chosen) const {
@@ -216,7 +219,7 @@ void RunFolder::require_room(int64_t total_steps) const {
 
 TrainLog RunFolder::open_log(const ordered_json& run) const {
     const fs::path path = output_ / kLogFile;
-    return saved_ ? TrainLog::resume(path, run, saved_->log_history) : TrainLog::start(path, run);
+    return saved_ ? TrainLog::resume(path, run, saved_->log_history, warn_) : TrainLog::start(path, run);
 }
 
 void RunFolder::save_checkpoint(TrainerState& state, const Write& write) {
@@ -263,8 +266,30 @@ void RunFolder::remove(const fs::path& checkpoint) const {
 void RunFolder::save_result(const std::string& key_file, const Write& write) const {
     AtomicFolder folder(output_, IfFolderExists::merge, key_file);
     write(folder.staging());
-    folder.supersede(files_of_own_adapter(output_));
+    folder.supersede(older_results());
+    if (key_file == kAdapterConfigFile) note_model_of_others();
     folder.commit();
+}
+
+// What this run reads its base from is no older result, even where it lies in the output folder.
+std::vector<std::string> RunFolder::older_results() const {
+    std::vector<std::string> names = files_of_own_results(output_);
+    std::erase_if(names, [&](const std::string& name) {
+        std::error_code ignored;
+        return fs::equivalent(output_ / name, base_ / name, ignored);
+    });
+    return names;
+}
+
+void RunFolder::note_model_of_others() const {
+    const fs::path model = output_ / kModelFile;
+    std::error_code ignored;
+    if (!fs::exists(model, ignored) || fs::equivalent(model, base_ / kModelFile, ignored) || is_own_model(model))
+        return;
+    warn_(
+        fmt::format("{} stays beside the adapter, as it does not say that ggq wrote it; remove it if it is an older "
+                    "result",
+                    model.string()));
 }
 
 std::string RunFolder::where_to_go_on() const {

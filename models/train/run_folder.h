@@ -8,7 +8,8 @@
 // One run at a time has the folder; a second one is refused. What others wrote stays: a checkpoint is ours by its
 // trainer_state.json. Every process that writes checkpoints here counts one generation up, so that the newest
 // checkpoint is the last one of the highest generation, whatever numbers older runs left behind and whenever a process
-// was killed. Those that a run replaces go when it has a checkpoint of its own.
+// was killed. Those that a run replaces go when it has a checkpoint of its own; when its result comes, what an older
+// result of ours left goes.
 #pragma once
 
 #include <functional>
@@ -73,8 +74,10 @@ private:
     void remove_replaced();
     void keep_last_only();
     void remove(const std::filesystem::path& checkpoint) const;
+    std::vector<std::string> older_results() const;
+    void note_model_of_others() const;
 
-    std::filesystem::path output_;
+    std::filesystem::path output_, base_;
     bool overwrite_;
     bool from_elsewhere_;  // the checkpoint to go on from lies in another folder: what is in this one is another run's
     std::optional<int64_t> keep_last_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "ggq/error.h"
@@ -67,7 +68,8 @@ private:
     void identify(const RunData& data) {
         const std::string base_hash = job_.model.hash(events_.stop);
         record_ = {options().base.model, base_hash, job_.weights};
-        const RunIdentity identity{options_json(options()), data.data.hash(), base_hash};
+        const RunIdentity identity{std::make_shared<const nlohmann::ordered_json>(options_json(options())),
+                                   data.data.hash(), base_hash};
         if (options().resume) {
             for (const std::string& change : check_identity(state_.identity, identity, options().accept_changes))
                 events_.warn("changed since the checkpoint: " + change);
@@ -79,8 +81,8 @@ private:
     }
 
     void heed_device(const std::string& now) const {
-        const auto saved = state_.identity.options.find("device");
-        if (saved == state_.identity.options.end() || !saved->is_string()) return;
+        const auto saved = state_.identity.options->find("device");
+        if (saved == state_.identity.options->end() || !saved->is_string()) return;
         const std::string before = saved->get<std::string>();
         const auto kind = [](const std::string& device) { return device.substr(0, device.find(':')); };
         if (kind(before) != kind(now) && before != "auto")
@@ -132,7 +134,7 @@ private:
     }
 
     TrainLog open_log() const {
-        return folder_->open_log({{"options", state_.identity.options},
+        return folder_->open_log({{"options", *state_.identity.options},
                                   {"data_hash", state_.identity.data_hash},
                                   {"base_hash", state_.identity.base_hash}});
     }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "ggq/error.h"
@@ -104,7 +105,10 @@ void read_best(const Values& values, TrainerState& s) {
 void read_counters(const Values& own, EngineCounters& c) {
     c.micro_batches = own.count("micro_batches", c.updates, kMostTokens);
     c.loss_scale = own.number("loss_scale");
-    if (!(c.loss_scale > 0)) own.refuse("loss_scale", "a number above 0");
+    int exponent = 0;
+    const bool in_range = c.loss_scale >= kLeastLossScale && c.loss_scale <= kMostLossScale;
+    if (!in_range || std::frexp(c.loss_scale, &exponent) != 0.5)
+        own.refuse("loss_scale", fmt::format("a power of two from {:g} to {:g}", kLeastLossScale, kMostLossScale));
     c.updates_at_scale = own.count("updates_at_scale", 0, kMostOfAnything);
 }
 
@@ -118,7 +122,8 @@ void check_number(const Values& values, const fs::path& checkpoint) {
 TrainerState state_of(const ordered_json& json, const fs::path& path) {
     const Values values(json, path.string()), own(values.at("ggq"), path.string());
     TrainerState s;
-    s.identity = {own.object("options"), own.text("data_hash"), own.text("base_hash")};
+    s.identity = {std::make_shared<const ordered_json>(own.object("options")), own.text("data_hash"),
+                  own.text("base_hash")};
     s.counters.updates = values.count("global_step", 0, kMostOfAnything);
     check_number(values, path.parent_path());
     read_counters(own, s.counters);
@@ -139,14 +144,14 @@ ordered_json own_json(const TrainerState& s) {
     return {{"micro_batches", s.counters.micro_batches},
             {"loss_scale", s.counters.loss_scale},
             {"updates_at_scale", s.counters.updates_at_scale},
-            {"seed", s.identity.options.value("seed", uint64_t{0})},
+            {"seed", s.identity.options->value("seed", uint64_t{0})},
             {"evaluations_without_gain", s.evaluations_without_gain},
             {"window_loss", s.window_loss},
             {"window_updates", s.window_updates},
             {"generation", s.generation},
             {"data_hash", s.identity.data_hash},
             {"base_hash", s.identity.base_hash},
-            {"options", s.identity.options},
+            {"options", *s.identity.options},
             {"files", to_json(s.files)}};
 }
 
@@ -156,20 +161,20 @@ ordered_json state_json(const TrainerState& s) {
     json["best_metric"] = s.best_step > 0 ? ordered_json(s.best_loss) : ordered_json();
     json["best_model_checkpoint"] = nullptr;
     json["epoch"] = s.epoch;
-    json["eval_steps"] = s.identity.options.value("eval_every", 0);
+    json["eval_steps"] = s.identity.options->value("eval_every", 0);
     json["global_step"] = s.counters.updates;
     json["is_hyper_param_search"] = false;
     json["is_local_process_zero"] = true;
     json["is_world_process_zero"] = true;
     json["log_history"] = s.log_history;
-    json["logging_steps"] = s.identity.options.value("log_every", 0);
+    json["logging_steps"] = s.identity.options->value("log_every", 0);
     json["max_steps"] = s.total_steps;
     json["num_input_tokens_seen"] = s.n_tokens;
-    json["num_train_epochs"] = s.identity.options.value("epochs", 1.0);
-    json["save_steps"] = s.identity.options.value("save_every", 0);
+    json["num_train_epochs"] = s.identity.options->value("epochs", 1.0);
+    json["save_steps"] = s.identity.options->value("save_every", 0);
     json["stateful_callbacks"] = ordered_json::object();
     json["total_flos"] = 0.0;
-    json["train_batch_size"] = s.identity.options.value("batch_size", 0);
+    json["train_batch_size"] = s.identity.options->value("batch_size", 0);
     json["trial_name"] = nullptr;
     json["trial_params"] = nullptr;
     json["ggq"] = own_json(s);
@@ -203,7 +208,7 @@ fs::path checkpoint_path(const fs::path& output, int64_t number) {
 }
 
 std::vector<std::string> check_identity(const RunIdentity& before, const RunIdentity& now, bool accept) {
-    std::vector<std::string> changes = changed_options(before.options, now.options);
+    std::vector<std::string> changes = changed_options(*before.options, *now.options);
     if (before.data_hash != now.data_hash)
         changes.push_back("data: hash was " + shown(before.data_hash) + ", is " + now.data_hash);
     if (before.base_hash != now.base_hash)

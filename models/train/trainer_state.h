@@ -3,7 +3,8 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace ggq {
 
 // What identifies a run, so that another one is not continued by mistake.
 struct RunIdentity {
-    nlohmann::ordered_json options;
+    std::shared_ptr<const nlohmann::ordered_json> options;  // options_json()
     std::string data_hash;
     std::string base_hash;
 };

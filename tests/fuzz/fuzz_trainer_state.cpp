@@ -1,5 +1,8 @@
 // trainer_state.json of a checkpoint.
 #include "models/train/trainer_state.h"
+
+#include <nlohmann/json.hpp>
+
 #include "tests/fuzz/fuzz.h"
 
 using namespace ggq;
