@@ -53,13 +53,12 @@ caps() {
     for shape in ${SHAPES:-llama2-7b llama2-13b codellama-34b llama2-70b}; do
         line="| $shape"
         for cap in 8 16 24 48; do
-            tokens=4x2048
-            step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB" || {
-                tokens=1x512
-                step "$shape" "$tokens" --recompute auto --gpu-memory "${cap}GiB"
-            }
-            line="$line | $(field tokens_per_second | awk '{ printf "%.0f", $1 }') tokens/s"
-            [ "$tokens" = 4x2048 ] || line="$line at 1 x 512"
+            cell=no
+            for tokens in 1x512 4x2048; do
+                step "$shape" $tokens --recompute auto --gpu-memory "${cap}GiB" || continue
+                cell="$(field tokens_per_second | awk '{ printf "%.0f", $1 }') at $tokens"
+            done
+            line="$line | $cell"
         done
         echo "$line |"
     done

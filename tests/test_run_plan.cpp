@@ -53,6 +53,17 @@ TEST_CASE("plan: 70B in 24 and 12 GiB, slower by little") {
     }
 }
 
+TEST_CASE("plan: a tied Llama that is trained as a whole and has to wait for pages") {
+    PlanRequest request = request_of("llama3.2-1b", 1, 512, "9GiB");
+    request.train.train = TrainKind::full;
+    request.train.optim = OptimKind::paged_adamw_32bit;
+    request.train.grad_accum = 4;
+    const nlohmann::json p = plan_of(request);
+    CHECK(p.at("fits") == true);
+    CHECK(p.at("bytes_in") > 0);
+    CHECK(p.at("micro_batches_together") == 1);  // its table is used in the first layer and in the last
+}
+
 TEST_CASE("plan: of unified memory no more than the card has room for") {
     PlanRequest request = request_of("llama3-70b", 1, 512, "24GiB");
     request.gpu = "h100";

@@ -130,7 +130,7 @@ TEST_CASE("short of memory: smaller settings come in order, those that take noth
     options.optim = OptimKind::adamw;
     options.max_length = 512;
     const auto advice = [&](const std::function<int64_t(const TrainOptions&)>& missing) {
-        return smaller_settings(options, missing);
+        return smaller_settings(options, missing(options), missing);
     };
     const auto weigh = [](const TrainOptions& o) {
         return o.batch_size * o.max_length + (o.recompute.preset == Recompute::none ? 1000 : 0) +

@@ -228,7 +228,7 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";
     t.add("--plan", o.plan,
-          "print the memory plan and end; reads no weights, and without a prompt plans for an answer");
+          "print the memory plan and end; reads no weights of the base, and without a prompt plans for an answer");
     t.require("--prompt", {"--plan"});
 }
 

@@ -25,7 +25,7 @@ struct GenerateResult {
 };
 
 // Throws Error for whatever the options, the files or the machine make impossible. With options.plan it ends after
-// printing the plan, which reads no weights; it throws as well then if that does not fit.
+// printing the plan, which reads no weights of the base; it throws as well then if that does not fit.
 GenerateResult run_generation(GenerateOptions options, const GenerateEvents& events, Profile* profile = nullptr);
 
 // Holds text back for as long as it may be the beginning of a stop text.

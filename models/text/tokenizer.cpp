@@ -38,7 +38,7 @@ int64_t Tokenizer::encode_valid(std::string_view text, bool parse_special, std::
     try {
         return encode_parts(text, parse_special, tokens);
     } catch (const Error& error) {  // an expression or a normalizer of the file, for which the text is too much
-        fail("{}: {}", file_.string(), error.what());
+        fail("{}{}", file_.empty() ? "" : file_.string() + ": ", error.what());
     }
 }
 

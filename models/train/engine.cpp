@@ -28,6 +28,10 @@ TrainEngine::TrainEngine(ProgramSet& set, const Model& model, EngineOptions opti
       llama_(declare_llama(store_, model, options_.weights, parameters_->by_name())) {
     for (Buffer* b : store_.declared())
         if (options_.page_all && b->pageable) store_.set_residence(*b, Residence::paged);
+    require(
+        options_.together <= 1 || can_run_together(),
+        "micro-batches cannot go through the layers together where the embedding table is trained and the head too; "
+        "run them one by one");
     const int64_t longest = *std::ranges::max_element(options_.lengths);
     for (int64_t i = 0; i < options_.together; ++i) inputs_.emplace_back(store_, longest);
     declare_scalars();

@@ -81,6 +81,9 @@ public:
     void set_counters(EngineCounters counters) { counters_ = counters; }
     void set_profile(Profile* profile) { profile_ = profile; }  // null: none
     const Program& micro_program() const { return *micro_.begin()->second; }
+    // Whether micro-batches can go through the layers together: every trained tensor is used in one layer only, whose
+    // gradients are then summed in the order of the micro-batches.
+    bool can_run_together() const { return !options_.weights.train_all || !llama_->config.tie_word_embeddings; }
     const Program* together_program() const { return together_.empty() ? nullptr : together_.begin()->second; }
     const Program& update_program() const { return *update_; }
     const Graph& micro_graph() const { return micro_program().graph(); }

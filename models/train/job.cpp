@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "ggq/error.h"
 #include "ggq/io/input_file.h"
@@ -147,15 +148,17 @@ std::unique_ptr<TrainingModel> planned_model(const Job& job, const RunData& run)
 
 namespace {
 
-// By a plan, which takes no memory. Of smaller batches and rows the longest micro-batch is not known without laying
-// the data out again, but what it is at most.
+// By a plan, which takes no memory. Of smaller batches and rows the lengths of micro-batches are not known without
+// laying the data out again, but what they are at most.
 int64_t missing_bytes(const Job& job, const RunData& run, const TrainOptions& smaller) {
     TrainingModelOptions o = training_model_options(job, run);
-    const auto longest = [&](const std::vector<int64_t>& now) {
-        return std::vector{std::min(now.back(), smaller.batch_size * smaller.max_length)};
+    const auto at_most = [&](const std::vector<int64_t>& lengths) {
+        std::set<int64_t> shorter;
+        for (int64_t length : lengths) shorter.insert(std::min(length, smaller.batch_size * smaller.max_length));
+        return std::vector<int64_t>(shorter.begin(), shorter.end());
     };
-    o.engine = engine_options(smaller, job.model.config, longest(o.engine.lengths));
-    if (!o.eval_lengths.empty()) o.eval_lengths = longest(o.eval_lengths);
+    o.engine = engine_options(smaller, job.model.config, at_most(o.engine.lengths));
+    o.eval_lengths = at_most(o.eval_lengths);
     TrainingModel planned(*job.backend, job.model, o);
     planned.set.fit();
     return planned.set.shortage().total();
@@ -166,7 +169,8 @@ int64_t missing_bytes(const Job& job, const RunData& run, const TrainOptions& sm
 void require_fits(const TrainingModel& on_device, const Job& job, const RunData& run) {
     if (on_device.set.fits()) return;
     const auto missing = [&](const TrainOptions& smaller) { return missing_bytes(job, run, smaller); };
-    on_device.set.require_fits(smaller_settings(job.options, missing), memory_cap(job.options.base));
+    on_device.set.require_fits(smaller_settings(job.options, on_device.set.shortage().total(), missing),
+                               memory_cap(job.options.base));
 }
 
 }  // namespace ggq

@@ -78,7 +78,7 @@ std::string RunPlan::advice(const PlanRequest& request) const {
     return fmt::format("{}; {}",
                        missing.device > 0 ? fmt::format("{:.1f} MiB are missing", mebibytes(missing.device))
                                           : "the host has too little memory for what would lie there",
-                       smaller_settings(request.train, missing_of));
+                       smaller_settings(request.train, missing.total(), missing_of));
 }
 
 namespace {

@@ -28,8 +28,8 @@ constexpr Smaller kSmaller[] = {
 
 }  // namespace
 
-std::string smaller_settings(TrainOptions options, const std::function<int64_t(const TrainOptions&)>& missing_bytes) {
-    int64_t missing = missing_bytes(options);
+std::string smaller_settings(TrainOptions options, int64_t missing,
+                             const std::function<int64_t(const TrainOptions&)>& missing_bytes) {
     std::string with;
     for (const Smaller& s : kSmaller) {
         if (!s.applies(options)) continue;

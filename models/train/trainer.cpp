@@ -36,7 +36,7 @@ public:
         const RunData data(job_, events_);
         const std::unique_ptr<TrainingModel> on_device = planned_model(job_, data);
         show(*on_device);
-        if (!options().print_graph) require_fits(*on_device, job_, data);
+        if (options().plan || !options().print_graph) require_fits(*on_device, job_, data);
         if (only_prints) return {};
         identify(data);
         load(*on_device);

@@ -40,7 +40,8 @@ std::unique_ptr<TrainingModel> faster_order(
     auto plain = planned(1);
     const Duration before = plain->an_update(n_micro_batches);
     const int64_t n_passes = n_micro_batches * std::ssize(plain->engine.llama().layers);
-    if (n_micro_batches <= 1 || n_passes > kMostPasses || before.stalled < kWorthTrying * before.seconds) return plain;
+    const bool can = n_micro_batches > 1 && n_passes <= kMostPasses && plain->engine.can_run_together();
+    if (!can || before.stalled < kWorthTrying * before.seconds) return plain;
     auto together = planned(n_micro_batches);
     const bool better = together->set.fits() && together->an_update(n_micro_batches).seconds < before.seconds;
     return better || !plain->set.fits() ? std::move(together) : std::move(plain);
