@@ -52,7 +52,8 @@ void* Backend::allocate_host(int64_t bytes) {
     void* data = bytes > 0 ? do_allocate_host(bytes) : nullptr;
     require(bytes == 0 || data != nullptr,
             "{}: could not allocate {:.1f} MiB of host memory for pages ({:.1f} MiB are allocated already); end other "
-            "programs or raise the limit of the container, or let less be paged",
+            "programs or raise the limit of the container, or let less be paged; of unified memory no more is taken "
+            "than the device has free, `pager` explicit takes none",
             name(), mebibytes(bytes), mebibytes(host_memory_.bytes));
     count(host_memory_, bytes);
     return data;
