@@ -215,6 +215,12 @@ TEST_CASE("bnb 4-bit: a module that was left out stays plain beside the others, 
     TrainOptions options = place.options(1);
     options.base.model = folder;
     CHECK(train(options).steps.size() == 1);
+    PlanRequest request;
+    request.train = options;
+    int64_t n_quantized = 0;
+    for (const WeightRow& row : weight_rows(model.config))
+        if (row.role == WeightRole::linear && row.module() != how.plain) n_quantized += row.shape.n_elems();
+    CHECK(json::parse(RunPlan(request).json()).at("quantized_weights") == n_quantized);
 }
 
 TEST_CASE("bnb 4-bit: a run and its resume are those on the original quantized the same way") {
