@@ -53,7 +53,7 @@ public:
         }
     }
 
-    DType dtype(const WeightRow&) const override { return compute_; }
+    TensorType type(const WeightRow& row) const override { return {compute_, row.shape, {}}; }
     std::string identity(const StopAsked&) const override { return "random"; }
 
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {

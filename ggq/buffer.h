@@ -75,7 +75,7 @@ public:
     void zero(Kind kind);  // every buffer of a kind, once allocated
 
     void write(const Buffer& buffer, const void* host);
-    // `n_bytes` of a buffer that is not quantized, from its byte `at` on.
+    // `n_bytes` of what it stores, from its byte `at` on.
     void write_part(const Buffer& buffer, int64_t at, const void* host, int64_t n_bytes);
     void read(const Buffer& buffer, void* host) const;
 

@@ -86,9 +86,10 @@ void in_pieces(int64_t n_bytes, const ReadPart& read, const Piece& take) {
     }
 }
 
-void write_as_it_is(Store& store, const Buffer& to, const ReadPart& read) {
-    in_pieces(to.bytes(), read, [&](int64_t at, std::span<const std::byte> bytes) {
-        store.write_part(to, at, bytes.data(), std::ssize(bytes));
+// To the buffer's bytes from `begin` on.
+void write_as_it_is(Store& store, const Buffer& to, int64_t begin, int64_t n_bytes, const ReadPart& read) {
+    in_pieces(n_bytes, read, [&](int64_t at, std::span<const std::byte> bytes) {
+        store.write_part(to, begin + at, bytes.data(), std::ssize(bytes));
     });
 }
 
@@ -137,9 +138,20 @@ void write_converted(Store& store, const Buffer& to, DType from, const void* hos
 
 void write_streamed(Store& store, const Buffer& to, DType from, const ReadPart& read) {
     const int64_t n_bytes = TensorType{from, to.type.shape, {}}.bytes();
-    if (from == to.type.dtype) return write_as_it_is(store, to, read);
+    if (from == to.type.dtype) return write_as_it_is(store, to, 0, n_bytes, read);
     if (info(to.type.dtype).quantized) return write_quantized(store, to, from, n_bytes, read);
     write_cast(store, to, from, n_bytes, read);
+}
+
+void write_parts(Store& store, const Buffer& to, const QuantizedParts& from) {
+    const TensorType& type = to.type;
+    const QuantLayout at = quant_layout(type.dtype, type.shape, type.quant);
+    const bool is_nested = at.n_nested > 0;
+    write_as_it_is(store, to, 0, at.codes_bytes, from.codes);
+    write_as_it_is(store, to, at.scales_at, at.n_scales * (is_nested ? 1 : 4), from.scales);
+    if (!is_nested) return;
+    write_as_it_is(store, to, at.nested_at, 4 * at.n_nested, from.nested);
+    store.write_part(to, at.offset_at, &from.offset, sizeof from.offset);
 }
 
 void read_converted(const Store& store, const Buffer& from, DType to, void* host) {

@@ -18,6 +18,16 @@ using ReadPart = std::function<void(uint64_t at, std::span<std::byte> to)>;
 // scales depend on all of it: in memory of the device where there is room, else of the host.
 void write_streamed(Store& store, const Buffer& to, DType from, const ReadPart& read);
 
+// The parts of a tensor that is stored in 4 bits already, as kernels/formats.h lays them out: codes, scales (f32, or
+// 8-bit codes under double quantization), and of those the nested scales and their offset.
+struct QuantizedParts {
+    ReadPart codes, scales, nested;
+    float offset = 0;
+};
+
+// Fills a 4-bit buffer with them as they are, in pieces.
+void write_parts(Store& store, const Buffer& to, const QuantizedParts& from);
+
 // `host` holds the buffer's elements as `from` (any float dtype), contiguous. Scratch is taken and given back.
 void write_converted(Store& store, const Buffer& to, DType from, const void* host);
 

@@ -16,7 +16,8 @@ void take_recorded_form(BaseOptions& options, const BaseRecord& record, const Ev
     BaseForm recorded = record.form;
     recorded.compute_dtype = options.compute_dtype;  // any device may answer
     recorded.lift_f32 |= options.lift_f32;
-    if (!options.quant_given) static_cast<BaseForm&>(options) = recorded;
+    recorded.quantized_in_checkpoint = false;  // of this base that is known already
+    if (!options.given.any() && !options.quantized_in_checkpoint) static_cast<BaseForm&>(options) = recorded;
     options.lift_f32 = recorded.lift_f32;
     if (describe(record.form) != describe(options))
         events.warn(fmt::format("the adapter was trained on a base in {}, this one is in {}; answers will differ",
@@ -59,6 +60,7 @@ void AdaptedModel::check_base(const Events& events) const {
 
 AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events) {
     AdaptedModel opened{open_model(options.model), std::nullopt, {}};
+    take_stored_form(options, opened.model.weights->quantized());
     if (adapters.empty()) return opened;
     opened.choice = adapters[0];
     opened.adapter.emplace(read_adapter(opened.choice.path));

@@ -21,11 +21,17 @@ T named(const JsonFields& fields, const char* key, const OptionName<T> (&table)[
 
 }  // namespace
 
+std::string describe(const QuantForm& form) {
+    std::string text = option_text(kQuantNames, std::optional(form.dtype));
+    if (form.dtype == DType::int8) return text;
+    return text +
+           fmt::format(", blocks of {}, {} scales", form.spec.block, form.spec.double_quant ? "double" : "single");
+}
+
 std::string describe(const BaseForm& form) {
-    std::string text = option_text(kQuantNames, form.quant);
-    if (form.quant && *form.quant != DType::int8)
-        text += fmt::format(", blocks of {}, {} scales", form.quant_spec.block,
-                            form.quant_spec.double_quant ? "double" : "single");
+    std::string text =
+        form.quant ? describe(QuantForm{*form.quant, form.quant_spec}) : option_text(kQuantNames, form.quant);
+    if (form.quantized_in_checkpoint) text += ", already quantized";
     if (form.quant && form.quant_only_adapted) text += ", only linears with an adapter";
     if (form.lift_f32) text += ", norms, embedding and head in f32";
     return text;
@@ -37,6 +43,7 @@ void write_form(const BaseForm& form, nlohmann::ordered_json& to) {
     to["double_quant"] = form.quant_spec.double_quant;
     to["quant_only_adapted"] = form.quant_only_adapted;
     to["lift_f32"] = form.lift_f32;
+    if (form.quantized_in_checkpoint) to["quantized_in_checkpoint"] = true;
     to["compute_dtype"] = option_text(kComputeDTypes, form.compute_dtype);
 }
 
@@ -48,6 +55,7 @@ BaseForm read_form(const JsonFields& fields) {
     form.quant_spec.block = static_cast<int>(block);
     form.quant_spec.double_quant = fields.flag_or("double_quant", form.quant_spec.double_quant);
     form.quant_only_adapted = fields.flag_or("quant_only_adapted", form.quant_only_adapted);
+    form.quantized_in_checkpoint = fields.flag_or("quantized_in_checkpoint", false);
     form.lift_f32 = fields.flag_or("lift_f32", form.lift_f32);
     form.compute_dtype = named(fields, "compute_dtype", kComputeDTypes, form.compute_dtype);
     return form;

@@ -14,6 +14,14 @@ namespace {
 
 constexpr int64_t kMostThreads = 1024;
 
+// What the checkpoint does not have cannot be had of it.
+void refuse_wish(bool refused, const char* option, const std::string& wish, const QuantForm& stored) {
+    require(!refused,
+            "`{}` {}: the checkpoint is already quantized as {}; leave the option away, or take the checkpoint from "
+            "before it was quantized",
+            option, wish, describe(stored));
+}
+
 }  // namespace
 
 void validate(const BaseOptions& options) {
@@ -23,6 +31,22 @@ void validate(const BaseOptions& options) {
     require_at_most("threads", options.threads, kMostThreads);
     require(is_quant_block(options.quant_spec.block), "`quant_block`: expected 64, 128 or 256, got {}",
             options.quant_spec.block);
+}
+
+void take_stored_form(BaseOptions& options, const std::optional<QuantForm>& stored) {
+    if (!stored) return;
+    const QuantWishes& given = options.given;
+    const QuantSpec wish = options.quant_spec;
+    refuse_wish(given.quant && options.quant != stored->dtype, "quant", option_text(kQuantNames, options.quant),
+                *stored);
+    refuse_wish(given.block && wish.block != stored->spec.block, "quant_block", std::to_string(wish.block), *stored);
+    refuse_wish(given.double_quant && wish.double_quant != stored->spec.double_quant, "double_quant",
+                wish.double_quant ? "true" : "false", *stored);
+    refuse_wish(given.only_adapted && options.quant_only_adapted, "quant_only_adapted", "true", *stored);
+    options.quant = stored->dtype;
+    options.quant_spec = stored->spec;
+    options.quant_only_adapted = false;
+    options.quantized_in_checkpoint = true;
 }
 
 int64_t gpu_memory_bytes(const BaseOptions& options) {

@@ -13,12 +13,19 @@
 
 namespace ggq {
 
+// Which options of the quantization were named, so that they are wishes and not defaults.
+struct QuantWishes {
+    bool quant = false, block = false, double_quant = false, only_adapted = false;
+
+    bool any() const { return quant || block || double_quant || only_adapted; }
+};
+
 struct BaseOptions : BaseForm {
     BaseOptions() { quant = DType::nf4; }
 
-    std::string model;         // folder
-    bool quant_given = false;  // some option of the quantization was named, so that it is a wish and not a default
-    bool tf32 = false;         // f32 products on a GPU may round their factors to TF32
+    std::string model;  // folder
+    QuantWishes given;
+    bool tf32 = false;  // f32 products on a GPU may round their factors to TF32
     std::string device = "auto";
     int threads = 0;         // 0: every core
     std::string gpu_memory;  // the most to hold on a GPU, such as "24GiB"; empty: all of it
@@ -26,6 +33,9 @@ struct BaseOptions : BaseForm {
 };
 
 void validate(const BaseOptions& options);
+
+// Takes the form of a checkpoint that is quantized already, if it is. Throws Error for a wish that contradicts it.
+void take_stored_form(BaseOptions& options, const std::optional<QuantForm>& stored);
 
 int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 

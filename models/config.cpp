@@ -20,6 +20,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kArchitecture = "LlamaForCausalLM";
+constexpr const char* kBitsandbytes = "bitsandbytes";
 constexpr const char* kTokenIds = "a token id (a whole number from 0 to 2147483647) or a list of them";
 
 void check_architecture(const JsonFields& fields) {
@@ -42,11 +43,31 @@ void check_features(const JsonFields& fields) {
                 fields.where(), bias);
     require(fields.positive_or("partial_rotary_factor", 1) == 1,
             "{}: partial_rotary_factor other than 1 is not supported", fields.where());
-    if (const json* quantization = fields.find("quantization_config"))
-        fail(
-            "{}: quantization_config: a checkpoint that is already quantized ({}) cannot be loaded; take the "
-            "original one, it is quantized while it is loaded",
-            fields.where(), shown(JsonFields(*quantization, fields.where()).text_or("quant_method", "unknown method")));
+}
+
+// Of the flag's two names: the one that transformers keeps for itself counts where the other is not there.
+bool loads_in(const JsonFields& quantization, const std::string& flag) {
+    return quantization.flag_or(flag.c_str(), quantization.flag_or(("_" + flag).c_str(), false));
+}
+
+DType read_4bit_type(const JsonFields& quantization) {
+    const std::string type = quantization.text_or("bnb_4bit_quant_type", "fp4");
+    if (type != "nf4" && type != "fp4") quantization.refuse("bnb_4bit_quant_type", "nf4 or fp4");
+    return type == "nf4" ? DType::nf4 : DType::fp4;
+}
+
+std::optional<Bnb4bitConfig> read_quantization(const JsonFields& fields) {
+    const json* section = fields.find("quantization_config");
+    if (!section) return std::nullopt;
+    const JsonFields quantization(*section, fields.where() + ", quantization_config");
+    const bool in_4bit = loads_in(quantization, "load_in_4bit"), in_8bit = loads_in(quantization, "load_in_8bit");
+    const std::string method =
+        quantization.text_or("quant_method", in_4bit || in_8bit ? kBitsandbytes : "unknown method");
+    require(method == kBitsandbytes && in_4bit && !in_8bit,
+            "{}: quantization_config: a checkpoint that is already quantized ({}{}) cannot be loaded, but for "
+            "bitsandbytes in 4 bits; take the original one, it is quantized while it is loaded",
+            fields.where(), shown(method), in_8bit ? " in 8 bits" : "");
+    return Bnb4bitConfig{read_4bit_type(quantization), quantization.flag_or("bnb_4bit_use_double_quant", false)};
 }
 
 RopeKind rope_kind(const JsonFields& rope) {
@@ -226,6 +247,7 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
     read_rope(fields, config);
     config.attention_dropout = read_dropout(fields);
     config.dtype = read_dtype(fields);
+    config.quantization = read_quantization(fields);
     read_token_ids(fields, config);
     config.source = json_text;
     check_config(config, where);

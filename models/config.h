@@ -27,6 +27,14 @@ struct RopeConfig {
     bool operator==(const RopeConfig&) const = default;
 };
 
+// What config.json says of a checkpoint of bitsandbytes whose linears are in 4 bits already; the tensors decide.
+struct Bnb4bitConfig {
+    DType type = DType::fp4;  // bitsandbytes' own default
+    bool double_quant = false;
+
+    bool operator==(const Bnb4bitConfig&) const = default;
+};
+
 struct LlamaConfig {
     int64_t vocab_size = 0;
     int64_t hidden_size = 0;
@@ -40,8 +48,9 @@ struct LlamaConfig {
     double initializer_range = 0.02;  // deviation of random weights, when trained from scratch
     bool tie_word_embeddings = false;
     RopeConfig rope;
-    DType dtype = DType::f32;      // of the checkpoint, as the file says; the tensors decide
-    double attention_dropout = 0;  // which is not applied
+    DType dtype = DType::f32;                   // of the checkpoint, as the file says; the tensors decide
+    double attention_dropout = 0;               // which is not applied
+    std::optional<Bnb4bitConfig> quantization;  // nothing: the checkpoint is not quantized
     std::optional<int32_t> bos_token_id;
     std::vector<int32_t> eos_token_ids;
     std::vector<std::string> warnings;  // what the file says and is taken in one of several ways

@@ -21,7 +21,7 @@ public:
 
     void declare_weights(const TensorSource& source) {
         for (const WeightRow& row : weight_rows(llama_.config)) {
-            Buffer* weight = find_or_declare(row.name, Kind::constant, weight_type(row, source.dtype(row), choice_));
+            Buffer* weight = find_or_declare(row.name, Kind::constant, weight_type(row, source.type(row), choice_));
             weight->pageable = row.role == WeightRole::linear && weight->kind == Kind::constant;
             llama_.weights[row.name] = weight;
         }

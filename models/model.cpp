@@ -45,16 +45,32 @@ Model open_without_weights(const std::filesystem::path& folder) {
     return model;
 }
 
+// The tensors of a quantized checkpoint decide, as in transformers.
+std::optional<std::string> warn_of_other_form(const Model& model) {
+    const auto stored = model.weights->quantized();
+    if (!stored || !model.config.quantization) return std::nullopt;
+    const Bnb4bitConfig said = *model.config.quantization;
+    if (said == Bnb4bitConfig{stored->dtype, stored->spec.double_quant}) return std::nullopt;
+    return fmt::format("{}: quantization_config says {} with {} scales, the tensors are {}; they count",
+                       (model.folder / "config.json").string(), name(said.type),
+                       said.double_quant ? "double" : "single", describe(*stored));
+}
+
 }  // namespace
 
 Model open_model(const std::filesystem::path& folder) {
     Model model = open_without_weights(folder);
     model.weights = checkpoint_source(folder, model.config);
+    if (auto line = warn_of_other_form(model)) model.warnings.push_back(*line);
     return model;
 }
 
 Model open_untrained(const std::filesystem::path& folder, uint64_t seed) {
     Model model = open_without_weights(folder);
+    require(
+        !model.config.quantization,
+        "{}: quantization_config: a new model is not quantized; take the key out, or the config.json of the original",
+        (folder / "config.json").string());
     model.weights = initial_source(model.config, seed);
     return model;
 }

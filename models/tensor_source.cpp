@@ -4,6 +4,7 @@
 #include "ggq/io/hash.h"
 #include "ggq/io/sharded_safetensors.h"
 #include "ggq/transfer.h"
+#include "models/bnb_4bit.h"
 #include "models/initial_values.h"
 
 namespace ggq {
@@ -12,13 +13,25 @@ namespace {
 
 class CheckpointSource final : public TensorSource {
 public:
-    CheckpointSource(const std::filesystem::path& folder, const LlamaConfig& config) : files_(folder) {
-        check_weights(config, files_);
+    CheckpointSource(const std::filesystem::path& folder, const LlamaConfig& config)
+        : files_(folder), quantized_(config, files_) {
+        check_weights(config, files_, quantized_);
+        require(!config.quantization || quantized(),
+                "{}: quantization_config says that linears are in 4 bits, but the checkpoint has none that is; take "
+                "the key out if they are not to be",
+                (folder / "config.json").string());
     }
+    CheckpointSource(const CheckpointSource&) = delete;  // quantized_ refers to files_
+    CheckpointSource& operator=(const CheckpointSource&) = delete;
 
-    DType dtype(const WeightRow& row) const override { return files_.at(stored_name(row.name, files_)).dtype; }
+    TensorType type(const WeightRow& row) const override {
+        if (quantized_.has(row.name)) return {quantized()->dtype, row.shape, quantized()->spec};
+        return {files_.at(stored_name(row.name, files_)).dtype, row.shape, {}};
+    }
+    std::optional<QuantForm> quantized() const override { return quantized_.form(); }
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
-        load_weight(row, files_, store, to);
+        if (quantized_.has(row.name)) quantized_.load(row, store, to);
+        else load_weight(row, files_, store, to);
     }
     bool read_part(const WeightRow& row, uint64_t at, std::span<std::byte> to) const override {
         files_.read_part(stored_name(row.name, files_), at, to);
@@ -28,13 +41,14 @@ public:
 
 private:
     ShardedSafetensors files_;
+    Bnb4bitWeights quantized_;
 };
 
 class InitialSource final : public TensorSource {
 public:
     InitialSource(double deviation, uint64_t seed) : deviation_(deviation), seed_(seed) {}
 
-    DType dtype(const WeightRow&) const override { return DType::f32; }
+    TensorType type(const WeightRow& row) const override { return {DType::f32, row.shape, {}}; }
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         const int64_t n = row.shape.n_elems();
         const std::vector<float> values = row.role == WeightRole::norm
@@ -53,7 +67,7 @@ class NoWeights final : public TensorSource {
 public:
     explicit NoWeights(DType dtype) : dtype_(dtype) {}
 
-    DType dtype(const WeightRow&) const override { return dtype_; }
+    TensorType type(const WeightRow& row) const override { return {dtype_, row.shape, {}}; }
     void load(const WeightRow& row, Store&, const Buffer&) const override {
         GGQ_ASSERT(false, row.name + " of a plan is loaded");
     }

@@ -37,7 +37,8 @@ Rows embedding_of(const Model& model) {
     const std::vector<WeightRow> weights = weight_rows(model.config);
     const WeightRow& table = *std::ranges::find(weights, WeightRole::embedding, &WeightRow::role);
     const int64_t n_rows = table.shape[0];
-    return {*model.weights, table, n_rows, info(model.weights->dtype(table)).bytes * table.shape.n_elems() / n_rows};
+    return {*model.weights, table, n_rows,
+            info(model.weights->type(table).dtype).bytes * table.shape.n_elems() / n_rows};
 }
 
 // The other rows that have the bits of this one.

@@ -5,6 +5,7 @@
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
 #include "ggq/transfer.h"
+#include "models/bnb_4bit.h"
 
 namespace ggq {
 
@@ -32,7 +33,8 @@ void add_layer(const LlamaConfig& c, int64_t layer, std::vector<WeightRow>& rows
 }
 
 bool quantizes(const std::string& module, const WeightChoice& choice) {
-    return choice.quant && !choice.train_all && (!choice.quant_only_adapted || is_adapted(module, choice));
+    return choice.quant && !choice.quantized_in_checkpoint && !choice.train_all &&
+           (!choice.quant_only_adapted || is_adapted(module, choice));
 }
 
 // Buffers of rotary frequencies, which the configuration gives; and a tied head may stand there as a copy of the
@@ -94,11 +96,12 @@ bool is_adapted(const std::string& module, const WeightChoice& choice) {
     return choice.lora && module_matches(module, *choice.lora);
 }
 
-TensorType weight_type(const WeightRow& row, DType in_checkpoint, const WeightChoice& choice) {
+TensorType weight_type(const WeightRow& row, const TensorType& in_checkpoint, const WeightChoice& choice) {
     if (choice.train_all) return {DType::f32, row.shape, {}};
+    if (info(in_checkpoint.dtype).quantized) return in_checkpoint;
     if (row.role == WeightRole::linear && quantizes(row.module(), choice))
         return {*choice.quant, row.shape, choice.quant_spec};
-    return {choice.lift_f32 ? DType::f32 : in_checkpoint, row.shape, {}};
+    return {choice.lift_f32 ? DType::f32 : in_checkpoint.dtype, row.shape, {}};
 }
 
 std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, const WeightChoice& choice) {
@@ -108,7 +111,7 @@ std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, co
     return names;
 }
 
-void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
+void check_weights(const LlamaConfig& config, const ShardedSafetensors& files, const Bnb4bitWeights& quantized) {
     const std::vector<std::string> names = files.names();
     require(config.num_hidden_layers <= std::ssize(names),
             "{}: num_hidden_layers is {}, but the checkpoint holds only {} tensors",
@@ -116,11 +119,11 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files) {
     check_prefix(files);
     std::set<std::string> known;
     for (const WeightRow& row : weight_rows(config)) {
-        check_tensor(row, config, files);
+        if (!quantized.has(row.name)) check_tensor(row, config, files);
         known.insert(row.name);
     }
     for (const std::string& name : names)
-        require(known.contains(name) || may_be_ignored(config, files, name),
+        require(known.contains(name) || quantized.has_part(name) || may_be_ignored(config, files, name),
                 "{}: {}: this tensor is in the checkpoint but not in a Llama of this config.json; its effect would be "
                 "lost",
                 files.file_of(name), shown(name));

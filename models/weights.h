@@ -33,6 +33,8 @@ std::string stored_name(const std::string& row, const ShardedSafetensors& files)
 // Modules that quantization and LoRA may reach: the linears but not the head.
 std::vector<std::string> linear_modules(const LlamaConfig& config);
 
+class Bnb4bitWeights;
+
 // How a model is held in memory.
 struct WeightChoice : BaseForm {
     WeightChoice() = default;
@@ -45,16 +47,18 @@ struct WeightChoice : BaseForm {
 
 bool is_adapted(const std::string& module, const WeightChoice& choice);
 
-// The type of a weight in memory, given its type in the checkpoint.
-TensorType weight_type(const WeightRow& row, DType in_checkpoint, const WeightChoice& choice);
+// The type of a weight in memory, given its type in the checkpoint. What is quantized there stays as it is.
+TensorType weight_type(const WeightRow& row, const TensorType& in_checkpoint, const WeightChoice& choice);
 
-// Names of the linears that are quantized but carry no adapter: such layers lose accuracy that nothing makes up for.
+// Names of the linears that are quantized here but carry no adapter: such layers lose accuracy that nothing makes up
+// for.
 std::vector<std::string> quantized_without_adapter(const LlamaConfig& config, const WeightChoice& choice);
 
-// Refuses, by name: missing and surplus tensors, other shapes, dtypes that are not f32, f16 or bf16.
-void check_weights(const LlamaConfig& config, const ShardedSafetensors& files);
+// Refuses, by name: missing and surplus tensors, other shapes, dtypes that are not f32, f16 or bf16. Those of
+// `quantized` are checked already.
+void check_weights(const LlamaConfig& config, const ShardedSafetensors& files, const Bnb4bitWeights& quantized);
 
-// Fills a row's buffer from the files, cast or quantized; refuses NaN and infinity by name.
+// Fills a plain row's buffer from the files, cast or quantized; refuses NaN and infinity by name.
 void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to);
 
 }  // namespace ggq

@@ -27,6 +27,14 @@ MicroBatch lay_out(const FileTensor& ids, const FileTensor& labels, const FileTe
 // Steps and micro-batches of a training fixture: update s is updates[s % size].
 std::vector<Update> golden_updates(const std::filesystem::path& folder);
 
+// The batch of a forward fixture, and the logits of its real tokens in that order.
+MicroBatch forward_batch(const std::filesystem::path& folder);
+std::vector<double> expected_logits(const std::filesystem::path& folder);
+
+// [T,V] of a model that is held in this form.
+std::vector<double> logits_of(const Model& model, const MicroBatch& batch, Backend& backend,
+                              const WeightChoice& choice = {});
+
 std::vector<double> to_doubles(const FileTensor& t);
 std::vector<double> to_doubles(const std::vector<float>& values);
 

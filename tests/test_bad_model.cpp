@@ -228,7 +228,7 @@ TEST_CASE("bad adapter: linears left alone and values lifted are recorded, and p
     CHECK(generate(wish).warnings == "the adapter was trained on a base in " + recorded + ", this one is in " +
                                          recorded + ", norms, embedding and head in f32; answers will differ\n");
     wish.base.lift_f32 = false;
-    wish.base.quant_given = true;
+    wish.base.given.quant = true;
     CHECK(generate(wish).warnings == "the adapter was trained on a base in " + recorded +
                                          ", this one is in nf4, blocks of 64, double scales; answers will differ\n");
 }
@@ -242,7 +242,7 @@ TEST_CASE("bad adapter: the base is quantized as recorded, and another wish give
     const Generated recorded = generate(wish);
     check_contains(recorded.notes, "base in int8;");
     CHECK(recorded.warnings == "");
-    wish.base.quant_given = true;
+    wish.base.given.quant = true;
     const Generated wished = generate(wish);
     check_contains(wished.notes, "base in nf4, blocks of 64, double scales;");
     check_contains(wished.warnings, "the adapter was trained on a base in int8, this one is in nf4, blocks of 64");

@@ -101,7 +101,7 @@ TEST_CASE("cli: every flag of train sets its option") {
     CHECK(o.base.threads == 2);
     CHECK(o.base.quant == DType::fp4);
     CHECK(o.base.quant_spec == QuantSpec{128, false});
-    CHECK(o.base.quant_given);
+    CHECK(o.base.given.any());
     CHECK(o.base.compute_dtype == DType::f32);
     CHECK(o.lora.r == 8);
     CHECK(o.lora.dropout == 0);
@@ -126,7 +126,7 @@ TEST_CASE("cli: defaults") {
     const TrainOptions o = train_options({});
     CHECK(o.base.quant == DType::nf4);
     CHECK(o.base.quant_spec == QuantSpec{64, true});
-    CHECK_FALSE(o.base.quant_given);
+    CHECK_FALSE(o.base.given.any());
     CHECK(o.packing);
     CHECK_FALSE(o.lr.has_value());
     CHECK_FALSE(o.resume.has_value());
@@ -157,7 +157,7 @@ TEST_CASE("cli: names of other programs, '-' and '_' alike") {
 
 TEST_CASE("cli: switches that stand for a value yield to the flag itself") {
     CHECK(train_options({"--load_in_8bit"}).base.quant == DType::int8);
-    CHECK(train_options({"--load_in_8bit"}).base.quant_given);
+    CHECK(train_options({"--load_in_8bit"}).base.given.any());
     CHECK(train_options({"--load_in_8bit", "False"}).base.quant == DType::nf4);
     CHECK(train_options({"--bnb_4bit_quant_type", "fp4", "--load_in_4bit"}).base.quant == DType::fp4);
     CHECK(train_options({"--bf16"}).base.compute_dtype == DType::bf16);
@@ -340,7 +340,7 @@ TEST_CASE("cli: numbers out of their range are refused by flag") {
         {"`lora_dropout`", [&](auto& o) { o.lora.dropout = -0.1; }},
         {"`lora_targets`", [&](auto& o) { o.lora.targets = ""; }},
         {"`from_scratch`", [&](auto& o) { o.from_scratch = true; }},
-        {"`train` full", [&](auto& o) { o.train = TrainKind::full, o.base.quant_given = true; }},
+        {"`train` full", [&](auto& o) { o.train = TrainKind::full, o.base.given.quant = true; }},
         {"`batch_size`", [&](auto& o) { o.batch_size = 0; }},
         {"`batch_size`", [&](auto& o) { o.batch_size = kTooMany; }},
         {"`batch_size`", [&](auto& o) { o.batch_size = INT32_MAX / 512 + 1; }},

@@ -18,43 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-MicroBatch forward_batch(const fs::path& folder) {
-    const SafetensorsFile file(folder / "forward.safetensors");
-    return lay_out(file.at("input_ids"), file.at("labels"), file.at("attention_mask"));
-}
-
-// Logits of the real tokens in the order of the batch.
-std::vector<double> expected_logits(const fs::path& folder) {
-    const SafetensorsFile file(folder / "forward.safetensors");
-    const FileTensor &logits = file.at("logits"), &mask = file.at("attention_mask");
-    const std::vector<double> all = to_doubles(logits);
-    const auto vocabulary = static_cast<size_t>(logits.shape[2]);
-    std::vector<double> kept;
-    for (int64_t t = 0; t < mask.shape.n_elems(); ++t) {
-        if (static_cast<const int64_t*>(mask.data)[t] == 0) continue;
-        const auto first = all.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(t) * vocabulary);
-        kept.insert(kept.end(), first, first + static_cast<std::ptrdiff_t>(vocabulary));
-    }
-    return kept;
-}
-
-std::vector<double> logits_of(const Model& model, const MicroBatch& batch, Backend& backend) {
-    ProgramSet set(backend);
-    const auto llama = declare_llama(set.store(), model, {});
-    BatchInputs inputs(set.store(), batch.length());
-    auto graph = std::make_shared<Graph>();
-    const Tensor hidden = llama_hidden(*graph, *llama, inputs.bind(*graph, batch.length()), {});
-    const Tensor logits = llama_logits(*graph, *llama, hidden);
-    graph->mark_output(logits);
-    Program& program = set.add("forward", graph, {}, [&] { inputs.write(batch); });
-    set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
-    inputs.write(batch);
-    program.run();
-    std::vector<float> values(static_cast<size_t>(logits.shape().n_elems()));
-    program.read(logits, values.data());
-    return to_doubles(values);
-}
-
 void check_gradients(const fs::path& folder, Backend& backend, Recompute recompute) {
     const Model model = open_bare(folder / "model");
     Update update{{forward_batch(folder)}, 1, 0, 0};

@@ -64,7 +64,7 @@ fs::path Workplace::copy_of_model(const std::string& name) const {
     const fs::path copy = dir_ / name;
     fs::create_directories(copy);
     for (const auto& entry : fs::directory_iterator(model)) {  // the original may be read-only
-        fs::copy_file(entry.path(), copy / entry.path().filename());
+        fs::copy_file(entry.path(), copy / entry.path().filename(), fs::copy_options::overwrite_existing);
         fs::permissions(copy / entry.path().filename(), fs::perms::owner_write, fs::perm_options::add);
     }
     return copy;

@@ -24,14 +24,14 @@ void switch_for(FlagTable& table, const std::string& name, const std::string& fl
 void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallback) {
     t.group("quantization and numbers");
     Flag& quant = t.choice("--quant", kQuantNames, o.quant, "format of the base's linears", {"--bnb_4bit_quant_type"});
-    quant.given = &o.quant_given;
+    quant.given = &o.given.quant;
     quant.fallback = fallback;
-    t.add("--quant-block", "64|128|256", o.quant_spec.block, "weights that share a scale").given = &o.quant_given;
+    t.add("--quant-block", "64|128|256", o.quant_spec.block, "weights that share a scale").given = &o.given.block;
     t.add("--double-quant", o.quant_spec.double_quant, "quantize the scales too",
           {"--bnb_4bit_use_double_quant", "--use_bnb_nested_quant"})
-        .given = &o.quant_given;
+        .given = &o.given.double_quant;
     t.add("--quant-only-adapted", o.quant_only_adapted, "leave linears without an adapter as they are").given =
-        &o.quant_given;
+        &o.given.only_adapted;
     t.choice("--compute-dtype", kComputeDTypes, o.compute_dtype,
              "type of activations; auto is bf16 on a GPU (f16 where it has none), f32 on the CPU",
              {"--dtype", "--torch_dtype", "--bnb_4bit_compute_dtype"});
@@ -249,7 +249,7 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
 // What generate and evaluate end with.
 template <typename Options>
 void trained_model_flags(FlagTable& t, Options& o) {
-    quantization_flags(t, o.base, "as the adapter records, else nf4");
+    quantization_flags(t, o.base, "as the folder or the adapter has it, else nf4");
     machine_flags(t, o.base);
     t.add("--profile", o.profile, "print the time that each op took");
     t.add("--quiet", o.quiet, "no notes, only warnings and errors");
@@ -271,7 +271,7 @@ void picture_flag(FlagTable& t, std::string& picture) {
 FlagTable train_flags(TrainOptions& options) {
     FlagTable table("train", "fine-tunes a Llama over a quantized base, or trains every weight");
     training_data_flags(table, options);
-    quantization_flags(table, options.base, "nf4");
+    quantization_flags(table, options.base, "as the folder has it, else nf4");
     adapter_flags(table, options);
     batch_flags(table, options);
     optimizer_flags(table, options);
@@ -290,7 +290,7 @@ FlagTable plan_flags(PlanFlags& options) {
     table.add("-c, --max-length", "N", train.max_length, "tokens in a row", {"--max_seq_length"});
     batch_size_flag(table, train);
     table.add("--grad-accum", "N", train.grad_accum, "micro-batches in an update", {"--gradient_accumulation_steps"});
-    quantization_flags(table, train.base, "nf4");
+    quantization_flags(table, train.base, "as the folder has it, else nf4");
     adapter_flags(table, train);
     table.group("optimizer");
     table.choice("--optim", kOptimKinds, train.optim, "optimizer and how it stores its state");

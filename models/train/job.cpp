@@ -30,8 +30,12 @@ std::unique_ptr<Backend> open_device(TrainOptions& options, std::unique_ptr<Back
     return backend;
 }
 
-Model open_model_of(const TrainOptions& options) {
-    return options.from_scratch ? open_untrained(options.base.model, options.seed) : open_model(options.base.model);
+Model open_model_of(TrainOptions& options, std::vector<std::string>& notes) {
+    if (options.from_scratch) return open_untrained(options.base.model, options.seed);
+    Model model = open_model(options.base.model);
+    take_form_of(model, options);
+    if (const auto stored = model.weights->quantized()) notes.push_back("already quantized: " + describe(*stored));
+    return model;
 }
 
 std::optional<std::string> warn_of_bare_layers(const Job& job) {
@@ -50,7 +54,7 @@ std::optional<std::string> warn_of_bare_layers(const Job& job) {
 Job::Job(TrainOptions wanted, std::unique_ptr<Backend> device)
     : options(settled(std::move(wanted), notes)),
       backend(open_device(options, std::move(device), notes)),
-      model(open_model_of(options)),
+      model(open_model_of(options, notes)),
       weights(weight_choice(options, model.config)) {
     peak_lr(options, model.n_weights());  // refuses what does not fit
     for (const std::string& data : {options.data, options.val_data})

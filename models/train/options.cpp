@@ -25,7 +25,7 @@ void validate_what_is_trained(const TrainOptions& o) {
             "`lora_targets`: expected a list, a regular expression or all-linear, got nothing");
     const bool full = o.train == TrainKind::full;
     require(full || !o.from_scratch, "`from_scratch` trains every weight: add `train` full");
-    require(!full || !o.base.quant_given || !o.base.quant,
+    require(!full || !o.base.given.any() || !o.base.quant,
             "`train` full cannot train a quantized base ({}): leave `quant` away or say `quant` none",
             option_text(kQuantNames, o.base.quant));
 }

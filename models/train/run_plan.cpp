@@ -35,11 +35,16 @@ std::shared_ptr<Backend> device_of(const PlanRequest& request) {
     return make_planning_backend(request.gpu, gpu_memory_bytes(base), base.pager == Pager::managed);
 }
 
+Model of_no_weights(LlamaConfig config) { return {{}, std::move(config), {}, source_of_no_weights(DType::bf16), {}}; }
+
 Model model_of(const PlanRequest& request) {
     const TrainOptions& o = request.train;
     require(request.shape.empty() != o.base.model.empty(), "expected one of `model` and `shape`");
-    if (!o.base.model.empty()) return {{}, read_config(o.base.model), {}, source_of_no_weights(DType::bf16), {}};
-    return {{}, config_of_shape(request.shape, o.max_length), {}, source_of_no_weights(DType::bf16), {}};
+    if (o.base.model.empty()) return of_no_weights(config_of_shape(request.shape, o.max_length));
+    LlamaConfig config = read_config(o.base.model);
+    if (!config.quantization) return of_no_weights(std::move(config));
+    auto weights = checkpoint_source(o.base.model, config);  // which alone knows its form
+    return {{}, std::move(config), {}, std::move(weights), {}};
 }
 
 TrainingModelOptions options_of(const TrainOptions& o, const LlamaConfig& config) {
@@ -57,6 +62,7 @@ RunPlan::RunPlan(const PlanRequest& request) : RunPlan(request, device_of(reques
 RunPlan::RunPlan(const PlanRequest& request, std::shared_ptr<Backend> device)
     : options(settled(request.train)), backend(std::move(device)), model(model_of(request)) {
     settle_device(options.base, *backend);
+    take_form_of(model, options);
     const auto planned = [&](int64_t together) {
         TrainingModelOptions o = options_of(options, model.config);
         o.engine.together = together;

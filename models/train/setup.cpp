@@ -11,6 +11,16 @@
 
 namespace ggq {
 
+void take_form_of(const Model& model, TrainOptions& options) {
+    const auto stored = model.weights->quantized();
+    if (!stored) return;
+    require(options.train != TrainKind::full,
+            "`train` full: the checkpoint is already quantized as {}, which cannot be trained; train LoRA, or take the "
+            "checkpoint from before it was quantized",
+            describe(*stored));
+    take_stored_form(options.base, stored);
+}
+
 WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& config) {
     WeightChoice choice(options.base);
     if (options.train == TrainKind::full) {

@@ -16,6 +16,9 @@
 namespace ggq {
 
 // How options hold the model in memory; throws Error for targets or layers that match nothing.
+// Takes the form of a checkpoint that is quantized already; refuses to train it in full.
+void take_form_of(const Model& model, TrainOptions& options);
+
 WeightChoice weight_choice(const TrainOptions& options, const LlamaConfig& config);
 
 struct TrainingData {

@@ -71,6 +71,9 @@ std::vector<std::string> TrainingModel::plan_lines() const {
     std::vector<std::string> lines = memory_lines();
     std::ranges::move(arena_lines(set), std::back_inserter(lines));
     std::ranges::move(figure_lines(figures_of(engine.llama())), std::back_inserter(lines));
+    const WeightChoice& weights = engine.options().weights;
+    if (weights.quantized_in_checkpoint)
+        lines.push_back("already quantized: " + describe(QuantForm{*weights.quant, weights.quant_spec}));
     return lines;
 }
 
