@@ -3,6 +3,7 @@
 #include <benchmark/benchmark.h>
 
 #include <CLI/CLI.hpp>
+#include <iostream>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -136,6 +137,11 @@ bool has_flag(int argc, char** argv, std::string_view flag) {
     return std::any_of(argv, argv + argc, [&](const char* arg) { return std::string_view(arg).starts_with(flag); });
 }
 
+void print_help() {
+    std::cout << "          [--device auto|cpu|cuda|cuda:N]\n";
+    benchmark::PrintDefaultHelp();
+}
+
 void run(const std::string& family, const std::string& device, bool only_list, bool own_table,
          const std::function<Cases(const Scale&)>& make_cases) {
     const auto backend = make_backend({.device = device});
@@ -165,7 +171,7 @@ double seconds_of(Backend& backend, const Call& call) {
 int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases) {
     const bool only_list = has_flag(argc, argv, "--benchmark_list_tests"),
                own_table = !has_flag(argc, argv, "--benchmark_format");
-    benchmark::Initialize(&argc, argv);
+    benchmark::Initialize(&argc, argv, print_help);
     std::string device = "auto";
     CLI::App app("Bench of " + family + "; Google Benchmark's flags work too", "bench_" + family);
     app.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
