@@ -22,20 +22,22 @@ double dequantize_seconds(Backend& backend, const Scale& scale, const Linear& l,
                       {.op = &dequantize_op, .in = {quantized(format, {l.n, l.k})}, .params = CastParams{scale.real}});
 }
 
+Measurement dense(const Scale& scale, const Linear& l, int64_t m) {
+    return {fmt::format("dense {} {}", l.name(), m),
+            [=](Backend& backend) { return dense_seconds(backend, scale, l, m); }};
+}
+
 }  // namespace
 
 Baseline dense_baseline(const Scale& scale, const Linear& l, int64_t m) {
-    return {scale.on_gpu ? "cuBLAS" : "matmul", fmt::format("dense {} {}", l.name(), m),
-            [=](Backend& backend) { return dense_seconds(backend, scale, l, m); }};
+    return {scale.on_gpu ? "cuBLAS" : "matmul", {dense(scale, l, m)}};
 }
 
 // The sum of two times: where a weight fits in the caches, one after the other would be somewhat faster.
 Baseline dequantized_baseline(const Scale& scale, const Linear& l, int64_t m, DType format) {
-    return {scale.on_gpu ? "dequantize+cuBLAS" : "dequantize+matmul",
-            fmt::format("{} {} {}", name(format), l.name(), m), [=](Backend& backend) {
-                const double product = dense_seconds(backend, scale, l, m);
-                return product > 0 ? product + dequantize_seconds(backend, scale, l, format) : 0;
-            }};
+    const Measurement dequantized = {fmt::format("{} {}", name(format), l.name()),
+                                     [=](Backend& backend) { return dequantize_seconds(backend, scale, l, format); }};
+    return {scale.on_gpu ? "dequantize+cuBLAS" : "dequantize+matmul", {dequantized, dense(scale, l, m)}};
 }
 
 }  // namespace ggq::bench

@@ -66,12 +66,23 @@ private:
         round_.reset();
         call_.reset();
         for (const Baseline& b : c.baselines)
-            if (!baselines_.contains(b.key)) baselines_[b.key] = b.seconds(backend_);
+            for (const Measurement& part : b.parts)
+                if (!measured_.contains(part.key)) measured_[part.key] = part.seconds(backend_);
         call_.emplace(backend_, c.call);
         const std::string problem = problem_with(*call_, c.call);
         require(problem.empty(), "{}; run make test", problem);
         round_.emplace(*call_);
         last_ = &c;
+    }
+
+    // 0 where one of them is missing.
+    double seconds_of_parts(const Baseline& b) const {
+        double sum = 0;
+        for (const Measurement& part : b.parts) {
+            if (measured_.at(part.key) <= 0) return 0;
+            sum += measured_.at(part.key);
+        }
+        return sum;
     }
 
     void report(benchmark::State& state, const Case& c) const {
@@ -83,12 +94,12 @@ private:
         rate("TFLOP/s", call_->flops() * 1e-12);
         if (ceiling_.bytes > 0) rate("%bytes", 100 * call_->bytes() / ceiling_.bytes);
         if (ceiling_.flops > 0) rate("%flops", 100 * call_->flops() / ceiling_.flops);
-        for (const Baseline& b : c.baselines) rate("x " + b.name, baselines_.at(b.key));
+        for (const Baseline& b : c.baselines) rate("x " + b.name, seconds_of_parts(b));
     }
 
     Backend& backend_;
     Ceiling ceiling_;
-    std::map<std::string, double> baselines_;  // seconds by key
+    std::map<std::string, double> measured_;  // seconds by key
     const Case* last_ = nullptr;
     std::optional<BoundCall> call_;
     std::optional<Round> round_;
@@ -98,7 +109,7 @@ std::string version_text(int version) { return fmt::format("{}.{}", version / 10
 
 // What a file of results is named by: "NVIDIA H200" of "cuda:0, NVIDIA H200, ...", all of a CPU.
 std::string card_of(const Backend& backend) {
-    const std::string text = backend.description();
+    std::string text = backend.description();
     if (backend.reads_host_memory()) return text;
     const size_t begin = text.find(", ") + 2;
     return text.substr(begin, text.find(", ", begin) - begin);

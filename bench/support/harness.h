@@ -10,10 +10,16 @@
 
 namespace ggq::bench {
 
-// What the time of a case is compared with: seconds of one call, measured once a key.
+// Work that baselines are made of: seconds of one call, measured once a key; 0: there is none on this device.
+struct Measurement {
+    std::string key;
+    std::function<double(Backend&)> seconds;
+};
+
+// What the time of a case is compared with: the sum of its parts.
 struct Baseline {
-    std::string name, key;
-    std::function<double(Backend&)> seconds;  // 0: there is none on this device
+    std::string name;
+    std::vector<Measurement> parts;
 };
 
 struct Case {

@@ -70,7 +70,7 @@ Input quantized(DType dtype, const Shape& shape) {
     return {type, [=] { return random_storage(type); }};
 }
 
-Input integers(const Shape& shape, std::function<int32_t(int64_t i)> value) {
+Input integers(const Shape& shape, const std::function<int32_t(int64_t i)>& value) {
     return {{DType::i32, shape, {}}, [=] {
                 std::vector<int32_t> values(static_cast<size_t>(shape.n_elems()));
                 for (size_t i = 0; i < values.size(); ++i) values[i] = value(static_cast<int64_t>(i));

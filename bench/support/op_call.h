@@ -20,7 +20,7 @@ Input uniform(DType dtype, const Shape& shape, double low = -1, double high = 1)
 Input constant(DType dtype, const Shape& shape, double value);
 Input codes(const Shape& shape);                   // u8, random
 Input quantized(DType dtype, const Shape& shape);  // random codes
-Input integers(const Shape& shape, std::function<int32_t(int64_t i)> value);
+Input integers(const Shape& shape, const std::function<int32_t(int64_t i)>& value);
 Input counters(const std::vector<int64_t>& values);  // rng[2], step[1]
 // Of T queries at the end of S keys, causal.
 Input causal_spans(int64_t T, int64_t S);
