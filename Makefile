@@ -17,7 +17,7 @@ COMPILE = cmake --build $(BUILD) -j $(JOBS)
 CTEST = run() { ctest --test-dir $(BUILD) --output-on-failure "$$@"; status=$$?; \
     sh tests/list_skipped.sh $(BUILD); return $$status; }; run
 
-.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu mutants check-archs demo base bench format format-check tidy floors check loc sanitize fuzz clean
+.PHONY: help build built-tests built-programs test test-all test-gpu sanitize-gpu mutants check-archs demo base bench built-benches bench-json format format-check tidy floors check loc sanitize fuzz clean
 
 build: ## the library and the programs, in build/bin
 	$(CONFIGURE)
@@ -59,11 +59,16 @@ demo: built-programs ## install what is missing, build, fine-tune a small Llama 
 base: built-programs ## make the base model of the demo again
 	sh examples/demo/make_base.sh
 
-bench: ## build and run the benchmarks of the kernels
+built-benches:
 	.ci/packages bench
 	$(CONFIGURE) -DGGQ_BENCH=ON
 	$(COMPILE) --target benches
-	set -e; for bench in $(BUILD)/bin/bench_*; do $$bench; done
+
+bench: built-benches ## the benchmarks of the kernels, a table a family; BENCH_FLAGS as --device cpu --benchmark_filter=nf4
+	set -e; for bench in $(BUILD)/bin/bench_*; do $$bench $(BENCH_FLAGS); done
+
+bench-json: built-benches ## the same, three times, into bench/results/<card>.json; build/bin/results compares two of them
+	sh bench/results.sh $(BUILD) $(BENCH_FLAGS)
 
 format: ## lay out all sources
 	clang-format -i $(SOURCES)

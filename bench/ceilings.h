@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <string>
 #include <vector>
 
 #include "kernels/cpu/threads.h"
@@ -126,30 +125,6 @@ inline double measure_read_bandwidth() {
         best = std::max(best, 4.0 * static_cast<double>(kFloats) / took);
     }
     return best;
-}
-
-struct Ceilings {
-    double flops = measure_flops();                    // per second
-    double read_bandwidth = measure_read_bandwidth();  // bytes per second
-};
-
-inline const Ceilings& ceilings() {
-    static const Ceilings measured;
-    return measured;
-}
-
-// Adds the rates and their share of the ceilings to a benchmark whose iterations take so much each.
-inline void report(benchmark::State& state, double bytes, double flops) {
-    const auto rate = [&](double amount) {
-        return benchmark::Counter(amount, benchmark::Counter::kIsIterationInvariantRate);
-    };
-    state.counters["GB/s"] = rate(bytes / 1e9);
-    state.counters["GFLOP/s"] = rate(flops / 1e9);
-    state.counters["%read"] = rate(100 * bytes / ceilings().read_bandwidth);
-    state.counters["%fma"] = rate(100 * flops / ceilings().flops);
-    state.counters["read_GB/s"] = ceilings().read_bandwidth / 1e9;
-    state.counters["fma_GFLOP/s"] = ceilings().flops / 1e9;
-    state.SetLabel(std::string(name(detect_cpu_isa())) + " on " + std::to_string(pool().size()) + " threads");
 }
 
 }  // namespace ggq::bench

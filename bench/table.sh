@@ -6,17 +6,18 @@ bin=${1:-build}/bin
 
 echo "| | figure | share of the ceiling measured in the same run |"
 echo "|---|---|---|"
-"$bin/bench_quant_matmul" --benchmark_filter='n:(4096|11008)/k:4096/m:(1|512)/' --benchmark_repetitions=9 \
-    --benchmark_format=csv 2>/dev/null |
+"$bin/bench_products" --device cpu --benchmark_filter='^quant_matmul:nf4/(4096|11008)x4096/(1|512)/' \
+    --benchmark_repetitions=9 --benchmark_format=csv 2>/dev/null |
     awk -F, '
     /^name,/ { for (i = 1; i <= NF; i++) { gsub(/"/, "", $i); column[$i] = i } next }
     /_median"/ {
-        split($1, part, /[:\/]/)
-        name = part[3] " x " part[5]
-        if (part[7] == 1)
-            printf "| NF4 matrix-vector, %s | %.1f GB/s | %.0f %% of the read bandwidth |\n", name, $column["GB/s"], $column["%read"]
+        split($1, part, "/")
+        name = part[2]
+        sub(/x/, " x ", name)
+        if (part[3] == 1)
+            printf "| NF4 matrix-vector, %s | %.1f GB/s | %.0f %% of the read bandwidth |\n", name, $column["GB/s"], $column["%bytes"]
         else
-            printf "| NF4 product, 512 rows, %s | %.0f GFLOP/s | %.0f %% of the multiply-add peak |\n", name, $column["GFLOP/s"], $column["%fma"]
+            printf "| NF4 product, 512 rows, %s | %.0f GFLOP/s | %.0f %% of the multiply-add peak |\n", name, 1000 * $column["TFLOP/s"], $column["%flops"]
     }'
 "$bin/train_step" --device cpu --tokens 4x256 --steps 5 --profile --json |
     awk '

@@ -1,0 +1,49 @@
+// What a bench of one family of kernels is made of: cases, written once for every device. run_family() checks each one,
+// times it, and reports rates beside the ceilings and baselines measured in the same process.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bench/support/op_call.h"
+
+namespace ggq::bench {
+
+// Work that baselines are made of: seconds of one call, measured once a key; 0: there is none on this device.
+struct Measurement {
+    std::string key;
+    std::function<double(Backend&)> seconds;
+};
+
+// What the time of a case is compared with: the sum of its parts.
+struct Baseline {
+    std::string name;
+    std::vector<Measurement> parts;
+};
+
+struct Case {
+    std::string op, shape;  // "quant_matmul:nf4", "4096x4096"
+    int64_t rows = 0;       // M, or tokens
+    Call call;
+    std::vector<Baseline> baselines = {};
+};
+
+// The device's types and how large cases should be.
+struct Scale {
+    DType real = DType::f32;  // the computing type
+    bool on_gpu = false;
+
+    // Rows of a product; on the CPU few, so that a run takes a minute.
+    std::vector<int64_t> rows() const;
+};
+
+using Cases = std::vector<Case>;
+
+// Seconds of one call of an op by itself.
+double seconds_of(Backend& backend, const Call& call);
+
+// The program: parses --device and Google Benchmark's flags; the exit code.
+int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases);
+
+}  // namespace ggq::bench
