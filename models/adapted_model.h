@@ -37,7 +37,8 @@ struct AdaptedModel {
 };
 
 // Opens the model that `options` name, and the adapter if there is one. The form of the base is the one that the
-// adapter records, unless the user wished for another; what does not agree is said through `events`. No weight of the base is needed.
+// adapter records, unless the user wished for another; what does not agree is said through `events`. No weight of the
+// base is needed.
 AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events);
 
 }  // namespace ggq
