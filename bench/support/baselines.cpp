@@ -1,6 +1,6 @@
 #include "bench/support/baselines.h"
 
-#include "bench/gpu_ceilings.h"
+#include "bench/support/blas_calls.h"
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "kernels/params.h"
