@@ -125,6 +125,7 @@ public:
         if (blas_) blas_->start(options.tf32);
         count_overhead();
         overhead_at_start_ = overhead_;
+        unified_room_ = memory_info().free;
     }
 
     ~CudaBackend() override {
@@ -251,7 +252,7 @@ public:
     // Of unified memory no more than the device has room for: beyond that drivers thrash, and some do worse.
     int64_t free_host_bytes() const override {
         const int64_t available = available_host_bytes();
-        return pager_ == Pager::managed ? std::min(available, memory_info().free - unified_bytes_) : available;
+        return pager_ == Pager::managed ? std::min(available, unified_room_ - unified_bytes_) : available;
     }
     std::string host_memory_form() const override { return host_blocks_.form(); }
 
@@ -354,14 +355,18 @@ private:
         cudaDeviceGetAttribute(&concurrent, cudaDevAttrConcurrentManagedAccess, device_.index);
         void* data = nullptr;
         const auto n = static_cast<size_t>(bytes);
-        const bool has_room = unified_bytes_ + bytes <= memory_info().free;
+        const bool has_room = unified_bytes_ + bytes <= unified_room_;
         if (concurrent == 0 || !has_room || cudaMallocManaged(&data, n) != cudaSuccess) {
             cudaGetLastError();
             return nullptr;
         }
+        if (advise(data, n, cudaMemAdviseSetPreferredLocation, false) != cudaSuccess ||
+            advise(data, n, cudaMemAdviseSetAccessedBy, true) != cudaSuccess) {
+            cudaFree(data);
+            cudaGetLastError();
+            return nullptr;
+        }
         unified_bytes_ += bytes;
-        GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetPreferredLocation, false));
-        GGQ_CUDA_CHECK(advise(data, n, cudaMemAdviseSetAccessedBy, true));
         return data;
     }
 
@@ -413,6 +418,7 @@ private:
     std::vector<cudaEvent_t> events_, stamps_;
     bool recording_ = false;
     HostBlocks host_blocks_;
+    int64_t unified_room_ = 0;  // free on the device when it was opened: the same for who plans and who allocates
     int64_t unified_bytes_ = 0;
     Stage stages_[2];
     size_t turn_ = 0;

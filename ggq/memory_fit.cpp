@@ -111,15 +111,20 @@ int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
     return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
 }
 
-// Planned with what recording is thought to take, and where that is not what it will, once more.
+// Planned beside what recordings are thought to take; where that is not what they will, again: with each turn more is
+// left free, since a plan made for less room may have more steps.
 MemoryFit::Way MemoryFit::way(int parts, bool offload, bool only_if_it_fits) {
-    constexpr int64_t kSlack = 1 << 20;  // the second plan may have some more steps
+    constexpr int kTurns = 4;
+    constexpr int64_t kSlack = 1 << 20;
     set_paged(parts);
-    const int64_t guess = growth(parts);
-    Way w = way_beside(guess, parts, offload, only_if_it_fits);
-    const int64_t taken = growth(w.plans);
-    if (taken > guess || (!w.fits && taken + kSlack < guess))
-        w = way_beside(taken + kSlack, parts, offload, only_if_it_fits);
+    int64_t reserve = growth(parts);
+    Way w = way_beside(reserve, parts, offload, only_if_it_fits);
+    for (int turn = 1; turn < kTurns; ++turn) {
+        const int64_t taken = growth(w.plans);
+        if (taken <= reserve && (w.fits || taken + kSlack >= reserve)) break;
+        reserve = taken + (kSlack << (2 * turn - 2));
+        w = way_beside(reserve, parts, offload, only_if_it_fits);
+    }
     return w;
 }
 
