@@ -21,10 +21,10 @@ void add_quantized(Cases& cases, const Scale& scale, const Linear& l, int64_t m,
                 w = quantized(format, {l.n, l.k});
     cases.push_back({"quant_matmul" + suffix, l.name(), m, {.op = &quant_matmul_op, .in = {x, w}}, baselines});
     if (format == DType::nf4)
-        cases.push_back({"quant_matmul_backward" + suffix,
+        cases.push_back({"linear_input_gradient" + suffix,
                          l.name(),
                          m,
-                         {.op = &quant_matmul_backward_op, .in = {dy, w}},
+                         {.op = &linear_input_gradient_op, .in = {dy, w}},
                          baselines});
 }
 

@@ -41,7 +41,7 @@ public:
 
     void check_supported(const OpCall& call) const override {
         GGQ_ASSERT(static_cast<bool>(call.op.kernel.cpu), std::string(call.op.name) + " has no CPU kernel");
-        const Signature signature = parse_signature(call.op);
+        const Signature signature = parse_signature(call.op, std::ssize(call.in));
         for (size_t i = 0; i < call.in.size(); ++i) {
             const TensorType& t = call.in[i];
             require(signature.in[i].type != "real" || t.dtype == DType::f32 || t.dtype == DType::f64,

@@ -34,8 +34,15 @@ void Gradients::set(int i, Tensor gradient) {
     sum = sum ? add(sum, gradient) : gradient;
 }
 
+Tensor Gradients::so_far(int i) const { return (*gradients_)[static_cast<size_t>(in(i).id)]; }
+
+void Gradients::set_total(int i, Tensor gradient) {
+    (*gradients_)[static_cast<size_t>(in(i).id)] = {};
+    set(i, gradient);
+}
+
 void Gradients::check_complete() const {
-    const Signature signature = parse_signature(*step_->op);
+    const Signature signature = parse_signature(*step_->op, std::ssize(step_->in));
     for (size_t i = 0; i < taken_.size(); ++i)
         require(taken_[i] || !(*gradients_)[static_cast<size_t>(step_->out[i])],
                 "{} output {}: a gradient reaches it, but this op passes on none of it", place(*graph_, *step_),

@@ -21,6 +21,9 @@ public:
     Tensor dy(int i = 0);
     bool needs(int i) const;           // is a gradient of input i wanted
     void set(int i, Tensor gradient);  // adds to what input i has already
+    // For ops that add by themselves: what input i has already, empty if nothing; and its gradient with that in it.
+    Tensor so_far(int i) const;
+    void set_total(int i, Tensor gradient);
     Graph& graph() const { return *graph_; }
 
     template <typename P>
@@ -46,6 +49,9 @@ private:
     std::vector<Tensor>* gradients_;  // by value id
     std::vector<bool> taken_, set_;   // by output, by input
 };
+
+// The rule for input 0 of a product with a frozen weight, input 1, as gradient 0 goes into it (ops/quant_matmul.cpp).
+void set_linear_input_gradient(Gradients& g);
 
 // Appends the gradient of the scalar `loss` [1] with respect to each of `params`, which no step has made. `sink(i,
 // part)` is called for each use of params[i] when its part of the gradient is there, so that steps which use it up

@@ -16,7 +16,7 @@ Costs hopper_costs(double memory_share) {
     c.copy_in = 50e9;
     c.copy_out = 50e9;
     c.ops = {{"lora_linear", 690e12, 3.0e12 * memory_share, 20e-6},
-             {"lora_linear_backward", 440e12, 3.0e12 * memory_share, 35e-6},
+             {"lora_linear_backward", 440e12, 3.0e12 * memory_share, 10e-6},
              {"attention", 330e12, 3.0e12 * memory_share, 4e-6},
              {"attention_backward", 230e12, 3.0e12 * memory_share, 8e-6},
              {"rope", 700e12, 1.2e12 * memory_share, 3e-6},
@@ -86,7 +86,7 @@ void check_dtype(const OpArg& arg, const TensorType& type, const char* op, const
 void check_gpu_supports(const OpCall& call, const cuda::Device& device) {
     const std::string place = call.where.empty() ? "" : " " + std::string(call.where);
     require(call.op.kernel.cuda != nullptr, "[{}]{}: has no CUDA kernel", call.op.name, place);
-    const Signature signature = parse_signature(call.op);
+    const Signature signature = parse_signature(call.op, std::ssize(call.in));
     for (size_t i = 0; i < call.in.size(); ++i) check_dtype(signature.in[i], call.in[i], call.op.name, place, device);
     for (size_t i = 0; i < call.out.size(); ++i)
         check_dtype(signature.out[i], call.out[i], call.op.name, place, device);

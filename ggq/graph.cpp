@@ -103,16 +103,18 @@ Value Graph::overwritten(const OpDef& op, std::string_view arg, const Value& tar
 }
 
 std::vector<Tensor> Graph::append(const OpDef& op, std::vector<Tensor> in, const ParamBlock& params, int n_out) {
-    const Signature signature = parse_signature(op);
+    const Signature signature = parse_signature(op, std::ssize(in));
     const std::string& where = scopes_[static_cast<size_t>(scope_)];
-    require(in.size() == signature.in.size(), "[{}]{}{} expected {} inputs, got {}", op.name, where.empty() ? "" : " ",
-            where, signature.in.size(), in.size());
+    const auto optional = [](const OpArg& a) { return a.optional; };
+    const auto n_optional = static_cast<size_t>(std::ranges::count_if(signature.in, optional));
+    require(in.size() <= signature.in.size() && in.size() + n_optional >= signature.in.size(),
+            "[{}]{}{} expected {} inputs, got {}", op.name, where.empty() ? "" : " ", where, signature.in.size(),
+            in.size());
     for (size_t i = 0; i < in.size(); ++i) in[i] = readable_input(op, in[i], signature.in[i].free_strides);
     Step step{&op, params, {}, {}, layer_, scope_, backward_, tile_};
     std::vector<TensorType> types;
     for (Tensor t : in) types.push_back(t.type()), step.in.push_back(t.id);
     std::vector<TensorType> results = output_types({op, types, {}, params, where}, signature);
-    const auto optional = [](const OpArg& a) { return a.optional; };
     const auto n_required = static_cast<size_t>(std::ranges::count_if(signature.out, std::not_fn(optional)));
     results.resize(n_out < 0 ? n_required : static_cast<size_t>(n_out));
 

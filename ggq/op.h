@@ -14,7 +14,8 @@
 //           same wherever it occurs in the call
 //   marks   x~   the kernel takes any strides but 1 in the last dimension; x~~ any strides; else the builder copies
 //           y!   in-out: written in place, and the first outputs of the op, in order
-//           dw?  optional output; optional ones come last
+//           dw?  optional; optional inputs and outputs come last
+//           a+   one or more, all of one type; what is repeated comes last and equally often: a a a b b b
 #pragma once
 
 #include <span>
@@ -70,6 +71,8 @@ struct OpDef {
     // Traffic where it is not each input and output once; see traffic_bytes().
     int64_t (*bytes)(const OpCall& call) = nullptr;
     bool view = false;  // gives another look at its input's memory and has no kernel
+    // The kernel may write its first output over this input, of the same type; -1: none. So a sum grows where it is.
+    int over_input = -1;
 
     Kernel kernel = {};
 };
@@ -77,7 +80,7 @@ struct OpDef {
 // One input or output of a parsed signature.
 struct OpArg {
     std::string_view name, type, dims;
-    bool inout = false, optional = false;
+    bool inout = false, optional = false, repeated = false;
     int free_strides = 0;  // 0 contiguous, 1 all but the last, 2 all
 };
 
@@ -85,7 +88,8 @@ struct Signature {
     std::vector<OpArg> in, out;  // in-out inputs stand in both
 };
 
-Signature parse_signature(const OpDef& op);
+// Of a call with so many inputs: what is repeated stands there as often as it is given; by default once.
+Signature parse_signature(const OpDef& op, int64_t n_in = -1);
 
 // Output types of a call by its signature and infer; throws Error "[op] input w: expected ..., got ...".
 std::vector<TensorType> output_types(const OpCall& call, const Signature& signature);

@@ -8,8 +8,8 @@
     X(embedding) X(embedding_backward)                                            \
     X(rms_norm) X(rms_norm_backward)                                              \
     X(matmul)                                                                     \
-    X(quant_matmul) X(quant_matmul_backward)                                      \
-    X(lora_linear) X(lora_linear_backward)                                        \
+    X(quant_matmul) X(linear_input_gradient)                                      \
+    X(lora_down) X(lora_down_backward) X(lora_down_input_gradient) X(lora_linear) X(lora_linear_backward)                                        \
     X(rope)                                                                       \
     X(attention) X(attention_backward) X(cache_write)                             \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \

@@ -22,8 +22,12 @@ Tensor quant_matmul(Tensor x, Tensor w);
 // matmul or quant_matmul, as w is.
 Tensor linear(Tensor x, Tensor w);
 
-// x[m,k], w[n,k] frozen, a[r,k], b[n,r], rng[2] i64 {seed, counter} -> x w^T + scaling (dropout(x) a^T) b^T [m,n]
-Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params);
+// x[m,k], rng[2] i64 {seed, counter}, each a[r,k] -> for each of them dropout(x) a^T [m,r], with a mask of its own: that
+// of a's place i has site + i.
+std::vector<Tensor> lora_down(Tensor x, Tensor rng, const std::vector<Tensor>& a, const DropoutParams& dropout);
+
+// x[m,k], w[n,k] frozen, xa[m,r] = dropout(x) a^T, b[n,r], sum[m,n] or none -> x w^T + scaling xa b^T (+ sum) [m,n]
+Tensor lora_linear(Tensor x, Tensor w, Tensor xa, Tensor b, double scaling, Tensor sum = {});
 
 // x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies);

@@ -33,6 +33,54 @@ void find_owners(const Graph& graph, const Schedule& schedule, Plan& plan) {
     }
 }
 
+// Sums of gradients grow in place: an output takes the place of the input that its op may write over, where that is a
+// temporary of the backward pass, is read for the last time, and no other input stands there.
+class SharedPlaces {
+public:
+    SharedPlaces(const Graph& graph, Plan& plan)
+        : graph_(graph), plan_(plan), taken_(plan.tensors.size()), last_(plan.tensors.size(), -1) {
+        std::iota(taken_.begin(), taken_.end(), 0);
+        for (size_t i = 0; i < plan.steps.size(); ++i)
+            for (int32_t t : plan.steps[i].in) last_[static_cast<size_t>(place_of(t))] = static_cast<int32_t>(i);
+    }
+
+    void find() {
+        for (size_t i = 0; i < plan_.steps.size(); ++i) {
+            const PlannedStep& s = plan_.steps[i];
+            const int over = graph_.steps()[static_cast<size_t>(s.step)].op->over_input;
+            if (over < 0 || over >= std::ssize(s.in)) continue;
+            const int32_t place = place_of(s.in[static_cast<size_t>(over)]), result = s.out[0];
+            if (last_[static_cast<size_t>(place)] != static_cast<int32_t>(i) || !fits(s, place, result)) continue;
+            taken_[static_cast<size_t>(result)] = place;
+            last_[static_cast<size_t>(place)] = last_[static_cast<size_t>(result)];
+        }
+        for (PlannedTensor& t : plan_.tensors) t.storage = taken_[static_cast<size_t>(t.storage)];
+    }
+
+private:
+    // In the order of steps a place is final before it is taken itself.
+    int32_t place_of(int32_t tensor) const {
+        return taken_[static_cast<size_t>(plan_.tensors[static_cast<size_t>(tensor)].storage)];
+    }
+    const Value& value(int32_t tensor) const {
+        return value_of(graph_, plan_.tensors[static_cast<size_t>(tensor)].value);
+    }
+    bool in_backward_pass(const Value& v) const {
+        return v.kind == Kind::temporary && !v.output && v.step >= 0 &&
+               graph_.steps()[static_cast<size_t>(v.step)].backward;
+    }
+    bool fits(const PlannedStep& s, int32_t place, int32_t result) const {
+        const Value &before = value(place), &after = value(result);
+        return in_backward_pass(before) && in_backward_pass(after) && before.type.bytes() == after.type.bytes() &&
+               std::ranges::count_if(s.in, [&](int32_t t) { return place_of(t) == place; }) == 1;
+    }
+
+    const Graph& graph_;
+    Plan& plan_;
+    std::vector<int32_t> taken_;  // by owner: the one whose place it takes, by default its own
+    std::vector<int32_t> last_;   // by owner: the step that reads it last
+};
+
 void note_lifetimes(const Graph& graph, Plan& plan) {
     const auto n_steps = static_cast<int32_t>(plan.steps.size());
     const auto owner = [&](int32_t tensor) -> PlannedTensor& {
@@ -210,6 +258,7 @@ Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order,
     result.keys_a_query = options.keys_a_query;
     find_owners(graph, order, result);
     copy_steps(graph, backend, order, result);
+    SharedPlaces(graph, result).find();
     note_lifetimes(graph, result);
     insert_pages(graph, backend, room, options.offload, result);
     place_all(result, options.only_if_it_fits ? options.arena_budget : INT64_MAX);

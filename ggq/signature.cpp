@@ -1,4 +1,5 @@
 // Parsing of op signatures (the grammar is in op.h) and the shape rule that they state.
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -19,9 +20,10 @@ OpArg parse_arg(std::string_view word) {
     const size_t colon = head.find(':');
     arg.type = colon == std::string_view::npos ? "real" : head.substr(colon + 1);
     head = head.substr(0, colon);
-    while (!head.empty() && std::string_view("!?~").find(head.back()) != std::string_view::npos) {
+    while (!head.empty() && std::string_view("!?~+").find(head.back()) != std::string_view::npos) {
         arg.inout |= head.back() == '!';
         arg.optional |= head.back() == '?';
+        arg.repeated |= head.back() == '+';
         arg.free_strides += head.back() == '~';
         head.remove_suffix(1);
     }
@@ -139,7 +141,9 @@ TensorType output_type(const OpArg& arg, const Binding& b) {
 
 }  // namespace
 
-Signature parse_signature(const OpDef& op) {
+namespace {
+
+Signature parse_once(const OpDef& op) {
     Signature signature;
     std::string_view rest = op.signature;
     bool after_arrow = false;
@@ -156,6 +160,22 @@ Signature parse_signature(const OpDef& op) {
         if (!after_arrow) signature.in.push_back(arg);
     }
     return signature;
+}
+
+std::vector<OpArg> repeat(const std::vector<OpArg>& args, int64_t n) {
+    std::vector<OpArg> all;
+    for (const OpArg& arg : args) all.insert(all.end(), arg.repeated ? static_cast<size_t>(n) : 1, arg);
+    return all;
+}
+
+}  // namespace
+
+Signature parse_signature(const OpDef& op, int64_t n_in) {
+    const Signature once = parse_once(op);
+    const int64_t n_repeated = std::ranges::count_if(once.in, &OpArg::repeated);
+    if (n_repeated == 0 || n_in < 0) return once;
+    const int64_t n = (n_in - (std::ssize(once.in) - n_repeated)) / n_repeated;
+    return {repeat(once.in, std::max<int64_t>(n, 1)), repeat(once.out, std::max<int64_t>(n, 1))};
 }
 
 std::vector<TensorType> output_types(const OpCall& call, const Signature& signature) {

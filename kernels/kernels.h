@@ -10,7 +10,8 @@
 //   * "any float" is f32, f64, f16 or bf16, on a GPU not f64, read with conversion;
 //   * views are contiguous unless said otherwise; the innermost stride is 1 except where "any strides" is said;
 //   * results do not depend on the number of threads: split by size, and reductions in a fixed order;
-//   * optional outputs come last and are simply absent from `out`.
+//   * optional inputs and outputs come last and are simply absent; what may be given several times ("each") comes last
+//     too, all of the first, then all of the next.
 #pragma once
 
 #include "kernels/kernel.h"
@@ -73,8 +74,8 @@ GGQ_KERNEL(embedding_backward);
 // rms_norm.cpp   y = x * rstd * w, rstd = 1 / sqrt(mean(x^2) + eps)
 // out y[T,C], rstd[T] stat; in x[T,C], w[C] any float. RmsNormParams
 GGQ_KERNEL(rms_norm);
-// out dx[T,C], dw[C] stat, optional; in dy[T,C], x[T,C], w[C] any float, rstd[T] stat. dw is summed over chunks of
-// kNormChunk rows.
+// out dx[T,C], with sum added, dw[C] stat, optional; in dy[T,C], x[T,C], w[C] any float, rstd[T] stat, sum[T,C]
+// optional, whose memory dx may be. dw is summed over chunks of kNormChunk rows.
 GGQ_KERNEL(rms_norm_backward);
 
 // matmul.cpp   y[m,n] = sum_k x[m,k] * w[n,k]; x, w any strides (a transposed view is fine)
@@ -84,14 +85,21 @@ GGQ_KERNEL(matmul);
 // quant_matmul.cpp   the weight w[n,k] is quantized (nf4, fp4, int8)
 // out y[m,n]; in x[m,k], w[n,k]
 GGQ_KERNEL(quant_matmul);
-// out dx[m,k] = dy w; in dy[m,n], w[n,k]
-GGQ_KERNEL(quant_matmul_backward);
+// out dx[m,k] = dy w + sum; in dy[m,n], w[n,k] quantized or any float, sum[m,k] optional, whose memory dx may be
+GGQ_KERNEL(linear_input_gradient);
 
-// lora_linear.cpp   y = x w^T + s (drop(x) a^T) b^T
-// out y[m,n], xa[m,r] = drop(x) a^T; in x[m,k], w[n,k] quantized or any float, a[r,k] any float, b[n,r] any float,
-// rng[2] i64 {seed, counter}. LoraParams
+// lora_linear.cpp   y = x w^T + s xa b^T, xa = drop(x) a^T. Up to three a share x, each with its own mask: site + i.
+// out each xa[m,r] = drop(x) a^T; in x[m,k], rng[2] i64 {seed, counter}, each a[r,k] any float. DropoutParams
+GGQ_KERNEL(lora_down);
+// out each da[r,k] stat = dxa^T drop(x); in x[m,k], rng, each dxa[m,r] stat. DropoutParams
+GGQ_KERNEL(lora_down_backward);
+// out dx[m,k] = sum + for each a mask(dxa a); in sum[m,k], whose memory dx may be, rng, each a[r,k] any float, each
+// dxa[m,r] stat. DropoutParams
+GGQ_KERNEL(lora_down_input_gradient);
+// out y[m,n] = x w^T + s xa b^T + sum; in x[m,k], w[n,k] quantized or any float, xa[m,r], b[n,r] any float, sum[m,n]
+// optional. ScaleParams
 GGQ_KERNEL(lora_linear);
-// out da[r,k] stat, db[n,r] stat, dx[m,k] optional; in dy[m,n], x[m,k], w, a, b, xa[m,r], rng. LoraParams
+// out dxa[m,r] stat = s dy b, db[n,r] stat = s dy^T xa; in dy[m,n], xa[m,r], b[n,r] any float. ScaleParams
 GGQ_KERNEL(lora_linear_backward);
 
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
@@ -162,8 +170,9 @@ GGQ_KERNEL(global_norm);
 // norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
 
-// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = uniform(word i%4 of philox(seed, stream,
-// (first+i)/4)) >= p, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x, rng[2] i64.
+// dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = 16-bit half i%8 of philox(seed, stream,
+// (first+i)/8) >= 65536 p rounded, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x,
+// rng[2] i64.
 // DropoutParams
 GGQ_KERNEL(dropout);
 

@@ -48,16 +48,16 @@ struct TransposeParams {
     int axis1 = 1;
 };
 
+inline constexpr int kMaskGroup = 8;  // elements whose random bits come from one position of the generator
+
 // `site` numbers the place in the model, so that no two masks share random numbers.
 struct DropoutParams {
     float p = 0;  // probability of a zero; what stays is scaled by 1 / (1 - p)
     uint32_t site = 0;
-    int64_t first = 0;  // the position of the first element, a multiple of 4: of what is cut in tiles
-};
+    int64_t first = 0;  // the position of the first element, a multiple of kMaskGroup: of what is cut in tiles
 
-struct LoraParams {
-    float scaling = 1;  // alpha / r, or alpha / sqrt(r)
-    DropoutParams dropout;
+    // Of the 65536 values of 16 random bits, those below it drop an element.
+    uint32_t threshold() const { return static_cast<uint32_t>(static_cast<double>(p) * 65536 + 0.5); }
 };
 
 // Which gradients linear_cross_entropy computes beside the loss.

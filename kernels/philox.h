@@ -31,6 +31,9 @@ GGQ_HOST_DEVICE inline Philox4 philox4x32(uint64_t seed, uint64_t stream, uint64
     return {{c0, c1, c2, c3}};
 }
 
+// One of the eight halves of a position's words, the low one of a word first.
+GGQ_HOST_DEVICE inline uint32_t half(const Philox4& r, int i) { return r.word[i / 2] >> (16 * (i % 2)) & 0xffff; }
+
 // Uniform in [0, 1) with 24 bits, exact in float.
 GGQ_HOST_DEVICE inline float uniform(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 

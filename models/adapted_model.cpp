@@ -40,7 +40,7 @@ std::unique_ptr<Llama> AdaptedModel::declare(Store& store, const BaseForm& form)
     if (adapter) weights.lora = adapter->config;
     auto llama = declare_llama(store, model, weights);
     if (adapter) check_adapter(*llama, *adapter, choice.path);
-    for (Linear* l : llama->adapted) l->lora.scaling *= static_cast<float>(choice.scale);
+    for (Linear* l : llama->adapted) l->scaling *= choice.scale;
     return llama;
 }
 

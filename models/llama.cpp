@@ -28,14 +28,14 @@ public:
     }
 
     Linear linear(const std::string& module) {
-        Linear l{module, weight(module), nullptr, nullptr, {}};
+        Linear l{.module = module, .weight = weight(module)};
         if (!is_adapted(module, choice_)) return l;
         const Shape& w = l.weight->type.shape;
         const int64_t r = lora_rank(module, *choice_.lora);
         l.a = find_or_declare(lora_name(module, 'A'), Kind::constant, {choice_.adapter_dtype, {r, w[1]}, {}});
         l.b = find_or_declare(lora_name(module, 'B'), Kind::constant, {choice_.adapter_dtype, {w[0], r}, {}});
-        l.lora.scaling = static_cast<float>(lora_scale(module, *choice_.lora));
-        l.lora.dropout = {static_cast<float>(choice_.lora->dropout), ++site_};
+        l.scaling = lora_scale(module, *choice_.lora);
+        l.dropout = {static_cast<float>(choice_.lora->dropout), ++site_};
         return l;
     }
 
@@ -126,15 +126,9 @@ Tensor operand(Graph& graph, const Buffer& weight, DType compute) {
     return info(w.dtype()).bytes > info(compute).bytes ? cast(w, compute) : w;
 }
 
-// `first_row`: of x among the rows of which it is a tile; its dropout goes on where that of the tile before ended.
-Tensor apply(Graph& graph, const Linear& l, Tensor x, Tensor rng, bool dropout, int64_t first_row) {
-    const LayerScope scope(graph, l.module);
-    const Tensor w = operand(graph, *l.weight, x.dtype());
-    if (!l.a) return linear(x, w);
-    LoraParams params = l.lora;
-    params.dropout.first = first_row * x.shape()[1];
-    if (!dropout) params.dropout.p = 0;
-    return lora_linear(x, w, operand(graph, *l.a, x.dtype()), operand(graph, *l.b, x.dtype()), rng, params);
+// Adapted linears that can get their x a^T from one step: neighbours by site, of one rank.
+bool go_together(const Linear& l, const Linear& next) {
+    return l.a && next.a && l.a->type.shape == next.a->type.shape && next.dropout.site == l.dropout.site + 1;
 }
 
 // Forward of one model over one graph.
@@ -144,8 +138,35 @@ struct Forward {
     const LlamaInputs& in;
     const ForwardOptions& options;
 
-    Tensor linear(const Linear& l, Tensor x, int64_t first_row = 0) const {
-        return apply(graph, l, x, in.rng, options.dropout, first_row);
+    // x a^T of the adapted ones among linears that share x, empty for the others. `first_row`: of x among the rows of
+    // which it is a tile; its dropout goes on where that of the tile before ended.
+    std::vector<Tensor> down(const std::vector<const Linear*>& linears, Tensor x, int64_t first_row) const {
+        std::vector<Tensor> all(linears.size());
+        for (size_t i = 0, end = 0; i < linears.size(); i = end) {
+            for (end = i + 1; end < linears.size() && go_together(*linears[end - 1], *linears[end]); ++end) {}
+            if (!linears[i]->a) continue;
+            const LayerScope scope(graph, linears[i]->module);
+            DropoutParams dropout = linears[i]->dropout;
+            dropout.first = first_row * x.shape()[1];
+            if (!options.dropout) dropout.p = 0;
+            std::vector<Tensor> a;
+            for (size_t j = i; j < end; ++j) a.push_back(operand(graph, *linears[j]->a, x.dtype()));
+            std::ranges::copy(lora_down(x, in.rng, a, dropout), all.begin() + static_cast<std::ptrdiff_t>(i));
+        }
+        return all;
+    }
+
+    // x w^T with its update by xa, if there is one, and with `sum` added, if there is one.
+    Tensor linear(const Linear& l, Tensor x, Tensor xa, Tensor sum = {}) const {
+        const LayerScope scope(graph, l.module);
+        const Tensor w = operand(graph, *l.weight, x.dtype());
+        if (xa) return lora_linear(x, w, xa, operand(graph, *l.b, x.dtype()), l.scaling, sum);
+        const Tensor y = ggq::linear(x, w);
+        return sum ? add(sum, y) : y;
+    }
+
+    Tensor add_linear(Tensor sum, const Linear& l, Tensor x, int64_t first_row = 0) const {
+        return linear(l, x, down({&l}, x, first_row)[0], sum);
     }
 
     Tensor norm(Tensor x, const Buffer& w) const {
@@ -154,12 +175,14 @@ struct Forward {
 
     Tensor heads(Tensor x, int64_t n_heads) const { return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim}); }
 
-    Tensor attend(const LlamaLayer& layer, size_t index, Tensor x) const {
+    // residual + attention(norm(residual))
+    Tensor add_attention(const LlamaLayer& layer, size_t index, Tensor residual) const {
         const LlamaConfig& c = llama.config;
-        const Tensor frequencies = graph.bind(*llama.frequencies);
-        const Tensor q = rope(heads(linear(layer.q, x), c.num_attention_heads), in.positions, frequencies);
-        Tensor k = rope(heads(linear(layer.k, x), c.num_key_value_heads), in.positions, frequencies);
-        Tensor v = heads(linear(layer.v, x), c.num_key_value_heads);
+        const Tensor x = norm(residual, *layer.input_norm), frequencies = graph.bind(*llama.frequencies);
+        const std::vector<Tensor> xa = down({&layer.q, &layer.k, &layer.v}, x, 0);
+        const Tensor q = rope(heads(linear(layer.q, x, xa[0]), c.num_attention_heads), in.positions, frequencies);
+        Tensor k = rope(heads(linear(layer.k, x, xa[1]), c.num_key_value_heads), in.positions, frequencies);
+        Tensor v = heads(linear(layer.v, x, xa[2]), c.num_key_value_heads);
         if (const KvCache* cache = options.cache) {
             const Tensor at = graph.bind(*cache->at);
             k = cache_write(graph.bind(*cache->k[index]), k, at);
@@ -167,7 +190,7 @@ struct Forward {
         }
         const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
         const Tensor y = attention(q, k, v, in.spans, scale);
-        return linear(layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
+        return add_linear(residual, layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
     }
 
     // x + mlp(norm(x)), a tile of rows at a time. Halves of halves: so a sum of their gradients is no larger than they.
@@ -180,8 +203,9 @@ struct Forward {
         }
         const TileScope scope(graph, tile > 0 ? static_cast<int32_t>(first_row / tile) : -1);
         const Tensor m = norm(x, *layer.post_attention_norm);
-        const Tensor wide = swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
-        return add(x, linear(layer.down, wide, first_row));
+        const std::vector<Tensor> ma = down({&layer.gate, &layer.up}, m, first_row);
+        const Tensor wide = swiglu(linear(layer.gate, m, ma[0]), linear(layer.up, m, ma[1]));
+        return add_linear(x, layer.down, wide, first_row);
     }
 
     Tensor run() const {
@@ -189,7 +213,7 @@ struct Forward {
         for (size_t i = 0; i < llama.layers.size(); ++i) {
             const LlamaLayer& layer = llama.layers[i];
             const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
-            x = add(x, attend(layer, i, norm(x, *layer.input_norm)));
+            x = add_attention(layer, i, x);
             x = add_mlp(layer, x);
         }
         const LayerScope scope(graph, "model.norm");

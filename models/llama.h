@@ -27,7 +27,8 @@ struct Linear {
     Buffer* weight = nullptr;  // [out, in]
     Buffer* a = nullptr;       // [r, in], null without an adapter
     Buffer* b = nullptr;       // [out, r]
-    LoraParams lora;
+    double scaling = 1;     // alpha / r, or alpha / sqrt(r)
+    DropoutParams dropout = {};  // of what A multiplies
 };
 
 struct LlamaLayer {

@@ -54,15 +54,19 @@ void add_rms_norm(std::vector<OpCase>& table, int64_t T, int64_t C) {
                      {normal({T, C}), kept_as(normal({C}), DType::bf16)},
                      [](In in) { return std::vector{rms_norm(in[0], in[1], kEps)}; }});
     for (int n_out : {1, 2})
-        table.push_back({case_name(rms_norm_backward_op, n_out == 2 ? "with dw" : "", T, C),
-                         &rms_norm_backward_op,
-                         {frozen(normal({T, C})), frozen(normal({T, C})), frozen(normal({C}))},
-                         [n_out](In in) {
-                             Graph& graph = *in[0].graph;
-                             const ParamBlock params = RmsNormParams{kEps};
-                             const Tensor rstd = graph.append(rms_norm_op, {in[1], in[2]}, params)[1];
-                             return graph.append(rms_norm_backward_op, {in[0], in[1], in[2], rstd}, {}, n_out);
-                         }});
+        for (bool with_sum : {false, true})
+            table.push_back(
+                {case_name(rms_norm_backward_op,
+                           std::string(n_out == 2 ? "with dw" : "") + (with_sum ? " sum" : ""), T, C),
+                 &rms_norm_backward_op,
+                 {frozen(normal({T, C})), frozen(normal({T, C})), frozen(normal({C})), frozen(normal({T, C}))},
+                 [=](In in) {
+                     Graph& graph = *in[0].graph;
+                     const ParamBlock params = RmsNormParams{kEps};
+                     std::vector<Tensor> all{in[0], in[1], in[2], graph.append(rms_norm_op, {in[1], in[2]}, params)[1]};
+                     if (with_sum) all.push_back(in[3]);
+                     return graph.append(rms_norm_backward_op, all, {}, n_out);
+                 }});
     for (size_t i = first; i < table.size() && C == 1; ++i) table[i].floor = 1;  // x / |x|: dx is all cancelled
 }
 

@@ -78,44 +78,91 @@ void add_quantized(std::vector<OpCase>& table, const Sizes& s, const Format& f) 
                      {normal({s.m, s.k}), weight()},
                      [](In in) { return std::vector{linear(in[0], in[1])}; },
                      [](In in) { return std::vector{matmul(in[0], dequantize(in[1], in[0].dtype()))}; }});
-    table.push_back({case_name(quant_matmul_backward_op, to_string(f), s.m, s.n, s.k),
-                     &quant_matmul_backward_op,
+    table.push_back({case_name(linear_input_gradient_op, to_string(f) + " sum", s.m, s.n, s.k),
+                     &linear_input_gradient_op,
+                     {frozen(normal({s.m, s.n})), weight(), frozen(normal({s.m, s.k}))},
+                     row(linear_input_gradient_op),
+                     [](In in) {
+                         const Tensor w = dequantize(in[1], in[0].dtype());
+                         return std::vector{add(in[2], matmul(in[0], transpose(w, 0, 1)))};
+                     }});
+    table.push_back({case_name(linear_input_gradient_op, to_string(f), s.m, s.n, s.k),
+                     &linear_input_gradient_op,
                      {frozen(normal({s.m, s.n})), weight()},
-                     row(quant_matmul_backward_op),
+                     row(linear_input_gradient_op),
                      [](In in) {
                          const Tensor w = dequantize(in[1], in[0].dtype());
                          return std::vector{matmul(in[0], transpose(w, 0, 1))};
                      }});
-    for (size_t i = table.size() - 2; i < table.size(); ++i) table[i].rounds_operand = true;
+    for (size_t i = table.size() - 3; i < table.size(); ++i) table[i].rounds_operand = true;
 }
 
-std::vector<Tensor> composed_lora(In in, const LoraParams& params) {
+std::vector<Tensor> composed_linear(In in, double scaling) {
     const Tensor w = info(in[1].dtype()).quantized ? dequantize(in[1], in[0].dtype()) : in[1];
-    const Tensor x = dropout(in[0], in[4], params.dropout);
-    return {add(matmul(in[0], w), scale(matmul(matmul(x, in[2]), in[3]), static_cast<double>(params.scaling)))};
+    const Tensor y = add(matmul(in[0], w), scale(matmul(in[2], in[3]), scaling));
+    return {in.size() > 4 ? add(in[4], y) : y};
 }
 
-void add_lora(std::vector<OpCase>& table, const Sizes& s, int64_t rank, const std::string& variant, const CaseInput& w,
-              float p) {
-    const size_t first = table.size();
-    const LoraParams params{1.5f, {p, 9}};
-    const std::vector<CaseInput> in{normal({s.m, s.k}), w, normal({rank, s.k}), normal({s.n, rank}), rng()};
-    table.push_back({case_name(lora_linear_op, variant, s.m, s.n, s.k, rank), &lora_linear_op, in,
-                     [=](In t) { return std::vector{lora_linear(t[0], t[1], t[2], t[3], t[4], params)}; },
-                     [=](In t) { return composed_lora(t, params); }});
-    for (int n_out : {2, 3}) {
-        std::vector<CaseInput> fixed;
-        for (const CaseInput& i : in) fixed.push_back(frozen(i));
-        fixed.push_back(frozen(normal({s.m, s.n})));
-        table.push_back(
-            {case_name(lora_linear_backward_op, variant + (n_out == 3 ? " with dx" : ""), s.m, s.n, s.k, rank),
-             &lora_linear_backward_op, fixed, [=](In t) {
-                 Graph& graph = *t[0].graph;
-                 const Tensor xa = graph.append(lora_linear_op, {t[0], t[1], t[2], t[3], t[4]}, params)[1];
-                 return graph.append(lora_linear_backward_op, {t[5], t[0], t[1], t[2], t[3], xa, t[4]}, params, n_out);
-             }});
+void add_lora_linear(std::vector<OpCase>& table, const Sizes& s, int64_t rank, const std::string& variant,
+                     const CaseInput& w) {
+    constexpr double kScaling = 1.5;
+    for (bool with_sum : {false, true}) {
+        std::vector<CaseInput> in{normal({s.m, s.k}), w, normal({s.m, rank}), normal({s.n, rank})};
+        if (with_sum) in.push_back(normal({s.m, s.n}));
+        table.push_back({case_name(lora_linear_op, variant + (with_sum ? " sum" : ""), s.m, s.n, s.k, rank),
+                         &lora_linear_op, in,
+                         [=](In t) {
+                             return std::vector{
+                                 lora_linear(t[0], t[1], t[2], t[3], kScaling, with_sum ? t[4] : Tensor{})};
+                         },
+                         [=](In t) { return composed_linear(t, kScaling); }});
+        table.back().floor = 1;
     }
+}
+
+// Of n linears that share x.
+void add_lora_down(std::vector<OpCase>& table, const Sizes& s, int64_t rank, int n, float p) {
+    const size_t first = table.size();
+    const std::string variant = std::to_string(n) + (p > 0 ? " dropout" : "");
+    const DropoutParams dropped{p, 9, 16};
+    const auto each = [&](std::vector<CaseInput> in, const CaseInput& repeated) {
+        in.insert(in.end(), static_cast<size_t>(n), repeated);
+        return in;
+    };
+    const auto site = [=](int i) {
+        DropoutParams params = dropped;
+        params.site += static_cast<uint32_t>(i);
+        return params;
+    };
+    const CaseInput x = normal({s.m, s.k}), a = normal({rank, s.k}), dxa = frozen(stat(normal({s.m, rank})));
+    table.push_back({case_name(lora_down_op, variant, s.m, s.k, rank), &lora_down_op, each({x, rng()}, a),
+                     [=](In t) {
+                         return lora_down(t[0], t[1], {t.begin() + 2, t.end()}, dropped);
+                     },
+                     [=](In t) {
+                         std::vector<Tensor> xa;
+                         for (int i = 0; i < n; ++i)
+                             xa.push_back(matmul(dropout(t[0], t[1], site(i)), t[static_cast<size_t>(2 + i)]));
+                         return xa;
+                     }});
+    table.push_back({case_name(lora_down_backward_op, variant, s.m, s.k, rank), &lora_down_backward_op,
+                     each({frozen(x), rng()}, dxa),
+                     [=](In t) { return t[0].graph->append(lora_down_backward_op, {t.begin(), t.end()}, dropped); }});
+    table.push_back({case_name(lora_down_input_gradient_op, variant, s.m, s.k, rank), &lora_down_input_gradient_op,
+                     each(each({frozen(x), rng()}, frozen(a)), dxa), [=](In t) {
+                         return t[0].graph->append(lora_down_input_gradient_op, {t.begin(), t.end()}, dropped);
+                     }});
     for (size_t i = first; i < table.size(); ++i) table[i].floor = 1;
+}
+
+void add_lora_linear_backward(std::vector<OpCase>& table, const Sizes& s, int64_t rank) {
+    table.push_back({case_name(lora_linear_backward_op, "", s.m, s.n, rank),
+                     &lora_linear_backward_op,
+                     {frozen(normal({s.m, s.n})), frozen(normal({s.m, rank})), frozen(normal({s.n, rank}))},
+                     [](In t) {
+                         return t[0].graph->append(lora_linear_backward_op, {t.begin(), t.end()}, ScaleParams{1.5});
+                     }});
+    table.back().floor = 1;
 }
 
 }  // namespace
@@ -125,13 +172,13 @@ void add_product_cases(std::vector<OpCase>& table) {
         add_matmul(table, s);
         for (const Format& f : kQuantFormats) add_quantized(table, s, f);
         const int64_t rank = s.m < 3 ? s.m : s.m < 16 ? 5 : 16;
-        for (float p : {0.0f, 0.3f}) {
-            const std::string dropped = p > 0 ? " dropout" : "";
-            add_lora(table, s, rank, "dense" + dropped, frozen(normal({s.n, s.k})), p);
-            add_lora(table, s, rank, "bf16" + dropped, kept_as(normal({s.n, s.k}), DType::bf16), p);
-            for (const Format& f : kQuantFormats)
-                add_lora(table, s, rank, to_string(f) + dropped, kept_as(normal({s.n, s.k}), f.dtype, f.spec), p);
-        }
+        add_lora_linear(table, s, rank, "dense", frozen(normal({s.n, s.k})));
+        add_lora_linear(table, s, rank, "bf16", kept_as(normal({s.n, s.k}), DType::bf16));
+        for (const Format& f : kQuantFormats)
+            add_lora_linear(table, s, rank, to_string(f), kept_as(normal({s.n, s.k}), f.dtype, f.spec));
+        add_lora_linear_backward(table, s, rank);
+        for (float p : {0.0f, 0.3f})
+            for (int n : {1, 3}) add_lora_down(table, s, rank, n, p);
     }
 }
 
@@ -142,12 +189,20 @@ void add_large_product_cases(std::vector<OpCase>& table) {
         for (const Format& f : kQuantFormats) add_quantized(table, s, f);
     }
     for (const Format& f : kQuantFormats) add_quantized(table, {8, 33, 11008}, f);
-    for (const Sizes& s : {Sizes{600, 72, 136}, Sizes{40, 300, 1088}})
-        for (float p : {0.0f, 0.3f}) {
-            const std::string dropped = p > 0 ? " dropout" : "";
-            add_lora(table, s, 16, "dense" + dropped, frozen(normal({s.n, s.k})), p);
-            add_lora(table, s, 16, "nf4" + dropped, kept_as(normal({s.n, s.k}), DType::nf4, {64, true}), p);
-        }
+    for (const Sizes& s : {Sizes{600, 72, 136}, Sizes{40, 300, 1088}}) {
+        add_lora_linear(table, s, 16, "dense", frozen(normal({s.n, s.k})));
+        add_lora_linear(table, s, 16, "nf4", kept_as(normal({s.n, s.k}), DType::nf4, {64, true}));
+        add_lora_linear_backward(table, s, 16);
+        for (float p : {0.0f, 0.3f})
+            for (int n : {1, 2, 3}) add_lora_down(table, s, 16, n, p);
+    }
+    for (const auto& [s, rank] : {std::pair{Sizes{300, 288, 576}, 5}, std::pair{Sizes{150, 64, 320}, 24},
+                                  std::pair{Sizes{150, 320, 96}, 64}, std::pair{Sizes{20, 96, 64}, 100}}) {
+        add_lora_linear(table, s, rank, "dense", frozen(normal({s.n, s.k})));
+        add_lora_linear_backward(table, s, rank);
+        for (float p : {0.0f, 0.3f})
+            for (int n : {1, 2, 3}) add_lora_down(table, s, rank, n, p);
+    }
 }
 
 }  // namespace ggq::test

@@ -28,7 +28,7 @@ std::vector<double> norms(double dropout, int64_t grad_accum) {
     return train(options).norms();
 }
 
-bool differ(double a, double b) { return std::abs(a - b) > 1e-4 * std::abs(a); }
+bool differ(double a, double b) { return std::abs(a - b) > 1e-6 * std::abs(a); }
 
 }  // namespace
 

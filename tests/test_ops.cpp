@@ -165,7 +165,7 @@ struct WrongCall {
     const OpDef& op;
     std::vector<TensorType> in;
     ParamBlock params;
-    Signature signature = parse_signature(op);
+    Signature signature;
 
     explicit WrongCall(const OpCase& c) : op(*c.op) {
         const CaseRun run(c, cpu(), {});
@@ -175,6 +175,7 @@ struct WrongCall {
             const OpCall call = run.graph().call(step, types);
             in.assign(call.in.begin(), call.in.end());
             params = step.params;
+            signature = parse_signature(op, std::ssize(in));
         }
     }
 

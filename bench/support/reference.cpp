@@ -153,7 +153,7 @@ std::string difference(Backend& cpu, const OpArg& arg, HostTensor actual, HostTe
 }  // namespace
 
 std::string problem_with(BoundCall& call, const Call& spec) {
-    const Signature signature = parse_signature(*spec.op);
+    const Signature signature = parse_signature(*spec.op, std::ssize(spec.in));
     const OpCall c = call.op_call();
     const std::vector<int64_t> rows = rows_to_compare(call, signature);
     const auto cpu = make_cpu_backend();

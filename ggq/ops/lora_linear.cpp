@@ -1,11 +1,14 @@
-// A frozen linear layer with a trainable low-rank update (Hu et al., 2021): y = x w^T + s (dropout(x) a^T) b^T.
-#include <span>
+// A frozen linear layer with a trainable low-rank update (Hu et al., 2021), y = x w^T + s xa b^T with
+// xa = dropout(x) a^T. Linears that share x get their xa from one step, each with a mask of its own, so that x is read
+// once; and so do their gradients.
+#include <algorithm>
 
 #include "ggq/backward.h"
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
+#include "kernels/cuda/low_rank_workspace.h"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/kernels.h"
 
@@ -13,78 +16,163 @@ namespace ggq {
 
 namespace {
 
+// What adds into x comes last, so that the sum grows in place.
+void lora_down_gradient(Gradients& g) {
+    const auto n = static_cast<int>(g.step().out.size());
+    std::vector<Tensor> in{g.in(0), g.in(1)}, into_x{g.so_far(0), g.in(1)};
+    for (int i = 0; i < n; ++i) into_x.push_back(g.in(2 + i));
+    for (int i = 0; i < n; ++i) {
+        in.push_back(g.dy(i));
+        into_x.push_back(in.back());
+    }
+    const std::vector<Tensor> da = g.graph().append(lora_down_backward_op, in, g.step().params);
+    for (int i = 0; i < n; ++i) g.set(2 + i, da[static_cast<size_t>(i)]);
+    if (!g.needs(0)) return;
+    if (!into_x[0]) into_x[0] = full(g.graph(), g.in(0).type(), 0);
+    g.set_total(0, g.graph().append(lora_down_input_gradient_op, into_x, g.step().params)[0]);
+}
+
 void lora_linear_gradient(Gradients& g) {
     require(!g.needs(1), "[lora_linear] {} input w: is frozen, but a gradient of '{}' is wanted; use matmul",
             g.graph().scope_of(g.step()), g.in(1).name());
-    const auto d =
-        g.graph().append(lora_linear_backward_op, {g.dy(), g.in(0), g.in(1), g.in(2), g.in(3), g.out(1), g.in(4)},
-                         g.step().params, g.needs(0) ? 3 : 2);
+    const auto d = g.graph().append(lora_linear_backward_op, {g.dy(), g.in(2), g.in(3)}, g.step().params);
     g.set(2, d[0]);
     g.set(3, d[1]);
-    if (g.needs(0)) g.set(0, d[2]);
+    set_linear_input_gradient(g);
+    if (g.step().in.size() > 4 && g.needs(4)) g.set(4, g.dy());
 }
 
-double product_flops(const Shape& x, const Shape& w, const Shape& a, double n_base, double n_low_rank) {
-    const auto m = static_cast<double>(x[0]);
-    return 2 * m * (n_base * static_cast<double>(w.n_elems()) + n_low_rank * static_cast<double>(a[0] * (w[0] + w[1])));
+double elems(const TensorType& t) { return static_cast<double>(t.shape.n_elems()); }
+
+// Of x[M,K] and matrices of so many rows R in all.
+double low_rank_flops(const TensorType& x, int64_t rank) { return 2 * elems(x) * static_cast<double>(rank); }
+
+cuda::LowRankShape low_rank_shape(const OpCall& c, size_t n, int64_t rank) {
+    return {.m = c.in[0].shape[0],
+            .k = c.in[0].shape[1],
+            .rank = rank,
+            .n = static_cast<int>(n),
+            .real = c.in[0].dtype,
+            .masked = c.param<DropoutParams>().p > 0};
 }
 
-cuda::LoraShape lora_shape(std::span<const TensorType> x_w_a_b, const LoraParams& params) {
-    const TensorType &x = x_w_a_b[0], &w = x_w_a_b[1], &a = x_w_a_b[2], &b = x_w_a_b[3];
-    return {.m = x.shape[0],
-            .n = w.shape[0],
-            .k = w.shape[1],
-            .rank = a.shape[0],
-            .real = x.dtype,
-            .w = w.dtype,
-            .a = a.dtype,
-            .b = b.dtype,
-            .masked = params.dropout.p > 0};
-}
+int64_t rank_of_gradients(const OpCall& c) { return c.in.back().shape[1]; }
 
 }  // namespace
 
-const OpDef lora_linear_op = {
-    .name = "lora_linear",
-    .signature = "x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] rng:i64[2] -> y[M,N] xa[M,R]",
-    .gradient = lora_linear_gradient,
+const OpDef lora_down_op = {
+    .name = "lora_down",
+    .signature = "x:real[M,K] rng:i64[2] a+:float[R,K] -> xa+[M,R]",
+    .gradient = lora_down_gradient,
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {
-            const Shape &x = c.in[0].shape, &a = c.in[2].shape;
-            return cpu::lora_linear_workspace(x[0], x[1], a[0], n_threads, real_bytes(c));
+            return cpu::product_workspace(c.in[0].shape[0], c.in[0].shape[1], 1, n_threads, real_bytes(c));
         },
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
-            return cuda::lora_linear_workspace(lora_shape(c.in, c.param<LoraParams>()), device);
+            const cuda::LowRankShape shape = low_rank_shape(c, c.out.size(), c.in[2].shape[0]);
+            return cuda::lora_down_workspace(shape, c.in[2].dtype, device);
         },
-    .flops = [](const OpCall& c) { return product_flops(c.in[0].shape, c.in[1].shape, c.in[2].shape, 1, 1); },
+    .flops =
+        [](const OpCall& c) {
+            return low_rank_flops(c.in[0], c.in[2].shape[0] * std::ssize(c.out));
+        },
+    .kernel = kernels::lora_down,
+};
+
+const OpDef lora_down_backward_op = {
+    .name = "lora_down_backward",
+    .signature = "x:real[M,K] rng:i64[2] dxa+:stat[M,R] -> da+:stat[R,K]",
+    .cpu_workspace =
+        [](const OpCall& c, int n_threads) {
+            return cpu::product_workspace(rank_of_gradients(c), c.in[0].shape[0], 1, n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            return cuda::lora_down_backward_workspace(low_rank_shape(c, c.out.size(), rank_of_gradients(c)), device);
+        },
+    .flops =
+        [](const OpCall& c) {
+            return low_rank_flops(c.in[0], rank_of_gradients(c) * std::ssize(c.out));
+        },
+    .kernel = kernels::lora_down_backward,
+};
+
+const OpDef lora_down_input_gradient_op = {
+    .name = "lora_down_input_gradient",
+    .signature = "sum:real[M,K] rng:i64[2] a+:float[R,K] dxa+:stat[M,R] -> dx[M,K]",
+    .cpu_workspace =
+        [](const OpCall& c, int n_threads) {
+            return cpu::product_workspace(c.in[0].shape[0], rank_of_gradients(c), 1, n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const cuda::LowRankShape shape = low_rank_shape(c, (c.in.size() - 2) / 2, rank_of_gradients(c));
+            return cuda::lora_down_input_gradient_workspace(shape, c.in[2].dtype, device);
+        },
+    .flops =
+        [](const OpCall& c) {
+            return low_rank_flops(c.in[0], rank_of_gradients(c) * (std::ssize(c.in) - 2) / 2);
+        },
+    .over_input = 0,
+    .kernel = kernels::lora_down_input_gradient,
+};
+
+const OpDef lora_linear_op = {
+    .name = "lora_linear",
+    .signature = "x:real[M,K] w:weight[N,K] xa:real[M,R] b:float[N,R] sum?:real[M,N] -> y[M,N]",
+    .gradient = lora_linear_gradient,
+    .cpu_workspace =
+        [](const OpCall& c, int n_threads) {
+            const Shape &x = c.in[0].shape, &xa = c.in[2].shape;
+            return cpu::product_workspace(x[0], x[1] + xa[1], 2, n_threads, real_bytes(c));
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape, &xa = c.in[2].shape;
+            return cuda::lora_linear_workspace({.m = x[0],
+                                                .n = w[0],
+                                                .k = w[1],
+                                                .rank = xa[1],
+                                                .real = c.in[0].dtype,
+                                                .w = c.in[1].dtype,
+                                                .b = c.in[3].dtype},
+                                               device);
+        },
+    .flops = [](const OpCall& c) { return 2 * elems(c.out[0]) * static_cast<double>(c.in[0].shape[1] + c.in[2].shape[1]); },
     .kernel = kernels::lora_linear,
 };
 
 const OpDef lora_linear_backward_op = {
     .name = "lora_linear_backward",
-    .signature =
-        "dy:real[M,N] x:real[M,K] w:weight[N,K] a:float[R,K] b:float[N,R] xa:real[M,R] rng:i64[2] -> "
-        "da:stat[R,K] db:stat[N,R] dx?[M,K]",
+    .signature = "dy:real[M,N] xa:real[M,R] b:float[N,R] -> dxa:stat[M,R] db:stat[N,R]",
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {
-            const Shape &dy = c.in[0].shape, &a = c.in[3].shape;
-            return cpu::lora_linear_backward_workspace(dy[0], dy[1], a[0], n_threads, real_bytes(c));
+            const Shape& dy = c.in[0].shape;
+            return std::max(cpu::product_workspace(dy[0], dy[1], 1, n_threads, real_bytes(c)),
+                            cpu::product_workspace(dy[1], dy[0], 1, n_threads, real_bytes(c)));
         },
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
-            const cuda::LoraShape shape = lora_shape(c.in.subspan(1), c.param<LoraParams>());
-            return cuda::lora_linear_backward_workspace(shape, c.out.size() > 2, device);
+            const Shape& dy = c.in[0].shape;
+            const cuda::LowRankShape shape{
+                .m = dy[0], .k = dy[1], .rank = c.in[1].shape[1], .n = 1, .real = c.in[0].dtype, .masked = false};
+            return cuda::lora_linear_backward_workspace(shape, c.in[2].dtype, device);
         },
-    .flops =
-        [](const OpCall& c) {
-            return product_flops(c.in[1].shape, c.in[2].shape, c.in[3].shape, c.out.size() > 2 ? 1 : 0, 2);
-        },
+    .flops = [](const OpCall& c) { return 2 * low_rank_flops(c.in[0], c.in[1].shape[1]); },
     .kernel = kernels::lora_linear_backward,
 };
 
-Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params) {
-    return x.graph->append(lora_linear_op, {x, w, a, b, rng}, params)[0];
+std::vector<Tensor> lora_down(Tensor x, Tensor rng, const std::vector<Tensor>& a, const DropoutParams& dropout) {
+    std::vector<Tensor> in{x, rng};
+    in.insert(in.end(), a.begin(), a.end());
+    return x.graph->append(lora_down_op, in, dropout);
+}
+
+Tensor lora_linear(Tensor x, Tensor w, Tensor xa, Tensor b, double scaling, Tensor sum) {
+    std::vector<Tensor> in{x, w, xa, b};
+    if (sum) in.push_back(sum);
+    return x.graph->append(lora_linear_op, in, ScaleParams{scaling})[0];
 }
 
 }  // namespace ggq

@@ -10,7 +10,7 @@ namespace ggq {
 
 namespace {
 
-void quant_matmul_gradient(Gradients& g) { g.set(0, g.graph().append(quant_matmul_backward_op, {g.dy(), g.in(1)})[0]); }
+void quant_matmul_gradient(Gradients& g) { set_linear_input_gradient(g); }
 
 double quant_matmul_flops(const OpCall& call) {
     return 2.0 * static_cast<double>(call.in[0].shape[0]) * static_cast<double>(call.in[1].shape.n_elems());
@@ -35,21 +35,29 @@ const OpDef quant_matmul_op = {
     .kernel = kernels::quant_matmul,
 };
 
-const OpDef quant_matmul_backward_op = {
-    .name = "quant_matmul_backward",
-    .signature = "dy:real[M,N] w:quant[N,K] -> dx[M,K]",
+const OpDef linear_input_gradient_op = {
+    .name = "linear_input_gradient",
+    .signature = "dy:real[M,N] w:weight[N,K] sum?:real[M,K] -> dx[M,K]",
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {
-            return cpu::quant_matmul_backward_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
+            return cpu::linear_input_gradient_workspace(c.in[0].shape[0], c.in[0].shape[1], n_threads, real_bytes(c));
         },
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device& device) {
             const Shape &dy = c.in[0].shape, &w = c.in[1].shape;
-            return cuda::quant_matmul_backward_workspace(dy[0], w[0], w[1], c.in[0].dtype, c.in[1].dtype, device);
+            return cuda::linear_input_gradient_workspace(dy[0], w[0], w[1], c.in[0].dtype, c.in[1].dtype, device);
         },
     .flops = quant_matmul_flops,
-    .kernel = kernels::quant_matmul_backward,
+    .over_input = 2,
+    .kernel = kernels::linear_input_gradient,
 };
+
+void set_linear_input_gradient(Gradients& g) {
+    if (!g.needs(0)) return;
+    std::vector<Tensor> in{g.dy(), g.in(1)};
+    if (const Tensor sum = g.so_far(0)) in.push_back(sum);
+    g.set_total(0, g.graph().append(linear_input_gradient_op, in)[0]);
+}
 
 Tensor quant_matmul(Tensor x, Tensor w) { return x.graph->append(quant_matmul_op, {x, w})[0]; }
 

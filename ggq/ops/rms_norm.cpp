@@ -11,8 +11,10 @@ namespace {
 
 void rms_norm_gradient(Gradients& g) {
     const int n_out = g.needs(1) ? 2 : 1;
-    const auto d = g.graph().append(rms_norm_backward_op, {g.dy(), g.in(0), g.in(1), g.out(1)}, {}, n_out);
-    if (g.needs(0)) g.set(0, d[0]);
+    std::vector<Tensor> in{g.dy(), g.in(0), g.in(1), g.out(1)};
+    if (const Tensor sum = g.so_far(0); sum && g.needs(0)) in.push_back(sum);
+    const auto d = g.graph().append(rms_norm_backward_op, in, {}, n_out);
+    if (g.needs(0)) g.set_total(0, d[0]);
     if (g.needs(1)) g.set(1, d[1]);
 }
 
@@ -27,12 +29,13 @@ const OpDef rms_norm_op = {
 
 const OpDef rms_norm_backward_op = {
     .name = "rms_norm_backward",
-    .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] -> dx[T,C] dw?:stat[C]",
+    .signature = "dy:real[T,C] x:real[T,C] w:float[C] rstd:stat[T] sum?:real[T,C] -> dx[T,C] dw?:stat[C]",
     .cuda_workspace =
         [](const OpCall& c, const cuda::Device&) {
             const Shape& x = c.in[1].shape;
             return cuda::rms_norm_backward_workspace(x[0], x[1], c.out.size() > 1);
         },
+    .over_input = 4,
     .kernel = kernels::rms_norm_backward,
 };
 

@@ -27,6 +27,16 @@ struct Product {
     int64_t k() const { return terms[0].k + (n_terms > 1 ? terms[1].k : 0); }
 };
 
+// What a product is to be added to: y becomes it, where it does not stand there already.
+inline void begin_with(const CpuContext& ctx, const View& sum, const View& y) {
+    if (sum.data == y.data) return;
+    const int64_t size = info(y.dtype).bytes;
+    ctx.threads->for_range(y.n_elems(), kTaskElems, [&](int64_t begin, int64_t end) {
+        std::memcpy(y.as<std::byte>() + begin * size, sum.as<const std::byte>() + begin * size,
+                    static_cast<size_t>((end - begin) * size));
+    });
+}
+
 // The workspace has product_workspace() bytes or more.
 template <typename T>
 void multiply(const CpuContext& ctx, const Product<T>& p, std::span<std::byte> workspace);

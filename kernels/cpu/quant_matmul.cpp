@@ -1,6 +1,6 @@
-// Products with a frozen quantized weight w[n,k], decoded while it is packed.
+// Products with a frozen weight w[n,k], decoded while it is packed.
 //   quant_matmul            y[m,n] = x[m,k] w^T
-//   quant_matmul_backward   dx[m,k] = dy[m,n] w
+//   linear_input_gradient   dx[m,k] = dy[m,n] w (+ sum)
 // Floor: 2 m n k FLOP; at few rows the bytes of w (4.13 bits a weight in NF4 with double quantization).
 #include "kernels/cpu/product.h"
 
@@ -15,11 +15,14 @@ void quant_matmul(const CpuContext& ctx, const KernelArgs& args) {
     });
 }
 
-void quant_matmul_backward(const CpuContext& ctx, const KernelArgs& args) {
+void linear_input_gradient(const CpuContext& ctx, const KernelArgs& args) {
     const View &dx = args.out[0], &dy = args.in[0], &w = args.in[1];
+    const bool add = args.in.size() > 2;
+    if (add) begin_with(ctx, args.in[2], dx);
     with_real(dx.dtype, [&](auto tag) {
         using T = decltype(tag);
         Product<T> p{dx.as<T>(), dy.shape[0], w.shape[1], {{operand(dy), transposed(operand(w)), w.shape[0]}}};
+        p.add = add;
         multiply(ctx, p, args.workspace);
     });
 }

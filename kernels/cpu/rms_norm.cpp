@@ -1,5 +1,5 @@
 // rms_norm: y = x rstd w, rstd = 1 / sqrt(mean(x^2) + eps), one value of rstd a row.
-// Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)), dw = sum over rows of dy h.
+// Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)) (+ sum), dw = sum over rows of dy h.
 #include "kernels/chunks.h"
 #include "kernels/cpu/real.h"
 #include "kernels/params.h"
@@ -21,14 +21,21 @@ void norm_row(T* y, T* rstd, const T* x, const W* w, int64_t C, T eps) {
     for (int64_t c = 0; c < C; ++c) y[c] = x[c] * r * convert<T>(w[c]);
 }
 
+// Where there is nothing to add to, `before` is null.
 template <typename T, typename W>
-void norm_row_backward(T* dx, const T* dy, const T* x, const W* w, T rstd, int64_t C) {
+void norm_row_backward(T* dx, const T* dy, const T* x, const W* w, T rstd, const T* before, int64_t C) {
     T sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t c = 0; c < C; ++c) sum += dy[c] * convert<T>(w[c]) * x[c];
     const T mean = sum * rstd / static_cast<T>(C);
+    const auto at = [&](int64_t c) { return rstd * (dy[c] * convert<T>(w[c]) - x[c] * rstd * mean); };
+    if (before) {
 #pragma omp simd
-    for (int64_t c = 0; c < C; ++c) dx[c] = rstd * (dy[c] * convert<T>(w[c]) - x[c] * rstd * mean);
+        for (int64_t c = 0; c < C; ++c) dx[c] = before[c] + at(c);
+    } else {
+#pragma omp simd
+        for (int64_t c = 0; c < C; ++c) dx[c] = at(c);
+    }
 }
 
 // dw[c] for n <= kColumns neighbouring columns; dw, dy, x point to the first.
@@ -77,11 +84,13 @@ void rms_norm_backward(const CpuContext& ctx, const KernelArgs& args) {
         const T* dy = args.in[0].as<T>();
         const T* x = args.in[1].as<T>();
         const T* rstd = args.in[3].as<T>();
+        const T* before = args.in.size() > 4 ? args.in[4].as<T>() : nullptr;
         with_float(w.dtype, [&](auto from) {
             using W = decltype(from);
             ctx.threads->for_range(n_rows, rows_per_task(C), [&](int64_t begin, int64_t end) {
                 for (int64_t t = begin; t < end; ++t)
-                    norm_row_backward(args.out[0].as<T>() + t * C, dy + t * C, x + t * C, w.as<W>(), rstd[t], C);
+                    norm_row_backward(args.out[0].as<T>() + t * C, dy + t * C, x + t * C, w.as<W>(), rstd[t],
+                                      before ? before + t * C : nullptr, C);
             });
         });
         if (args.out.size() < 2) return;

@@ -25,21 +25,8 @@ int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes
     return product_workspace(m, k, 1, n_threads, real_bytes);
 }
 
-int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes) {
+int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes) {
     return product_workspace(m, n, 1, n_threads, real_bytes);
-}
-
-int64_t lora_linear_workspace(int64_t m, int64_t k, int64_t r, int n_threads, int64_t real_bytes) {
-    return product_workspace(m, k + r, 2, n_threads, real_bytes);
-}
-
-int64_t lora_gradient_bytes(int64_t m, int64_t r, int64_t real_bytes) { return aligned(m * r * real_bytes); }
-
-// Its products have m, n, r, m and (masked) m rows over n, m, m, n + r and r.
-int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t r, int n_threads, int64_t real_bytes) {
-    int64_t product = product_workspace(m, n + r, 2, n_threads, real_bytes);
-    for (int64_t rows : {n, r}) product = std::max(product, product_workspace(rows, m, 1, n_threads, real_bytes));
-    return lora_gradient_bytes(m, r, real_bytes) + product;
 }
 
 HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, const LinearCrossEntropyParams& params,

@@ -25,12 +25,7 @@ int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int6
 // y[m,n] = x[m,k] w[n,k]^T, w quantized or not
 int64_t matmul_workspace(int64_t m, int64_t k, int n_threads, int64_t real_bytes);
 // dx[m,k] = dy[m,n] w[n,k]
-int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes);
-
-// x[m,k], w[n,k], rank r
-int64_t lora_linear_workspace(int64_t m, int64_t k, int64_t r, int n_threads, int64_t real_bytes);
-int64_t lora_linear_backward_workspace(int64_t m, int64_t n, int64_t r, int n_threads, int64_t real_bytes);
-int64_t lora_gradient_bytes(int64_t m, int64_t r, int64_t real_bytes);  // dxa[m,r], which comes first
+int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int n_threads, int64_t real_bytes);
 
 // Byte offsets of what linear_cross_entropy keeps: x[T,C], w[V,C], at most `chunk` labelled rows at a time.
 struct HeadBuffers {

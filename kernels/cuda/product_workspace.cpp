@@ -87,7 +87,7 @@ int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, bool in_halves, cons
     return splits > 1 || in_halves ? aligned_256(splits * m * n * 4) : 0;
 }
 
-int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
     return tiled_workspace(m, k, n, real, real, w, device);
 }
 

@@ -46,7 +46,7 @@ int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, bool in_halves, cons
 // What the ops want. matmul and quant_matmul: product_workspace().
 
 // dx[m,k] = dy[m,n] w[n,k]
-int64_t quant_matmul_backward_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
+int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
 // Shapes and types of a linear layer x[m,k], w[n,k], a[r,k], b[n,r].
 struct LoraShape {
