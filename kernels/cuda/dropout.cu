@@ -1,5 +1,5 @@
 // y = x where the mask keeps an element, scaled by 1 / (1 - p), and 0 elsewhere; dropout_mask.cuh defines the mask. A
-// thread draws four random words for four elements. Floor: the bytes of x and y.
+// group of 8 elements shares a Philox. Floor: the bytes of x and y.
 #include "kernels/cuda/dropout_mask.cuh"
 #include "kernels/cuda/row.cuh"
 #include "kernels/params.h"

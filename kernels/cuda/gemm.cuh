@@ -88,14 +88,7 @@ struct GemmTile {
         for (int i = static_cast<int>(threadIdx.x); i < rows * (kDepth / 8); i += threads) {
             const Piece p = piece_at(i, k, k_end);
             if (p.count == 0) continue;
-            bool keep[8];
-            mask.keep(p.offset, reinterpret_cast<bool(&)[4]>(keep[0]));
-            mask.keep(p.offset + 4, reinterpret_cast<bool(&)[4]>(keep[4]));
-            uint4& piece = to[place(p.line, p.piece)];
-            piece.x &= (keep[0] ? 0xffffu : 0u) | (keep[1] ? 0xffff0000u : 0u);
-            piece.y &= (keep[2] ? 0xffffu : 0u) | (keep[3] ? 0xffff0000u : 0u);
-            piece.z &= (keep[4] ? 0xffffu : 0u) | (keep[5] ? 0xffff0000u : 0u);
-            piece.w &= (keep[6] ? 0xffffu : 0u) | (keep[7] ? 0xffff0000u : 0u);
+            mask.zero_dropped(p.offset, to[place(p.line, p.piece)]);
         }
     }
 
@@ -106,7 +99,7 @@ struct GemmTile {
             const int r = rows_first ? i % rows : i / kDepth, c = rows_first ? i / rows : i % kDepth;
             const int64_t row = first + r, at_k = k + c, offset = row * row_stride + at_k * k_stride;
             T value{};
-            if (row < n && at_k < k_end && (!masked || keeps(mask, offset))) value = data[offset];
+            if (row < n && at_k < k_end && (!masked || mask.keeps(offset))) value = data[offset];
             reinterpret_cast<T*>(to + place(r, c / 8))[c % 8] = value;
         }
     }
@@ -168,22 +161,22 @@ __device__ __forceinline__ void multiply_stage(const uint4* stage, int warp_row,
     }
 }
 
-// What of (row, col), (row, col + 1), (row + 8, col), (row + 8, col + 1) the mask over y drops becomes 0. Four elements
-// share a random number and two lanes have them: one asks for row's number, the other for that of row + 8.
+// What of (row, col), (row, col + 1), (row + 8, col), (row + 8, col + 1) the mask over y drops becomes 0. Eight
+// elements share a random number and four lanes have them: two ask for row's number, the others for that of row + 8.
 __device__ __forceinline__ void mask_fragment(const GemmArgs& p, const DropoutMask& mask, int64_t row, int64_t col,
                                               float (&c)[4]) {
     bool keep[4];
-    if (p.y.row_stride % 4 == 0) {
+    if (p.y.row_stride % 8 == 0) {
         const bool odd = threadIdx.x % 2 != 0;
-        mask.keep((row + (odd ? 8 : 0)) * p.y.row_stride + col / 4 * 4, keep);
-        const uint32_t mine = keep[0] | keep[1] << 1 | keep[2] << 2 | keep[3] << 3;
+        const uint32_t mine = mask.kept_bits((row + (odd ? 8 : 0)) * p.y.row_stride + col / 8 * 8);
         const uint32_t other = __shfl_xor_sync(0xffffffffu, mine, 1);
-        const uint32_t upper = (odd ? other : mine) >> (odd ? 2 : 0), lower = (odd ? mine : other) >> (odd ? 2 : 0);
+        const auto at = static_cast<int>(col % 8);
+        const uint32_t upper = (odd ? other : mine) >> at, lower = (odd ? mine : other) >> at;
         keep[0] = upper & 1, keep[1] = upper >> 1 & 1, keep[2] = lower & 1, keep[3] = lower >> 1 & 1;
     } else {
         for (int i = 0; i < 4; ++i) {
             const int64_t at = (row + i / 2 * 8) * p.y.row_stride + col + i % 2;
-            keep[i] = keeps(mask, at);
+            keep[i] = mask.keeps(at);
         }
     }
 #pragma unroll

@@ -24,14 +24,6 @@ __device__ __forceinline__ DropoutMask mask_of(const GemmArgs& p) {
     return DropoutMask(p.rng != nullptr ? p.rng : kNoNumbers, p.dropout);
 }
 
-// One element; where four are wanted, DropoutMask::keep() is four times as fast.
-__device__ __forceinline__ bool keeps(const DropoutMask& mask, int64_t offset) {
-    bool keep[4];
-    mask.keep(offset / 4 * 4, keep);
-    const auto at = static_cast<int>(offset % 4);
-    return at < 2 ? (at == 0 ? keep[0] : keep[1]) : (at == 2 ? keep[2] : keep[3]);
-}
-
 void gemm_f32(const CudaContext& ctx, const GemmArgs& args, int parts);
 
 }  // namespace ggq::cuda

@@ -21,7 +21,7 @@ __device__ __forceinline__ void load_tile(const Operand& o, int64_t first, int64
         const int i = e * kThreads + static_cast<int>(threadIdx.x);
         const int r = rows_first ? i % kTile : i / kDepthF32, c = rows_first ? i / kTile : i % kDepthF32;
         const int64_t row = first + r, at_k = k + c, offset = row * o.row_stride + at_k * o.k_stride;
-        const bool inside = row < n && at_k < k_end && (!masked || keeps(mask, offset));
+        const bool inside = row < n && at_k < k_end && (!masked || mask.keeps(offset));
         to[c][r] = inside ? data[offset] : 0.0f;
     }
 }
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) gemm_f32_kernel(const __grid_constan
                 p.partial[(blockIdx.z * p.m + row) * p.n + col] = sums[i][j];
                 continue;
             }
-            const bool kept = !p.mask_y || keeps(mask, row * p.y.row_stride + col);
+            const bool kept = !p.mask_y || mask.keeps(row * p.y.row_stride + col);
             finish(p.y, row, col, kept ? sums[i][j] : 0.0f);
         }
 }

@@ -1,0 +1,249 @@
+// y_i[m,rank] = alpha mask_i(x) a_i^T for few columns and long sums. A block takes 16 or 32 rows, and its warps take
+// steps of 32 of k in turn. What a lane reads of x are 16 bytes of each of its rows, elements 8 t .. 8 t + 7 of a step
+// (t = lane % 4), which it multiplies as they lie: as the sum over k may go in any order, its words 0 and 1 stand for
+// columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of one fragment, words 2 and 3 for those of another, and a is read in the
+// same order. So a lane needs one Philox for each of its rows and sites, and its part of x passes through a queue in
+// shared memory that no other lane looks into. At the end the sums of the warps are added in order.
+// Floor: the bytes of x; a is read once for each block, from L2.
+#include "kernels/cuda/low_rank.cuh"
+#include "kernels/cuda/product_output.cuh"
+
+namespace ggq::cuda {
+
+namespace {
+
+constexpr int kWarps = 8, kThreads = kWarps * kWarp, kStep = 32;
+
+struct Down {
+    const void* x;
+    const void* a[kMostModules];
+    void* y[kMostModules];
+    DType y_dtype;
+    int64_t m, k, x_stride;
+    int rank;
+    float alpha;
+    const int64_t* rng;
+    DropoutScale scale;
+};
+
+// `tiles` of 16 rows a block.
+template <typename Form, int tiles, bool transposed>
+struct DownPass {
+    using T = typename Form::T;
+    static constexpr int kColumns = Form::rank / 8;  // tiles of y, 8 columns each
+    static constexpr int kOfX = 2 * tiles, kOfA = Form::n * kColumns;
+    static constexpr int kStageSlots = (kOfX + kOfA) * kThreads, kStages = stages_within(kStageSlots * 16, 0, 6);
+    static constexpr int kSums = tiles * Form::n * kColumns;
+    static constexpr int kSharedBytes = kStages * kStageSlots * 16;
+    static_assert(kStages >= 2 && kWarps * kSums * kWarp * 16 <= kSharedBytes);
+
+    const Down& p;
+    uint4* shared;
+    int64_t first_row;
+    int lane, warp, g, t;
+    float sums[tiles][Form::n][kColumns][4] = {};
+
+    __device__ __forceinline__ explicit DownPass(const Down& args)
+        : p(args),
+          shared(reinterpret_cast<uint4*>(dynamic_shared())),
+          first_row(blockIdx.x * int64_t{16 * tiles}),
+          lane(static_cast<int>(threadIdx.x) % kWarp),
+          warp(static_cast<int>(threadIdx.x) / kWarp),
+          g(lane / 4),
+          t(lane % 4) {}
+
+    __device__ __forceinline__ uint4* slot(int stage, int i) const {
+        return shared + stage * kStageSlots + i * kThreads + static_cast<int>(threadIdx.x);
+    }
+
+    // Pieces of transposed a lie by matrices of 8 by 8 as load_transposed() reads them: matrix `word` of a tile holds
+    // the lines of k that word `word` of a piece would.
+    __device__ __forceinline__ uint4* matrices(int stage, int i) const {
+        return shared + stage * kStageSlots + (kOfX + i) * kThreads + warp * kWarp;
+    }
+    __device__ __forceinline__ static int place_of_line(int line) { return line % 8 / 2 * 8 + line / 8 * 2 + line % 2; }
+
+    __device__ __forceinline__ void copy_line(uint4* to, const T* line, int col) const {
+        if (p.rank % 8 == 0) return copy_async(to, col < p.rank ? line + col : line, col < p.rank);
+        T eight[8];
+#pragma unroll
+        for (int e = 0; e < 8; ++e) eight[e] = col + e < p.rank ? line[col + e] : T{0};
+        *to = *reinterpret_cast<const uint4*>(eight);
+    }
+
+    __device__ __forceinline__ void copy_a(int stage, int64_t k0) const {
+#pragma unroll
+        for (int i = 0; i < Form::n; ++i)
+#pragma unroll
+            for (int c = 0; c < kColumns; ++c) {
+                const auto* a = static_cast<const T*>(p.a[i]);
+                if constexpr (transposed) {
+                    uint4* to = matrices(stage, i * kColumns + c) + place_of_line(lane);
+                    copy_line(to, a + (k0 + lane) * p.rank, 8 * c);
+                } else {
+                    const int row = 8 * c + g;
+                    const bool there = row < p.rank;
+                    copy_async(slot(stage, kOfX + i * kColumns + c), a + (there ? row : 0) * p.k + k0 + 8 * t, there);
+                }
+            }
+    }
+
+    __device__ __forceinline__ void copy_step(int stage, int64_t step, int64_t n_steps) const {
+        if (step < n_steps) {
+            const int64_t k0 = step * kStep;
+            const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
+#pragma unroll
+            for (int i = 0; i < kOfX; ++i) {
+                const int64_t row = first_row + 8 * i + g;
+                const bool there = row < p.m;
+                copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
+            }
+            copy_a(stage, k0);
+        }
+        commit_copies();
+    }
+
+    // The pieces of a, word by word what multiplies the same word of x.
+    __device__ __forceinline__ void read_a(int stage, uint32_t (&a)[kOfA][4]) const {
+#pragma unroll
+        for (int i = 0; i < kOfA; ++i) {
+            if constexpr (transposed) {
+                load_transposed(a[i], shared_address(matrices(stage, i) + lane));
+            } else {
+                const uint4 piece = *slot(stage, kOfX + i);
+                a[i][0] = piece.x, a[i][1] = piece.y, a[i][2] = piece.z, a[i][3] = piece.w;
+            }
+        }
+    }
+
+    __device__ __forceinline__ void multiply_tile(int tile, int module, const uint4& upper, const uint4& lower,
+                                                  const uint32_t (&a)[kOfA][4]) {
+#pragma unroll
+        for (int half = 0; half < 4; half += 2) {
+            const uint32_t x[4] = {word_of(upper, half), word_of(lower, half), word_of(upper, half + 1),
+                                   word_of(lower, half + 1)};
+#pragma unroll
+            for (int c = 0; c < kColumns; ++c)
+                multiply_add<T>(sums[tile][module][c], x, a[module * kColumns + c][half],
+                                a[module * kColumns + c][half + 1]);
+        }
+    }
+
+    __device__ __forceinline__ void multiply_step(int stage, int64_t step, const SiteMasks<Form::sites>& masks) {
+        uint32_t a[kOfA][4];
+        read_a(stage, a);
+        const auto width = static_cast<uint32_t>(p.k / kMaskGroup);
+        const uint32_t group = static_cast<uint32_t>(first_row + g) * width + static_cast<uint32_t>(step * 4 + t);
+#pragma unroll
+        for (int tile = 0; tile < tiles; ++tile) {
+            const uint4 upper = *slot(stage, 2 * tile), lower = *slot(stage, 2 * tile + 1);
+            const auto upper_start = masks.start(group + (16 * tile) * width);
+            const auto lower_start = masks.start(group + (16 * tile + 8) * width);
+#pragma unroll
+            for (int i = 0; i < Form::n; ++i) {
+                if constexpr (Form::masked)
+                    multiply_tile(tile, i, masks.masked(upper, upper_start, i), masks.masked(lower, lower_start, i), a);
+                else multiply_tile(tile, i, upper, lower, a);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
+        const int64_t n_steps = p.k / kStep;
+#pragma unroll
+        for (int s = 0; s < kStages - 1; ++s) copy_step(s, warp + s * kWarps, n_steps);
+        int stage = 0;
+        for (int64_t step = warp; step < n_steps; step += kWarps) {
+            const int free_stage = stage == 0 ? kStages - 1 : stage - 1;
+            if constexpr (transposed) __syncwarp();  // all lanes are done with the stage before
+            copy_step(free_stage, step + (kStages - 1) * kWarps, n_steps);
+            wait_copies<kStages - 1>();
+            if constexpr (transposed) __syncwarp();
+            multiply_step(stage, step, masks);
+            stage = stage == kStages - 1 ? 0 : stage + 1;
+        }
+        wait_copies<0>();
+    }
+
+    __device__ __forceinline__ void put(int i, int64_t row, int col, float value) const {
+        if (row < p.m && col < p.rank) set_value(p.y[i], p.y_dtype, row * p.rank + col, p.alpha * value);
+    }
+
+    // The sums of all warps, in order, through shared memory.
+    __device__ __forceinline__ void write() {
+        auto* parts = reinterpret_cast<float4*>(shared);
+        __syncthreads();  // the queues are over
+#pragma unroll
+        for (int f = 0; f < kSums; ++f) {
+            const float(&c)[4] = sums[f / (Form::n * kColumns)][f / kColumns % Form::n][f % kColumns];
+            parts[(warp * kSums + f) * kWarp + lane] = {c[0], c[1], c[2], c[3]};
+        }
+        __syncthreads();
+        for (int f = warp; f < kSums; f += kWarps) {
+            float4 c = parts[f * kWarp + lane];
+#pragma unroll
+            for (int w = 1; w < kWarps; ++w) {
+                const float4 more = parts[(w * kSums + f) * kWarp + lane];
+                c.x += more.x, c.y += more.y, c.z += more.z, c.w += more.w;
+            }
+            const int tile = f / (Form::n * kColumns), i = f / kColumns % Form::n, col = f % kColumns * 8 + 2 * t;
+            const int64_t row = first_row + 16 * tile + g;
+            put(i, row, col, c.x);
+            put(i, row, col + 1, c.y);
+            put(i, row + 8, col, c.z);
+            put(i, row + 8, col + 1, c.w);
+        }
+    }
+};
+
+template <typename Form, int tiles, bool transposed>
+__global__ void __launch_bounds__(kThreads, 2) down_kernel(const __grid_constant__ Down p) {
+    const SiteMasks<Form::sites> masks(p.rng, p.scale);
+    DownPass<Form, tiles, transposed> pass(p);
+    pass.sum_up(masks);
+    pass.write();
+}
+
+template <typename Form, int tiles, bool transposed>
+void run(const CudaContext& ctx, const Down& p) {
+    using Pass = DownPass<Form, tiles, transposed>;
+    launch(ctx, down_kernel<Form, tiles, transposed>, static_cast<unsigned>(ceil_div(p.m, 16 * tiles)), kThreads,
+           Pass::kSharedBytes, p);
+}
+
+// Blocks of 32 rows read a half as often, those of 16 are more where rows are few.
+template <typename Form, bool transposed>
+void run_rows(const CudaContext& ctx, const Down& p) {
+    if (p.m >= 16 * ctx.device->n_sms) run<Form, 2, transposed>(ctx, p);
+    else run<Form, 1, transposed>(ctx, p);
+}
+
+}  // namespace
+
+void low_rank_down(const CudaContext& ctx, const LowRankDown& p) {
+    const int at_once = modules_at_once(p.rank, p.n);
+    const bool masked = drops(p.mask, p.m * p.k);
+    GGQ_ASSERT(p.n <= kMostModules && !(p.transposed && (masked || p.n > 1)));
+    for (int first = 0; first < p.n; first += at_once) {
+        Down args{.x = p.x,
+                  .a = {},
+                  .y = {},
+                  .y_dtype = p.y_dtype,
+                  .m = p.m,
+                  .k = p.k,
+                  .x_stride = p.x_stride,
+                  .rank = p.rank,
+                  .alpha = p.alpha * p.mask.kept(),
+                  .rng = p.mask.rng,
+                  .scale = mask_scale(p.mask, first)};
+        for (int i = 0; i < at_once; ++i) args.a[i] = p.a[first + i], args.y[i] = p.y[first + i];
+        with_low_rank_form(p.real, p.rank, at_once, masked, [&](auto form) {
+            using Form = decltype(form);
+            if constexpr (Form::n == 1 && !Form::masked)
+                if (p.transposed) return run_rows<Form, true>(ctx, args);
+            run_rows<Form, false>(ctx, args);
+        });
+    }
+}
+
+}  // namespace ggq::cuda

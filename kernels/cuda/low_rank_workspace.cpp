@@ -1,0 +1,33 @@
+#include "kernels/cuda/low_rank_workspace.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/workspace.h"
+#include "kernels/rounding.h"
+
+namespace ggq::cuda {
+
+bool takes_low_rank(DType real, int64_t width, int64_t rank, float dropout, const Device& device) {
+    const bool is_half = real == DType::f16 || real == DType::bf16;
+    return is_half && device.capability >= 80 && width > 0 && width % 32 == 0 && rank > 0 && rank <= kMostLowRank &&
+           dropout <= kMostLowRankDropout;
+}
+
+// Two blocks for each multiprocessor: no more parts than that, as every one of them is written and read again.
+int64_t low_rank_outer_chunk(int64_t m, int64_t c, const Device& device) {
+    constexpr int64_t kMostParts = 32;
+    const int64_t wanted = 2 * device.n_sms / ceil_div(c, kOuterCols);
+    const int64_t parts = std::clamp<int64_t>(wanted, 1, std::min(kMostParts, std::max<int64_t>(m / kOuterRows, 1)));
+    return std::max(round_up(ceil_div(m, parts), kOuterRows), kOuterRows);
+}
+
+int64_t low_rank_outer_parts(int64_t m, int64_t c, const Device& device) {
+    return std::max<int64_t>(ceil_div(m, low_rank_outer_chunk(m, c, device)), 1);
+}
+
+int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device) {
+    const int64_t parts = low_rank_outer_parts(m, c, device);
+    return parts > 1 ? aligned_256(n * parts * rank * c * 4) : 0;
+}
+
+}  // namespace ggq::cuda

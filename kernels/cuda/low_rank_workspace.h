@@ -1,0 +1,27 @@
+// What the low-rank kernels of low_rank.h take, and how low_rank_outer() cuts its rows: functions of shapes, dtypes and
+// the card.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device.h"
+#include "kernels/view.h"
+
+namespace ggq::cuda {
+
+inline constexpr int kMostLowRank = 64;
+inline constexpr float kMostLowRankDropout = 0.48f;  // masks compare random bits as f16, below infinity
+
+// Whether the kernels take matrices of `width` columns (k of low_rank_down, c of the others), beside the alignment that
+// low_rank.h asks for: f16 or bf16 from capability 8.0 on, a width in whole steps of 32, a rank of 1 to kMostLowRank.
+bool takes_low_rank(DType real, int64_t width, int64_t rank, float dropout, const Device& device);
+
+// low_rank_outer: the rows of each part, a multiple of kOuterRows, and their number, at least 1.
+inline constexpr int64_t kOuterRows = 64, kOuterCols = 256;
+int64_t low_rank_outer_chunk(int64_t m, int64_t c, const Device& device);
+int64_t low_rank_outer_parts(int64_t m, int64_t c, const Device& device);
+
+// f32[n,parts,rank,c] sums if there is more than one part.
+int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
+
+}  // namespace ggq::cuda
