@@ -138,6 +138,12 @@ struct Forward {
     const LlamaInputs& in;
     const ForwardOptions& options;
 
+    Tensor adapter(const Buffer& part, DType compute) const {
+        if (options.copies)
+            if (const auto copy = options.copies->find(&part); copy != options.copies->end()) return copy->second;
+        return operand(graph, part, compute);
+    }
+
     // x a^T of the adapted ones among linears that share x, empty for the others. `first_row`: of x among the rows of
     // which it is a tile; its dropout goes on where that of the tile before ended.
     std::vector<Tensor> down(const std::vector<const Linear*>& linears, Tensor x, int64_t first_row) const {
@@ -150,7 +156,7 @@ struct Forward {
             dropout.first = first_row * x.shape()[1];
             if (!options.dropout) dropout.p = 0;
             std::vector<Tensor> a;
-            for (size_t j = i; j < end; ++j) a.push_back(operand(graph, *linears[j]->a, x.dtype()));
+            for (size_t j = i; j < end; ++j) a.push_back(adapter(*linears[j]->a, x.dtype()));
             std::ranges::copy(lora_down(x, in.rng, a, dropout), all.begin() + static_cast<std::ptrdiff_t>(i));
         }
         return all;
@@ -160,7 +166,7 @@ struct Forward {
     Tensor linear(const Linear& l, Tensor x, Tensor xa, Tensor sum = {}) const {
         const LayerScope scope(graph, l.module);
         const Tensor w = operand(graph, *l.weight, x.dtype());
-        if (xa) return lora_linear(x, w, xa, operand(graph, *l.b, x.dtype()), l.scaling, sum);
+        if (xa) return lora_linear(x, w, xa, adapter(*l.b, x.dtype()), l.scaling, sum);
         const Tensor y = ggq::linear(x, w);
         return sum ? add(sum, y) : y;
     }

@@ -81,8 +81,12 @@ struct KvCache {
     Buffer* at = nullptr;  // [1] i32: where the next tokens go
 };
 
+// What stands for weights in a graph, where that is not the weight itself: a copy in the computing type.
+using WorkingCopies = std::map<const Buffer*, Tensor>;
+
 struct ForwardOptions {
-    bool dropout = false;            // of the adapters, as in training
+    bool dropout = false;                   // of the adapters, as in training
+    const WorkingCopies* copies = nullptr;  // none: what is wider than the computing type is cast where it is used
     const KvCache* cache = nullptr;  // tokens are written to it and attend to all of it that their spans name
     // Rows that go through an MLP at a time, so that of a long context its wide values exist for a tile only; 0: all.
     // Sums over tokens are then made of partial ones, equal to rounding.

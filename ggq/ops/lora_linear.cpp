@@ -8,13 +8,18 @@
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
-#include "kernels/cuda/low_rank_workspace.h"
-#include "kernels/cuda/product_workspace.h"
+#include "kernels/cuda/lora_workspace.h"
 #include "kernels/kernels.h"
 
 namespace ggq {
 
 namespace {
+
+// As lora_linear gives it, or, from any other op, widened.
+Tensor in_full(Tensor dxa) {
+    const DType stat = dxa.dtype() == DType::f64 ? DType::f64 : DType::f32;
+    return dxa.dtype() == stat ? dxa : cast(dxa, stat);
+}
 
 // What adds into x comes last, so that the sum grows in place.
 void lora_down_gradient(Gradients& g) {
@@ -22,7 +27,7 @@ void lora_down_gradient(Gradients& g) {
     std::vector<Tensor> in{g.in(0), g.in(1)}, into_x{g.so_far(0), g.in(1)};
     for (int i = 0; i < n; ++i) into_x.push_back(g.in(2 + i));
     for (int i = 0; i < n; ++i) {
-        in.push_back(g.dy(i));
+        in.push_back(in_full(g.dy(i)));
         into_x.push_back(in.back());
     }
     const std::vector<Tensor> da = g.graph().append(lora_down_backward_op, in, g.step().params);
@@ -53,7 +58,7 @@ cuda::LowRankShape low_rank_shape(const OpCall& c, size_t n, int64_t rank) {
             .rank = rank,
             .n = static_cast<int>(n),
             .real = c.in[0].dtype,
-            .masked = c.param<DropoutParams>().p > 0};
+            .dropout = c.param<DropoutParams>().p};
 }
 
 int64_t rank_of_gradients(const OpCall& c) { return c.in.back().shape[1]; }
@@ -156,7 +161,7 @@ const OpDef lora_linear_backward_op = {
         [](const OpCall& c, const cuda::Device& device) {
             const Shape& dy = c.in[0].shape;
             const cuda::LowRankShape shape{
-                .m = dy[0], .k = dy[1], .rank = c.in[1].shape[1], .n = 1, .real = c.in[0].dtype, .masked = false};
+                .m = dy[0], .k = dy[1], .rank = c.in[1].shape[1], .n = 1, .real = c.in[0].dtype};
             return cuda::lora_linear_backward_workspace(shape, c.in[2].dtype, device);
         },
     .flops = [](const OpCall& c) { return 2 * low_rank_flops(c.in[0], c.in[1].shape[1]); },

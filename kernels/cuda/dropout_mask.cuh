@@ -5,14 +5,10 @@
 //   what stays is scaled by 1 / (1 - p)
 #pragma once
 
-#include <cmath>
-
 #include "kernels/params.h"
 #include "kernels/philox.h"
 
 namespace ggq::cuda {
-
-inline constexpr int kMaskGroup = 8;  // elements that share a Philox
 
 // The part of a mask that is known on the host; passed to kernels by value.
 struct DropoutScale {
@@ -22,7 +18,7 @@ struct DropoutScale {
     uint64_t first_group = 0;
 
     explicit DropoutScale(const DropoutParams& params)
-        : threshold(static_cast<uint32_t>(std::lround(static_cast<double>(params.p) * 65536))),
+        : threshold(params.threshold()),
           kept(1.0f / (1.0f - params.p)),
           site(params.site),
           first_group(static_cast<uint64_t>(params.first) / kMaskGroup) {}

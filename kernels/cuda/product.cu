@@ -76,6 +76,12 @@ Operand aligned_rows(const CudaContext& ctx, const Operand& x, int64_t rows, int
 
 }  // namespace
 
+void copy_unless_same(const CudaContext& ctx, const View& from, const View& to) {
+    if (from.data == to.data) return;
+    const auto bytes = static_cast<size_t>(to.n_elems() * info(to.dtype).bytes);
+    GGQ_CUDA_CHECK(cudaMemcpyAsync(to.data, from.data, bytes, cudaMemcpyDeviceToDevice, ctx.stream));
+}
+
 void convert_dense(const CudaContext& ctx, const Operand& o, int64_t rows, int64_t k, DType to, void* data) {
     Operand from = o;
     if (from.k_stride == 1 && from.row_stride == k) {  // one long row

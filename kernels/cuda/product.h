@@ -95,6 +95,9 @@ Operand converted(const CudaContext& ctx, const Operand& o, int64_t rows, int64_
 // to[rows,k] contiguous, of a dense operand of any strides.
 void convert_dense(const CudaContext& ctx, const Operand& o, int64_t rows, int64_t k, DType to, void* data);
 
+// What a product is to be added to: `to` becomes it, where it does not stand there already. Both contiguous.
+void copy_unless_same(const CudaContext& ctx, const View& from, const View& to);
+
 // The engines for few rows.
 
 // m <= kFewRows; w and x of any layout, but fast if k runs along their rows. few_rows_workspace() bytes.

@@ -91,31 +91,6 @@ int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int64_t k, DType r
     return tiled_workspace(m, k, n, real, real, w, device);
 }
 
-int64_t lora_linear_workspace(const LoraShape& s, const Device& device) {
-    const int64_t xa =
-        s.masked ? converted_bytes(s.rank * s.k, s.a, s.real) + low_rank_workspace(s.m, s.rank, s.k, false, device)
-                 : product_workspace(s.m, s.rank, s.k, s.real, s.a, device);
-    const int64_t y =
-        converted_bytes(s.n * s.rank, s.b, s.real) + product_workspace(s.m, s.n, s.k, s.real, s.w, device);
-    return std::max(xa, y);
-}
-
-int64_t gradient_stride(int64_t rank) { return round_up(rank, 8); }
-
-int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device) {
-    const auto tiled = [&](int64_t m, int64_t n, int64_t k, DType w) {
-        return tiled_workspace(m, n, k, s.real, s.real, w, device);
-    };
-    const bool in_halves = is_half(s.real);
-    const int64_t width = gradient_stride(s.rank) * (in_halves ? 2 : 1);
-    const int64_t g = tiled(s.m, s.rank, s.n, s.b) + (in_halves ? bytes_of(s.m * s.rank, DType::f32) : 0);
-    const int64_t db = tiled(s.n, s.rank, s.m, s.real);
-    const int64_t da = low_rank_workspace(s.k, in_halves ? width : s.rank, s.m, in_halves, device);
-    int64_t products = std::max({g, db, da});
-    if (input_gradient) products = std::max({products, tiled(s.m, s.k, s.n, s.w), tiled(s.m, s.k, s.rank, s.a)});
-    return bytes_of(s.m * width, s.real) + products;
-}
-
 HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, DType real, DType w,
                          const LinearCrossEntropyParams& params) {
     HeadBuffers at;

@@ -48,23 +48,6 @@ int64_t low_rank_workspace(int64_t m, int64_t n, int64_t k, bool in_halves, cons
 // dx[m,k] = dy[m,n] w[n,k]
 int64_t linear_input_gradient_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
-// Shapes and types of a linear layer x[m,k], w[n,k], a[r,k], b[n,r].
-struct LoraShape {
-    int64_t m = 0, n = 0, k = 0, rank = 0;
-    DType real = DType::f32, w = DType::f32, a = DType::f32, b = DType::f32;
-    bool masked = false;  // dropout's p is above 0
-};
-
-// Forward: the larger of
-//   for xa   a in the computing type, if it has another, and sums of parts where there is a mask, else what a plain
-//            product wants;
-//   for y    b in the computing type, likewise, and what x w^T wants.
-// Backward: g[m, gradient_stride()], in 16 bits twice as wide, then the largest of what the products want: g (in
-// 16 bits f32[m,r] first), db, da (sums of parts), dx and its update.
-int64_t lora_linear_workspace(const LoraShape& s, const Device& device);
-int64_t gradient_stride(int64_t rank);  // of one half: `rank` rounded up to 8
-int64_t lora_linear_backward_workspace(const LoraShape& s, bool input_gradient, const Device& device);
-
 // Byte offsets of what linear_cross_entropy keeps: x[T,C], w[V,C], at most `chunk` labelled rows at a time.
 struct HeadBuffers {
     int64_t n_labelled = 0;     // i32[1]

@@ -1,5 +1,5 @@
 // rms_norm: y = x rstd w, rstd = 1 / sqrt(mean(x^2) + eps), one value of rstd a row (Zhang and Sennrich, 2019).
-// Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)), dw = sum over rows of dy h.
+// Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)) (+ sum), dw = sum over rows of dy h.
 //
 // A block takes a row and keeps its first elements (8192 of 16 bits, 4096 in the backward pass, half as many of f32) in
 // registers between the sum and the output; what is beyond is read again, from the cache. dw has a pass of its own:
@@ -85,14 +85,15 @@ __device__ __forceinline__ void load_terms(const T* dy, const T* x, const W* w, 
     for (int i = 0; i < N; ++i) dyw[i] *= weight[i];
 }
 
-// dx[T,C]; dy[T,C], x[T,C], w[C], rstd[T]
+// dx[T,C]; dy[T,C], x[T,C], w[C], rstd[T]; before[T,C], which dx may be, or null
 template <bool wide, typename T, typename W>
 __global__ void __launch_bounds__(kThreads)
-    norm_rows_backward(T* dx, const T* dy, const T* x, const W* w, const float* rstd, int64_t C) {
+    norm_rows_backward(T* dx, const T* dy, const T* x, const W* w, const float* rstd, const T* before, int64_t C) {
     constexpr int N = kWide<T>;
     dx += blockIdx.x * C;
     dy += blockIdx.x * C;
     x += blockIdx.x * C;
+    if (before) before += blockIdx.x * C;
     float dyw[kHeldBackward][N], xs[kHeldBackward][N], sum = 0;
     for_each_part<N, kHeldBackward>(
         C,
@@ -111,6 +112,12 @@ __global__ void __launch_bounds__(kThreads)
     const auto write = [&](float(&a)[N], const float(&b)[N], int64_t at) {
 #pragma unroll
         for (int i = 0; i < N; ++i) a[i] = r * (a[i] - b[i] * r * mean);
+        if (before) {
+            float more[N];
+            load_part<wide>(before, at, C, more);
+#pragma unroll
+            for (int i = 0; i < N; ++i) a[i] += more[i];
+        }
         store_part<wide>(dx, at, C, a);
     };
     for_each_part<N, kHeldBackward>(
@@ -199,13 +206,15 @@ void rms_norm_backward(const CudaContext& ctx, const KernelArgs& args) {
         constexpr int N = kWide<T>;
         T* dx = args.out[0].as<T>();
         const T* x = args.in[1].as<T>();
+        const T* before = args.in.size() > 4 ? args.in[4].as<T>() : nullptr;
         with_real(w.dtype, [&](auto from) {
             using W = decltype(from);
             const bool all_wide =
-                wide_rows<N>(dx, C) && wide_rows<N>(dy.as<T>(), C) && wide_rows<N>(x, C) && wide_rows<N>(w.as<W>(), C);
+                wide_rows<N>(dx, C) && wide_rows<N>(dy.as<T>(), C) && wide_rows<N>(x, C) && wide_rows<N>(w.as<W>(), C) &&
+                wide_rows<N>(before, C);
             with_bool(all_wide, [&](auto wide) {
                 launch(ctx, norm_rows_backward<wide.value, T, W>, static_cast<unsigned>(n_rows), kThreads, 0, dx,
-                       dy.as<T>(), x, w.as<W>(), args.in[3].as<float>(), C);
+                       dy.as<T>(), x, w.as<W>(), args.in[3].as<float>(), before, C);
             });
         });
         if (args.out.size() > 1) launch_weight_gradient<T>(ctx, args, n_rows, C);

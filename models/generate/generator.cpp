@@ -49,7 +49,7 @@ void Generator::add_pass(ProgramSet& set, Pass& pass, int64_t length) {
     auto graph = std::make_shared<Graph>();
     const LlamaInputs in{graph->bind(*pass.ids), graph->bind(*pass.positions), graph->bind(*pass.spans),
                          graph->bind(*rng_)};
-    const Tensor hidden = llama_hidden(*graph, llama_, in, {false, &cache_});
+    const Tensor hidden = llama_hidden(*graph, llama_, in, {.cache = &cache_});
     const Tensor last = embedding(hidden, graph->bind(*pass.last), hidden.dtype());  // the row of the last real token
     pass.logits = llama_logits(*graph, llama_, last);
     graph->mark_output(pass.logits);

@@ -53,17 +53,26 @@ void TrainEngine::declare_scalars() {
     loss_sum_ = scalar("loss_sum", Kind::state, DType::f32);
 }
 
+// Adapters are small and used often: all are cast at once. What is trained in full is cast where it is used.
+WorkingCopies TrainEngine::append_copies(Graph& graph) const {
+    return options_.weights.train_all ? WorkingCopies{} : parameters_->append_copies(graph, options_.weights.compute());
+}
+
 // Forward, loss and the gradients of one micro-batch, added to what there is.
-void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length) {
+void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length, const WorkingCopies& copies) {
     const int64_t tile = options_.mlp_tile.value_or(mlp_tile_for(length));
-    const Tensor hidden = llama_hidden(graph, *llama_, inputs.bind(graph, length), {.dropout = true, .mlp_tile = tile});
+    const Tensor hidden = llama_hidden(graph, *llama_, inputs.bind(graph, length),
+                                       {.dropout = true, .copies = &copies, .mlp_tile = tile});
     const HeadGradient head = options_.weights.train_all ? HeadGradient::input_and_weight : HeadGradient::input;
     const Tensor labels = inputs.bind_labels(graph, length);
     const Tensor loss = llama_loss(graph, *llama_, hidden, labels, head, logits_bytes_for(store_.backend()));
     accumulate(graph.bind(*loss_sum_), loss);
     const Tensor mean = scale_by(loss, graph.bind(*loss_factor_));
     std::vector<Tensor> params;
-    for (const TrainedParameter& p : parameters_->parameters()) params.push_back(graph.bind(*p.param));
+    for (const TrainedParameter& p : parameters_->parameters()) {
+        const auto copy = copies.find(p.param);
+        params.push_back(copy == copies.end() ? graph.bind(*p.param) : copy->second);
+    }
     backward(mean, params, [&](size_t i, Tensor gradient) {
         accumulate(graph.bind(*parameters_->parameters()[i].gradient), gradient);
     });
@@ -79,7 +88,7 @@ PlanOptions TrainEngine::plan_options() const {
 
 void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    append_pass(*graph, inputs_.front(), length);
+    append_pass(*graph, inputs_.front(), length, append_copies(*graph));
     PlanOptions options = plan_options();
     if (options_.together > 1) options.runs = 0;  // for the last update of an epoch, which may have fewer
     micro_[length] = &set.add(fmt::format("micro-batch of {} tokens", length), graph, options,
@@ -88,7 +97,8 @@ void TrainEngine::add_micro(ProgramSet& set, int64_t length) {
 
 void TrainEngine::add_together(ProgramSet& set, int64_t length) {
     auto graph = std::make_shared<Graph>();
-    for (BatchInputs& inputs : inputs_) append_pass(*graph, inputs, length);
+    const WorkingCopies copies = append_copies(*graph);
+    for (BatchInputs& inputs : inputs_) append_pass(*graph, inputs, length, copies);
     PlanOptions options = plan_options();
     options.layer_by_layer = true;
     options.runs = 1;

@@ -97,7 +97,8 @@ private:
     void declare_scalars();
     void add_micro(ProgramSet& set, int64_t length);
     void add_together(ProgramSet& set, int64_t length);
-    void append_pass(Graph& graph, BatchInputs& inputs, int64_t length);
+    WorkingCopies append_copies(Graph& graph) const;
+    void append_pass(Graph& graph, BatchInputs& inputs, int64_t length, const WorkingCopies& copies);
     PlanOptions plan_options() const;
     bool runs_together(const Update& update) const;
     void add_update(ProgramSet& set);

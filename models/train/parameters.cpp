@@ -88,6 +88,20 @@ const Buffer& ParameterSet::gradient_of(const Buffer& param) const {
     return *gradients_;
 }
 
+WorkingCopies ParameterSet::append_copies(Graph& graph, DType compute) const {
+    WorkingCopies copies;
+    if (masters_->pageable || info(masters_->type.dtype).bytes <= info(compute).bytes) return copies;
+    const LayerScope scope(graph, "working copies");
+    const Tensor all = cast(graph.bind(*masters_), compute);
+    int64_t first = 0;
+    for (const TrainedParameter& p : parameters_) {
+        const int64_t n = p.tensor.shape.n_elems();
+        copies[p.param] = reshape(slice(all, 0, first, first + n), p.tensor.shape);
+        first += padded(n);
+    }
+    return copies;
+}
+
 int64_t ParameterSet::n_trained() const {
     int64_t n = 0;
     for (const TrainedParameter& p : parameters_) n += p.tensor.shape.n_elems();

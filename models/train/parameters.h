@@ -52,6 +52,9 @@ public:
     const std::vector<ParameterRange>& ranges() const { return ranges_; }
     const Buffer& gradients() const { return *gradients_; }
     const Buffer& gradient_of(const Buffer& param) const;
+    // Appends copies of all masters in a narrower type, made in one step, as working values of a graph; none where the
+    // type is not narrower, or where masters come in pages.
+    WorkingCopies append_copies(Graph& graph, DType compute) const;
     int64_t n_trained() const;    // elements, without padding
     int64_t state_bytes() const;  // of m and v
 
