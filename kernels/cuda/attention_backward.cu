@@ -3,9 +3,11 @@
 //   p = exp(scale q k^T - lse),  dp = dy v^T,  delta = rowsum(dy * y),  ds = p (dp - delta)
 //   dq = scale ds k,  dk = scale ds^T q,  dv = p^T dy,   the heads of a group added in order
 // This file has what comes first, {lse, delta, span} of each query and head and the range of keys of each tile of
-// queries, and the choice of the form. Floor of the first: dy and y read once.
+// queries, what comes last where several blocks share the heads of a group, and the choice of the form. Floor of the
+// first: dy and y read once.
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_forms.h"
+#include "kernels/params.h"
 
 namespace ggq::cuda {
 
@@ -79,6 +81,37 @@ void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBack
     else find(find_ranges<16>);
 }
 
+// y = factor * the sum of n_parts arrays of n elements, in order; blockIdx.y says whether this is dk or dv.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    sum_partials(T* dk, T* dv, const float* partials, float scale, int n_parts, int64_t n) {
+    T* const y = blockIdx.y == 0 ? dk : dv;
+    const float factor = blockIdx.y == 0 ? scale : 1.f, *const from = partials + blockIdx.y * n_parts * n;
+    for (int64_t i = (blockIdx.x * int64_t{256} + threadIdx.x) * 4; i < n; i += gridDim.x * int64_t{1024}) {
+        float sum[4] = {};
+        for (int part = 0; part < n_parts; ++part) {
+            float x[4];
+            load(from + part * n + i, x);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) sum[e] += x[e];
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] *= factor;
+        store(y + i, sum);
+    }
+}
+
+void add_partials(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan) {
+    if (plan.n_splits == 1) return;
+    const int64_t n = args.out[1].n_elems();
+    with_real(args.out[1].dtype, [&](auto tag) {
+        using T = decltype(tag);
+        launch(ctx, sum_partials<T>, dim3(blocks_for(ctx, n / 4, kThreads), 2), dim3(kThreads), 0, args.out[1].as<T>(),
+               args.out[2].as<T>(), reinterpret_cast<const float*>(args.workspace.data() + plan.partials),
+               args.param<AttentionParams>().scale, static_cast<int>(plan.n_splits), n);
+    });
+}
+
 }  // namespace
 
 void attention_backward(const CudaContext& ctx, const KernelArgs& args) {
@@ -87,9 +120,14 @@ void attention_backward(const CudaContext& ctx, const KernelArgs& args) {
     const AttentionShape shape(q, k);
     const AttentionBackwardPlan plan =
         attention_backward_plan(shape.T, shape.H, shape.D, shape.S, shape.G, q.dtype, *ctx.device);
-    if (attention_backward_mma_takes(args, plan)) {
+    if (attention_backward_hopper_takes(args, plan)) {
+        prepare(ctx, args, plan, kLog2E, kGradientTile);
+        attention_backward_hopper(ctx, args, plan);
+        add_partials(ctx, args, plan);
+    } else if (attention_backward_mma_takes(args, plan)) {
         prepare(ctx, args, plan, kLog2E, kGradientTile);
         attention_backward_mma(ctx, args, plan);
+        add_partials(ctx, args, plan);
     } else {
         prepare(ctx, args, plan, 1, attention_backward_fma_range_rows(shape.D));
         attention_backward_fma(ctx, args, plan);
