@@ -15,10 +15,19 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 
+__device__ __forceinline__ void write_fact(QueryFacts* facts, int64_t at, const QueryFacts& fact) { facts[at] = fact; }
+
+__device__ __forceinline__ void write_fact(TileFacts* facts, int64_t at, const QueryFacts& fact) {
+    TileFacts& tile = facts[at / 64];
+    tile.lse[at % 64] = fact.lse;
+    tile.delta[at % 64] = fact.delta;
+    tile.span[at % 64] = fact.span;
+}
+
 // A warp a row of dy[T,H,D], y[T,H,D]; rows of facts[H,padded] beyond the last query are filled up.
-template <typename T, int kWidth>
+template <typename T, int kWidth, typename Facts>
 __global__ void __launch_bounds__(kThreads)
-    find_facts(QueryFacts* facts, const T* dy, const T* y, const float* lse, const int* spans, float lse_factor,
+    find_facts(Facts* facts, const T* dy, const T* y, const float* lse, const int* spans, float lse_factor,
                int n_queries, int padded, int n_heads, int D) {
     const int lane = threadIdx.x % kWarp;
     const int64_t n_rows = static_cast<int64_t>(padded) * n_heads;
@@ -39,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
         QueryFacts fact{INFINITY, 0, {0, 0}};
         if (query < n_queries)
             fact = {lse[static_cast<int64_t>(head) * n_queries + query] * lse_factor, delta, span_of(spans, query)};
-        facts[static_cast<int64_t>(head) * padded + query] = fact;
+        write_fact(facts, static_cast<int64_t>(head) * padded + query, fact);
     }
 }
 
@@ -52,6 +61,7 @@ __global__ void __launch_bounds__(kThreads) find_ranges(KeyRange* ranges, const 
     if (threadIdx.x % kWarp == 0) ranges[tile] = range;
 }
 
+template <typename Facts>
 void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan, float lse_factor,
              int range_rows) {
     const View &dy = args.in[0], &y = args.in[4];
@@ -63,13 +73,13 @@ void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBack
         using T = decltype(tag);
         const auto find = [&](auto kernel) {
             launch(ctx, kernel, dim3(blocks_for(ctx, plan.padded_queries * shape.H, kWarps)), dim3(kThreads), 0,
-                   reinterpret_cast<QueryFacts*>(workspace + plan.facts), dy.as<T>(), y.as<T>(), args.in[5].as<float>(),
+                   reinterpret_cast<Facts*>(workspace + plan.facts), dy.as<T>(), y.as<T>(), args.in[5].as<float>(),
                    spans, lse_factor, n_queries, plan.padded_queries, shape.H, shape.D);
         };
         const bool wide = shape.D % 4 == 0 && (reinterpret_cast<uintptr_t>(dy.data) % 16) == 0 &&
                           (reinterpret_cast<uintptr_t>(y.data) % 16) == 0;
-        if (wide) find(find_facts<T, 4>);
-        else find(find_facts<T, 1>);
+        if (wide) find(find_facts<T, 4, Facts>);
+        else find(find_facts<T, 1, Facts>);
     });
     const auto find = [&](auto kernel) {
         const int64_t n_tiles = ceil_div(shape.T, range_rows);
@@ -121,15 +131,15 @@ void attention_backward(const CudaContext& ctx, const KernelArgs& args) {
     const AttentionBackwardPlan plan =
         attention_backward_plan(shape.T, shape.H, shape.D, shape.S, shape.G, q.dtype, *ctx.device);
     if (attention_backward_hopper_takes(args, plan)) {
-        prepare(ctx, args, plan, kLog2E, kGradientTile);
+        prepare<TileFacts>(ctx, args, plan, kLog2E, kGradientTile);
         attention_backward_hopper(ctx, args, plan);
         add_partials(ctx, args, plan);
     } else if (attention_backward_mma_takes(args, plan)) {
-        prepare(ctx, args, plan, kLog2E, kGradientTile);
+        prepare<QueryFacts>(ctx, args, plan, kLog2E, kGradientTile);
         attention_backward_mma(ctx, args, plan);
         add_partials(ctx, args, plan);
     } else {
-        prepare(ctx, args, plan, 1, attention_backward_fma_range_rows(shape.D));
+        prepare<QueryFacts>(ctx, args, plan, 1, attention_backward_fma_range_rows(shape.D));
         attention_backward_fma(ctx, args, plan);
     }
 }

@@ -17,9 +17,9 @@
 // take one tile, early keys first.
 //
 // Floor: 10 T S D operations a head, half of that where attention is causal; floats of dq are added once for 128 keys.
-#include "kernels/cuda/attention_block.cuh"
+#include "kernels/cuda/attention_backward_hopper.cuh"
+
 #include "kernels/cuda/attention_forms.h"
-#include "kernels/cuda/hopper_products.cuh"
 #include "kernels/cuda/tensor_map.h"
 #include "kernels/params.h"
 
@@ -29,197 +29,8 @@ namespace {
 
 using namespace hopper;
 
-constexpr int kKeys = static_cast<int>(kHopperKeys), kQueries = static_cast<int>(kGradientTile), kStages = 2;
-constexpr int kGroups = 2, kThreads = kWarpGroup * (kGroups + 1);
-constexpr int kQueryPanel = kQueries * kPanelRowBytes, kKeyPanel = kKeys * kPanelRowBytes;
-
-struct Call {
-    const QueryFacts* facts;  // [H,padded]
-    const KeyRange* ranges;   // of tiles of queries
-    float* dq;                // of this call's heads, as write_query_gradient reads it
-    int *turns, *ticket;      // turns[H,tiles of queries]
-    float* partials;          // dk[n_splits,S,G,D], then dv
-    float scale;
-    int n_keys, n_key_heads, group, n_splits, padded;
-    int first_part, n_tiles, n_blocks, half;  // parts are splits of key heads; blocks from `half` on come first
-};
-
-// What passes from the copying warp to the groups beside tiles: whether there is a tile, or a block's keys are done, or
-// all; the first key; the keys that all queries of the tile see.
-struct Step {
-    enum Kind : int { tile, close, end };
-    int kind, first_key, all_begin, all_end;
-};
-
-template <int kHead_>
-struct Shared {
-    static constexpr int kHead = kHead_, kPanels = kHead / kPanel;
-    static constexpr int kQueryBytes = kPanels * kQueryPanel, kKeyBytes = kPanels * kKeyPanel;
-    static constexpr int kHalf = kHead / 2, kHalfFloats = kQueries * kHalf;  // of dq, a group's part
-
-    unsigned char k[kKeyBytes], v[kKeyBytes];
-    unsigned char q[kStages][kQueryBytes], dy[kStages][kQueryBytes];
-    unsigned char ds[kStages][kKeyPanel];
-    float dq[kStages][kGroups][kHalfFloats];
-    QueryFacts facts[kStages][kQueries];
-    Step steps[kStages];
-    Barrier kv_full, kv_empty, full[kStages], empty[kStages], dq_full[kStages], dq_empty[kStages];
-    int ticket;
-};
-
-// The work of a block of threads: heads of one key head, and one or two tiles of keys.
-struct Unit {
-    int part, key_head, first_head, n_heads, blocks[2], n_blocks;
-
-    __device__ __forceinline__ Unit(const Call& call, int ticket) {
-        const bool fold = call.half < call.n_blocks;
-        const int n = fold ? call.n_blocks - call.half : call.n_blocks, at = ticket % n;
-        part = call.first_part + ticket / n;
-        key_head = part / call.n_splits;
-        n_heads = call.group / call.n_splits;
-        first_head = key_head * call.group + part % call.n_splits * n_heads;
-        blocks[0] = fold ? call.n_blocks - 1 - at : at;
-        blocks[1] = at;
-        n_blocks = fold && at < call.half ? 2 : 1;
-    }
-};
-
-// Calls open(block), tile(block, head, tile of queries) and close(block) in order; for all lanes of a warp together.
-template <typename Open, typename Tile, typename Close>
-__device__ __forceinline__ void for_each_step(const Call& call, const Unit& unit, const Open& open, const Tile& tile,
-                                              const Close& close) {
-#pragma unroll 1
-    for (int i = 0; i < unit.n_blocks; ++i) {
-        const int block = i == 0 ? unit.blocks[0] : unit.blocks[1], begin = block * kKeys, end = begin + kKeys;
-        open(block);
-        const int first = next_tile(call.ranges, 0, call.n_tiles, begin, end).tile;
-#pragma unroll 1
-        for (int head = unit.first_head; head < unit.first_head + unit.n_heads; ++head)
-#pragma unroll 1
-            for (int at = first; at < call.n_tiles; at = next_tile(call.ranges, at + 1, call.n_tiles, begin, end).tile)
-                tile(block, head, at);
-        close(block);
-    }
-}
-
-// The copying warp.
-template <typename S>
-__device__ __forceinline__ void copy_tiles(const Call& call, const Unit& unit, S& shared, const CUtensorMap& q,
-                                           const CUtensorMap& k, const CUtensorMap& v, const CUtensorMap& dy) {
-    const bool leader = threadIdx.x % kWarp == 0;
-    int n = 0, n_opened = 0;
-    const auto load = [&](unsigned char* to, const CUtensorMap& map, Barrier* full, int panel_bytes, int head, int row) {
-#pragma unroll
-        for (int panel = 0; panel < S::kPanels; ++panel)
-            load_panel(to + panel * panel_bytes, &map, full, panel * kPanel, head, row);
-    };
-    const auto announce = [&](const Step& step, int bytes) {
-        const int stage = n % kStages;
-        wait(&shared.empty[stage], (n / kStages & 1) ^ 1);
-        shared.steps[stage] = step;
-        arrive_expecting(&shared.full[stage], bytes);
-        ++n;
-        return stage;
-    };
-    for_each_step(
-        call, unit,
-        [&](int block) {
-            if (!leader) return;
-            wait(&shared.kv_empty, (n_opened++ & 1) ^ 1);
-            arrive_expecting(&shared.kv_full, 2 * S::kKeyBytes);
-            load(shared.k, k, &shared.kv_full, kKeyPanel, unit.key_head, block * kKeys);
-            load(shared.v, v, &shared.kv_full, kKeyPanel, unit.key_head, block * kKeys);
-        },
-        [&](int block, int head, int tile) {
-            if (!leader) return;
-            const KeyRange range = call.ranges[tile];
-            const int facts_bytes = kQueries * static_cast<int>(sizeof(QueryFacts));
-            const int stage = announce({Step::tile, block * kKeys, range.all_begin, range.all_end},
-                                       2 * S::kQueryBytes + facts_bytes);
-            load(shared.q[stage], q, &shared.full[stage], kQueryPanel, head, tile * kQueries);
-            load(shared.dy[stage], dy, &shared.full[stage], kQueryPanel, head, tile * kQueries);
-            load_bytes(shared.facts[stage], call.facts + static_cast<int64_t>(head) * call.padded + tile * kQueries,
-                       facts_bytes, &shared.full[stage]);
-        },
-        [&](int block) {
-            if (leader) announce({Step::close, block * kKeys, 0, 0}, 0);
-        });
-    if (leader) announce({Step::end, 0, 0, 0}, 0);
-}
-
-__device__ __forceinline__ int read_turn(const int* at) {
-    int turn;
-    asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(turn) : "l"(at) : "memory");
-    return turn;
-}
-__device__ __forceinline__ void write_turn(int* at, int turn) {
-    asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(at), "r"(turn) : "memory");
-}
-
-// How many blocks add to a tile of queries before this one.
-__device__ __forceinline__ int n_before(const Call& call, const KeyRange& range, int block) {
-    const int begin = range.any_begin / kKeys, end = ceil_div(min(range.any_end, call.n_keys), kKeys);
-    return block >= call.half ? end - 1 - block : max(0, end - max(call.half, begin)) + block - begin;
-}
-
-// The adding warp.
-template <typename S>
-__device__ __forceinline__ void add_query_gradients(const Call& call, const Unit& unit, S& shared) {
-    const bool leader = threadIdx.x % kWarp == 0;
-    const int first_head = call.first_part / call.n_splits * call.group +
-                           call.first_part % call.n_splits * (call.group / call.n_splits);
-    int n = 0;
-    for_each_step(
-        call, unit, [](int) {},
-        [&](int block, int head, int tile) {
-            const int stage = n % kStages, parity = n / kStages & 1;
-            ++n;
-            if (!leader) return;
-            const int before = n_before(call, call.ranges[tile], block);
-            int* turn = call.turns + static_cast<int64_t>(head) * call.n_tiles + tile;
-            constexpr int kFloats = kGroups * S::kHalfFloats;
-            float* to = call.dq + (static_cast<int64_t>(head - first_head) * call.n_tiles + tile) * kFloats;
-            wait(&shared.dq_full[stage], parity);
-            if (before == 0) {
-                store_bytes(to, shared.dq[stage], kFloats * 4);
-            } else {
-                while (read_turn(turn) != before) {}
-                publish_all();
-                add_floats(to, shared.dq[stage][0], kFloats * 4);
-            }
-            commit_stores();
-            wait_stores<0>();
-            arrive(&shared.dq_empty[stage]);
-            publish_all();
-            write_turn(turn, before + 1);
-        },
-        [](int) {});
-}
-
 using Scores = float[kQueries / 8][4];  // of a group's keys (rows) and a tile's queries
 using Weights = uint32_t[kQueries / 16][4];
-
-// c = a b^T, where a is a group's 64 rows of keys or values and b a tile of queries or of dy.
-template <typename T, typename S>
-__device__ __forceinline__ void start_scores(Scores& c, uint64_t a, uint64_t b) {
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < S::kHead / 16; ++step) {
-        const int panel = step / 4, along = step % 4 * 32;
-        multiply<T, false, false>(c, moved(a, panel * kKeyPanel + along), moved(b, panel * kQueryPanel + along),
-                                  step > 0);
-    }
-    commit_products();
-}
-
-// c += a b, where b is a tile of queries or of dy.
-template <typename T, int n>
-__device__ __forceinline__ void start_key_gradient(float (&c)[n][4], const Weights& a, uint64_t b) {
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < kQueries / 16; ++step) multiply<T, true>(c, a[step], moved(b, step * 16 * kPanelRowBytes));
-    commit_products();
-}
 
 // dq = ds k for a half of the columns.
 template <typename T, int n>
@@ -233,61 +44,28 @@ __device__ __forceinline__ void start_query_gradient(float (&dq)[n][4], uint64_t
 }
 
 // s becomes p; `first_key` is that of the warp's rows.
-__device__ __forceinline__ void weigh(Scores& s, const QueryFacts* facts, float scale, bool masked, int first_key) {
+template <int n>
+__device__ __forceinline__ void weigh(float (&s)[n][4], const TileFacts& facts, float scale, bool masked,
+                                      int first_key) {
 #pragma unroll
-    for (int c = 0; c < kQueries / 8; ++c)
+    for (int c = 0; c < n; ++c) {
+        const float2 lse = *reinterpret_cast<const float2*>(facts.lse + fragment_col(c, 0));
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
-            const QueryFacts& fact = facts[fragment_col(c, j)];
-#pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                float& p = s[c][2 * r + j];
-                p = exp2_approx(fmaf(p, scale, -fact.lse));
-                if (masked && !fact.span.has(first_key + fragment_row(r))) p = 0;
-            }
+        for (int e = 0; e < 4; ++e) {
+            s[c][e] = exp2_approx(fmaf(s[c][e], scale, e % 2 == 0 ? -lse.x : -lse.y));
+            if (masked && !facts.span[fragment_col(c, e % 2)].has(first_key + fragment_row(e / 2))) s[c][e] = 0;
         }
+    }
 }
 
 // dp becomes ds.
-__device__ __forceinline__ void differ(Scores& dp, const Scores& p, const QueryFacts* facts) {
+template <int n>
+__device__ __forceinline__ void differ(float (&dp)[n][4], const float (&p)[n][4], const TileFacts& facts) {
 #pragma unroll
-    for (int c = 0; c < kQueries / 8; ++c)
+    for (int c = 0; c < n; ++c) {
+        const float2 delta = *reinterpret_cast<const float2*>(facts.delta + fragment_col(c, 0));
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
-            const float delta = facts[fragment_col(c, j)].delta;
-#pragma unroll
-            for (int r = 0; r < 2; ++r) dp[c][2 * r + j] = p[c][2 * r + j] * (dp[c][2 * r + j] - delta);
-        }
-}
-
-template <typename T>
-__device__ __forceinline__ void pack(Weights& a, const Scores& s) {
-#pragma unroll
-    for (int step = 0; step < kQueries / 16; ++step) left_operand<T>(a[step], s, step);
-}
-
-// Address of this lane's piece 0 of 16 rows of a panel, for store_matrices, and of the two pieces of columns 16 step.
-__device__ __forceinline__ uint32_t lane_row(const void* panel, int first_row) {
-    return shared_address(panel) + (first_row + threadIdx.x % 16) * kPanelRowBytes;
-}
-__device__ __forceinline__ uint32_t lane_piece(int step) {
-    const int lane = threadIdx.x % kWarp;
-    return ((2 * step + lane / 16) ^ (lane & 7)) * 16;
-}
-
-// factor * c as 16-bit rows of a tile.
-template <typename T, int n>
-__device__ __forceinline__ void write_tile(unsigned char* tile, int row, const float (&c)[n][4], float factor) {
-#pragma unroll
-    for (int step = 0; step < n / 2; ++step) {
-        uint32_t pair[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-            const float* from = &c[2 * step + e / 2][2 * (e % 2)];
-            pair[e] = pack_pair<T>(from[0] * factor, from[1] * factor);
-        }
-        store_matrices(lane_row(tile + step / 4 * kKeyPanel, row) + lane_piece(step % 4), pair[0], pair[1], pair[2],
-                       pair[3]);
+        for (int e = 0; e < 4; ++e) dp[c][e] = p[c][e] * (dp[c][e] - (e % 2 == 0 ? delta.x : delta.y));
     }
 }
 
@@ -334,8 +112,8 @@ __device__ __forceinline__ void compute(const Call& call, const Unit& unit, S& s
         }
         sync_warps(1, kGroups * kWarpGroup);  // nobody reads k any more
         if (call.n_splits == 1) {
-            write_tile<T>(shared.k, warp_row, dk, call.scale);
-            write_tile<T>(shared.v, warp_row, dv, 1);
+            write_result<T, kKeyPanel>(shared.k, warp_row, dk, {call.scale, call.scale});
+            write_result<T, kKeyPanel>(shared.v, warp_row, dv, {1, 1});
             publish_shared();
             sync_warps(2 + group, kWarpGroup);
         }
@@ -368,12 +146,12 @@ __device__ __forceinline__ void compute(const Call& call, const Unit& unit, S& s
             ++n_closed;
             continue;
         }
-        const QueryFacts* facts = shared.facts[stage];
+        const TileFacts& facts = shared.facts[stage];
         const int turn = n_added % kStages;
         Scores s, dp;
         Weights a, b;
-        start_scores<T, S>(s, k, operand(shared.q[stage]));
-        start_scores<T, S>(dp, v, operand(shared.dy[stage]));
+        start_scores<T, S::kHead, kKeyPanel, kQueryPanel>(s, k, operand(shared.q[stage]));
+        start_scores<T, S::kHead, kKeyPanel, kQueryPanel>(dp, v, operand(shared.dy[stage]));
         wait_products<1>();
         pin(s);
         const int first_key = step.first_key + own;
@@ -382,20 +160,19 @@ __device__ __forceinline__ void compute(const Call& call, const Unit& unit, S& s
         else weigh(s, facts, scale, false, 0);
         pack<T>(a, s);
         pin(a), pin(dv);
-        start_key_gradient<T>(dv, a, operand(shared.dy[stage], kQueryPanel));
+        start_sums<T>(dv, a, operand(shared.dy[stage], kQueryPanel));
         wait_products<1>();
         pin(dp);
         differ(dp, s, facts);
         pack<T>(b, dp);
 #pragma unroll
-        for (int i = 0; i < kQueries / 16; ++i)
-            store_matrices(lane_row(shared.ds[turn], warp_row) + lane_piece(i), b[i][0], b[i][1], b[i][2], b[i][3]);
+        for (int i = 0; i < kQueries / 16; ++i) write_operand(shared.ds[turn], warp_row, i, b[i]);
         publish_shared();
         sync_warps(1, kGroups * kWarpGroup);  // also: both groups are done with the ds before this one
         float dq[S::kHalf / 8][4];
         start_query_gradient<T>(dq, operand(shared.ds[turn]), k_half);
         pin(b), pin(dk);
-        start_key_gradient<T>(dk, b, operand(shared.q[stage], kQueryPanel));
+        start_sums<T>(dk, b, operand(shared.q[stage], kQueryPanel));
         wait(&shared.dq_empty[turn], (n_added++ / kStages & 1) ^ 1);
         wait_products<1>();
         pin(dq), pin(dv), pin(a);
@@ -417,39 +194,38 @@ __global__ void __launch_bounds__(kThreads, 1)
     find_gradients(const Call call, const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
                    const __grid_constant__ CUtensorMap v, const __grid_constant__ CUtensorMap dy,
                    const __grid_constant__ CUtensorMap dk, const __grid_constant__ CUtensorMap dv) {
-#if GGQ_SM90A
-    S& shared = *reinterpret_cast<S*>(dynamic_shared());
-    if (threadIdx.x == 0) {
-        shared.ticket = atomicAdd(call.ticket, 1);
-        init_barrier(&shared.kv_full, 1), init_barrier(&shared.kv_empty, kGroups);
+    if constexpr (kSm90a) {
+        S& shared = *reinterpret_cast<S*>(dynamic_shared());
+        if (threadIdx.x == 0) {
+            shared.ticket = atomicAdd(call.ticket, 1);
+            init_barrier(&shared.kv_full, 1), init_barrier(&shared.kv_empty, kGroups);
 #pragma unroll
-        for (int stage = 0; stage < kStages; ++stage) {
-            init_barrier(&shared.full[stage], 1), init_barrier(&shared.empty[stage], kGroups * 4);
-            init_barrier(&shared.dq_full[stage], kGroups * 4), init_barrier(&shared.dq_empty[stage], 1);
+            for (int stage = 0; stage < kStages; ++stage) {
+                init_barrier(&shared.full[stage], 1), init_barrier(&shared.empty[stage], kGroups * 4);
+                init_barrier(&shared.dq_full[stage], kGroups * 4), init_barrier(&shared.dq_empty[stage], 1);
+            }
+            publish_barriers();
         }
-        publish_barriers();
+        __syncthreads();
+        const Unit unit(call, shared.ticket);
+        const int group = threadIdx.x / kWarpGroup;
+        if (group == kGroups) {
+            leave_registers<24>();
+            const int warp = threadIdx.x % kWarpGroup / kWarp;
+            if (warp == 0) copy_tiles(call, unit, shared, q, k, v, dy);
+            else if (warp <= kStages) add_query_gradients(call, unit, shared, warp - 1);
+        } else {
+            take_registers<240>();
+            compute<T>(call, unit, shared, dk, dv, group);
+        }
     }
-    __syncthreads();
-    const Unit unit(call, shared.ticket);
-    const int group = threadIdx.x / kWarpGroup;
-    if (group == kGroups) {
-        leave_registers<24>();
-        const int warp = threadIdx.x % kWarpGroup / kWarp;
-        if (warp == 0) copy_tiles(call, unit, shared, q, k, v, dy);
-        if (warp == 1) add_query_gradients(call, unit, shared);
-    } else {
-        take_registers<240>();
-        compute<T>(call, unit, shared, dk, dv, group);
-    }
-#endif
 }
 
 // y = scale * dq, rounded, of one tile of queries and head a block: heads [first_head, ...). In dq a tile is
 // [2][kHalf / 8][128 threads][4], as the groups of find_gradients hold it. Tiles that see no keys were never written.
 template <typename T, int kHead>
-__global__ void __launch_bounds__(256)
-    write_query_gradient(T* y, const float* dq, const KeyRange* ranges, float scale, int n_queries, int n_heads,
-                         int first_head, int n_tiles) {
+__global__ void __launch_bounds__(256) write_query_gradient(T* y, const float* dq, const KeyRange* ranges, float scale,
+                                                            int n_queries, int n_heads, int first_head, int n_tiles) {
     constexpr int kStride = kHead + 8;
     __shared__ __align__(16) T rows[kQueries * kStride];
     const int tile = blockIdx.x, head = first_head + blockIdx.y;
@@ -480,7 +256,7 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
     const int n_tiles = static_cast<int>(plan.padded_queries / kQueries);
     const int64_t n_blocks = ceil_div(shape.S, kKeys), n_parts = shape.G * plan.n_splits;
     const int heads_a_part = static_cast<int>(shape.H / n_parts);
-    Call call{.facts = reinterpret_cast<const QueryFacts*>(at(plan.facts)),
+    Call call{.facts = reinterpret_cast<const TileFacts*>(at(plan.facts)),
               .ranges = reinterpret_cast<const KeyRange*>(at(plan.ranges)),
               .dq = reinterpret_cast<float*>(at(plan.dq)),
               .turns = reinterpret_cast<int*>(at(plan.turns)),
@@ -491,7 +267,6 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
               .n_key_heads = static_cast<int>(shape.G),
               .group = static_cast<int>(shape.group),
               .n_splits = static_cast<int>(plan.n_splits),
-              .padded = static_cast<int>(plan.padded_queries),
               .first_part = 0,
               .n_tiles = n_tiles,
               .n_blocks = static_cast<int>(n_blocks),

@@ -11,6 +11,7 @@
 namespace ggq::cuda {
 
 inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
+inline constexpr float kSlack = 8;  // by which scores exceed a row's maximum before the tensor-core forms raise it
 
 // The rows of x[n, heads, D]; strides in elements.
 template <typename T>
@@ -93,6 +94,12 @@ __device__ __forceinline__ QueryTile next_tile(const KeyRange* ranges, int tile,
     }
     return {n_tiles, false};
 }
+
+// The same of a tile of queries, each fact for itself: Hopper's form reads pairs of columns.
+struct alignas(16) TileFacts {
+    float lse[64], delta[64];
+    Span span[64];
+};
 
 // ---- tiles: rows of kHead 16-bit elements in shared memory, aligned to 1024 bytes. The 16-byte piece i of row r lies
 // at place i ^ (r % 8) of its row: eight rows of one piece, which a matrix load reads at a time, are in different

@@ -10,9 +10,9 @@
 //
 // Floor: 4 T S D operations a head, half of that where attention is causal. Of 128 x 128 scores, products take 2048
 // cycles with heads of 128 (1024 with 64), powers 1024.
-#include "kernels/cuda/attention_block.cuh"
+#include "kernels/cuda/attention_hopper.cuh"
+
 #include "kernels/cuda/attention_forms.h"
-#include "kernels/cuda/hopper_products.cuh"
 #include "kernels/cuda/tensor_map.h"
 #include "kernels/params.h"
 
@@ -22,7 +22,6 @@ namespace {
 
 using namespace hopper;
 
-constexpr float kSlack = 8;
 constexpr int kKeys = 128, kStages = 2;
 
 struct Call {
@@ -60,7 +59,8 @@ __device__ __forceinline__ Work find_work(const Call& call, int first) {
     int begin = INT_MAX, end = 0;
 #pragma unroll
     for (int g = 0; g < S::kGroups; ++g) {
-        const KeyRange range = range_of_queries<64>(call.spans, min(first + 64 * g, call.n_queries - 1), call.n_queries);
+        const KeyRange range =
+            range_of_queries<64>(call.spans, min(first + 64 * g, call.n_queries - 1), call.n_queries);
         begin = min(begin, range.any_begin), end = max(end, range.any_end);
         work.all_begin[g] = range.all_begin, work.all_end[g] = range.all_end;
     }
@@ -88,7 +88,7 @@ __device__ __forceinline__ void copy_tiles(const Call& call, S& shared, const CU
     shared.work = work;
     const int key_head = head / call.group;
     int n = 0;
-    const auto load = [&](Barrier* full, Barrier* empty, unsigned char (&tiles)[kStages][S::kTileBytes],
+    const auto load = [&](Barrier* full, Barrier* empty, unsigned char(&tiles)[kStages][S::kTileBytes],
                           const CUtensorMap& map, int key) {
         const int stage = n % kStages;
         wait(&empty[stage], (n / kStages & 1) ^ 1);
@@ -113,26 +113,29 @@ struct RowState {
     float sum[2] = {0, 0};  // of this lane's columns
 };
 
-__device__ __forceinline__ void hide(Scores& s, const Span (&spans)[2], int first_key) {
+template <int n>
+__device__ __forceinline__ void hide(float (&s)[n][4], const Span (&spans)[2], int first_key) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-        const int begin = spans[r].begin - first_key - fragment_col(0, 0), n = spans[r].end - spans[r].begin;
+        const int begin = spans[r].begin - first_key - fragment_col(0, 0), seen = spans[r].end - spans[r].begin;
 #pragma unroll
-        for (int c = 0; c < kKeys / 8; ++c)
+        for (int c = 0; c < n; ++c)
 #pragma unroll
             for (int j = 0; j < 2; ++j)
-                if (static_cast<unsigned>(8 * c + j - begin) >= static_cast<unsigned>(n)) s[c][2 * r + j] = -INFINITY;
+                if (static_cast<unsigned>(8 * c + j - begin) >= static_cast<unsigned>(seen))
+                    s[c][2 * r + j] = -INFINITY;
     }
 }
 
 // Turns scores into p and brings the state up to date; true if o has to be multiplied by the factors for that.
-__device__ __forceinline__ bool exponentiate(Scores& s, RowState& rows, float (&factor)[2], float scale) {
+template <int n>
+__device__ __forceinline__ bool exponentiate(float (&s)[n][4], RowState& rows, float (&factor)[2], float scale) {
     bool raised = false;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
         float highest = -INFINITY;
 #pragma unroll
-        for (int c = 0; c < kKeys / 8; ++c) highest = fmaxf(highest, fmaxf(s[c][2 * r], s[c][2 * r + 1]));
+        for (int c = 0; c < n; ++c) highest = fmaxf(highest, fmaxf(s[c][2 * r], s[c][2 * r + 1]));
         highest = warp_reduce<Max, 4>(highest) * scale;
         const float old = rows.top[r];
         const bool raise = highest > old + kSlack;  // also the first time: the old one is minus infinity
@@ -142,7 +145,7 @@ __device__ __forceinline__ bool exponentiate(Scores& s, RowState& rows, float (&
         const float base = rows.top[r] == -INFINITY ? 0.f : rows.top[r];  // nothing seen so far
         float sum[2] = {0, 0};
 #pragma unroll
-        for (int c = 0; c < kKeys / 8; ++c)
+        for (int c = 0; c < n; ++c)
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
                 s[c][2 * r + j] = exp2_approx(fmaf(s[c][2 * r + j], scale, -base));
@@ -153,53 +156,12 @@ __device__ __forceinline__ bool exponentiate(Scores& s, RowState& rows, float (&
     return __any_sync(0xffffffffu, raised);
 }
 
-template <typename T>
-__device__ __forceinline__ void pack(Weights& p, const Scores& s) {
-#pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step) left_operand<T>(p[step], s, step);
-}
-
-// s = q k^T
-template <typename T, typename S>
-__device__ __forceinline__ void start_scores(Scores& s, uint64_t q, uint64_t k) {
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < S::kHead / 16; ++step) {
-        const int panel = step / 4, along = step % 4 * 32;
-        multiply<T, false, false>(s, moved(q, panel * S::kQueryPanel + along), moved(k, panel * S::kKeyPanel + along),
-                                  step > 0);
-    }
-    commit_products();
-}
-
-// o += p v
-template <typename T, typename S>
-__device__ __forceinline__ void start_values(float (&o)[S::kHead / 8][4], const Weights& p, uint64_t v) {
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step)
-        multiply<T, true>(o, p[step], moved(v, step * 16 * kPanelRowBytes));
-    commit_products();
-}
-
 // Factors times o, by way of shared memory to rows [first, first + 64) of y.
 template <typename T, typename S>
 __device__ __forceinline__ void write_rows(unsigned char* tile, const float (&o)[S::kHead / 8][4],
                                            const float (&factor)[2], const CUtensorMap& y, int head, int first,
                                            int barrier) {
-    const int lane = threadIdx.x % kWarp;
-    const uint32_t row = shared_address(tile) + (threadIdx.x % kWarpGroup / kWarp * 16 + lane % 16) * kPanelRowBytes;
-#pragma unroll
-    for (int step = 0; step < S::kHead / 16; ++step) {
-        uint32_t pair[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-            const float* from = &o[2 * step + e / 2][2 * (e % 2)];
-            pair[e] = pack_pair<T>(from[0] * factor[e % 2], from[1] * factor[e % 2]);
-        }
-        const int piece = (2 * (step % 4) + lane / 16) ^ (lane & 7);
-        store_matrices(row + step / 4 * S::kQueryPanel + piece * 16, pair[0], pair[1], pair[2], pair[3]);
-    }
+    write_result<T, S::kQueryPanel>(tile, threadIdx.x % kWarpGroup / kWarp * 16, o, factor);
     publish_shared();
     sync_warps(barrier, kWarpGroup);
     if (threadIdx.x % kWarpGroup != 0) return;
@@ -230,7 +192,7 @@ __device__ __forceinline__ void compute(const Call& call, S& shared, const CUten
     wait(&shared.k_full[0], 0);
     const uint64_t q = operand(shared.q[group]);
     Scores s;
-    start_scores<T, S>(s, q, k_at(0));
+    start_scores<T, S::kHead, S::kQueryPanel, S::kKeyPanel>(s, q, k_at(0));
     const int begin = shared.work.begin, end = shared.work.end;
     const int all_begin = shared.work.all_begin[group], all_end = shared.work.all_end[group];
     RowState rows;
@@ -251,9 +213,9 @@ __device__ __forceinline__ void compute(const Call& call, S& shared, const CUten
         wait(&shared.k_full[next % kStages], next / kStages & 1);
         sync_warps(1 + group, 2 * kWarpGroup);
         pin(s), pin(p), pin(o);
-        start_scores<T, S>(s, q, k_at(next));
+        start_scores<T, S::kHead, S::kQueryPanel, S::kKeyPanel>(s, q, k_at(next));
         wait(&shared.v_full[n % kStages], n / kStages & 1);
-        start_values<T, S>(o, p, v_at(n));
+        start_sums<T>(o, p, v_at(n));
         arrive_warps(1 + next_group, 2 * kWarpGroup);
         wait_products<1>();
         pin(s);
@@ -273,15 +235,14 @@ __device__ __forceinline__ void compute(const Call& call, S& shared, const CUten
     }
     wait(&shared.v_full[n % kStages], n / kStages & 1);
     pin(p), pin(o);
-    start_values<T, S>(o, p, v_at(n));
+    start_sums<T>(o, p, v_at(n));
     float inverse[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
         const float sum = warp_reduce<Sum, 4>(rows.sum[r]);
         inverse[r] = 1 / sum;
         if (fragment_col(0, 0) == 0 && query + 8 * r < call.n_queries)
-            call.lse[static_cast<int64_t>(head) * call.n_queries + query + 8 * r] =
-                (rows.top[r] + log2f(sum)) * kLn2;
+            call.lse[static_cast<int64_t>(head) * call.n_queries + query + 8 * r] = (rows.top[r] + log2f(sum)) * kLn2;
     }
     wait_products<0>();
     pin(o), pin(p);
@@ -293,27 +254,27 @@ template <typename T, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
     attend(const Call call, const __grid_constant__ CUtensorMap q, const __grid_constant__ CUtensorMap k,
            const __grid_constant__ CUtensorMap v, const __grid_constant__ CUtensorMap y) {
-#if GGQ_SM90A
-    S& shared = *reinterpret_cast<S*>(dynamic_shared());
-    const int group = threadIdx.x / kWarpGroup, head = blockIdx.x, first = (gridDim.y - 1 - blockIdx.y) * S::kRows;
-    if (threadIdx.x == 0) {
-        init_barrier(&shared.q_full, 1);
+    if constexpr (kSm90a) {
+        S& shared = *reinterpret_cast<S*>(dynamic_shared());
+        const int group = threadIdx.x / kWarpGroup, head = blockIdx.x, first = (gridDim.y - 1 - blockIdx.y) * S::kRows;
+        if (threadIdx.x == 0) {
+            init_barrier(&shared.q_full, 1);
 #pragma unroll
-        for (int stage = 0; stage < kStages; ++stage) {
-            init_barrier(&shared.k_full[stage], 1), init_barrier(&shared.k_empty[stage], S::kGroups * 4);
-            init_barrier(&shared.v_full[stage], 1), init_barrier(&shared.v_empty[stage], S::kGroups * 4);
+            for (int stage = 0; stage < kStages; ++stage) {
+                init_barrier(&shared.k_full[stage], 1), init_barrier(&shared.k_empty[stage], S::kGroups * 4);
+                init_barrier(&shared.v_full[stage], 1), init_barrier(&shared.v_empty[stage], S::kGroups * 4);
+            }
+            publish_barriers();
         }
-        publish_barriers();
+        __syncthreads();
+        if (group == S::kGroups) {
+            leave_registers<S::kGroups == 2 ? 24 : 32>();
+            if (threadIdx.x % kWarpGroup < kWarp) copy_tiles(call, shared, q, k, v, head, first);
+        } else {
+            take_registers<S::kGroups == 2 ? 240 : 160>();
+            compute<T>(call, shared, y, head, first + 64 * group, group);
+        }
     }
-    __syncthreads();
-    if (group == S::kGroups) {
-        leave_registers<S::kGroups == 2 ? 24 : 32>();
-        if (threadIdx.x % kWarpGroup < kWarp) copy_tiles(call, shared, q, k, v, head, first);
-    } else {
-        take_registers<S::kGroups == 2 ? 240 : 160>();
-        compute<T>(call, shared, y, head, first + 64 * group, group);
-    }
-#endif
 }
 
 template <typename T, typename S>

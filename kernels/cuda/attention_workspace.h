@@ -22,7 +22,7 @@ constexpr int64_t decode_pieces(int64_t S) { return ceil_div(S, kDecodePiece); }
 int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S);
 
 inline constexpr int64_t kGradientTile = 64;     // queries, and keys, in a tile of the tensor-core form
-inline constexpr int64_t kHopperKeys = 128;       // keys in a tile of Hopper's form
+inline constexpr int64_t kHopperKeys = 128;      // keys in a tile of Hopper's form
 inline constexpr int64_t kFewestRangeRows = 16;  // queries that share an entry of `ranges`
 
 // Byte offsets of what the gradient keeps, and how its work is cut.

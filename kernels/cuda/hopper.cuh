@@ -1,7 +1,7 @@
 // What Hopper alone has (PTX ISA 9.7.8, 9.7.13 and 9.7.15), one function an instruction: products of four warps that
 // read their operands from shared memory (wgmma), copies of whole tiles by the copy engine, the barriers in shared
-// memory that these complete on, and moving registers between warps. hopper_products.cuh has the products. Code for 90a alone;
-// GGQ_SM90A says whether the present pass of the compiler makes it.
+// memory that these complete on, and moving registers between warps. hopper_products.cuh has the products. Code for 90a
+// alone; kSm90a says whether the present pass of the compiler makes it; kernels are empty in others.
 //
 // A tile of a [rows, 64 * n] matrix of 16-bit elements stands in shared memory as n panels of [rows, 64], a row of a
 // panel taking 128 bytes, aligned to 1024; the 16-byte piece i of row r lies at place i ^ (r % 8). The copy engine
@@ -12,13 +12,13 @@
 
 #include "kernels/cuda/ptx.cuh"
 
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define GGQ_SM90A 1
-#else
-#define GGQ_SM90A 0
-#endif
-
 namespace ggq::cuda::hopper {
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+inline constexpr bool kSm90a = true;
+#else
+inline constexpr bool kSm90a = false;
+#endif
 
 inline constexpr int kWarpGroup = 128;
 inline constexpr int kPanel = 64, kPanelRowBytes = 128;  // columns of a panel, bytes of its rows
@@ -32,7 +32,9 @@ __device__ __forceinline__ void init_barrier(Barrier* at, int n_arrivals) {
 }
 
 // Barriers that this thread has made are seen by the copy engine.
-__device__ __forceinline__ void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void publish_barriers() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 
 __device__ __forceinline__ void arrive(Barrier* at) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(at)) : "memory");
@@ -119,8 +121,8 @@ __device__ __forceinline__ void wait_stores() {
 
 // What this thread wrote to shared memory is seen by products and copies after the next barrier.
 __device__ __forceinline__ void publish_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-// The same of all memory.
-__device__ __forceinline__ void publish_all() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// What this thread knows to be written to global memory is seen by its next copies.
+__device__ __forceinline__ void publish_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // Four matrices of 8 rows of 16 bytes, as load_matrices reads them.
 __device__ __forceinline__ void store_matrices(uint32_t address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {

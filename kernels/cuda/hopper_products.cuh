@@ -1,4 +1,5 @@
-// Products of four warps on Hopper (wgmma, PTX ISA 9.7.15), their operands in shared memory as hopper.cuh lays tiles out.
+// Products of four warps on Hopper (wgmma, PTX ISA 9.7.15), their operands in shared memory as hopper.cuh lays tiles
+// out.
 #pragma once
 
 #include "kernels/cuda/hopper.cuh"
@@ -50,31 +51,33 @@ __device__ __forceinline__ void pin(uint32_t (&a)[n][4]) {
 #define GGQ_C32(n) GGQ_C16(n), GGQ_C16(n + 4)
 #define GGQ_C64(n) GGQ_C32(n), GGQ_C32(n + 8)
 #define GGQ_NAMES16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-#define GGQ_NAMES32 \
-    GGQ_NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define GGQ_NAMES64 \
-    GGQ_NAMES32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+#define GGQ_NAMES32 GGQ_NAMES16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define GGQ_NAMES64                                                                      \
+    GGQ_NAMES32                                                                          \
+    ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define GGQ_PRODUCT(cols, type, names, a, b, keep, turned) \
-    "{\n.reg .pred add;\nsetp.ne.b32 add, " keep ", 0;\n" \
-    "wgmma.mma_async.sync.aligned.m64n" cols "k16.f32." type "." type " {" names "}, " a ", " b ", add, 1, 1, " turned ";\n}"
+#define GGQ_PRODUCT(cols, type, names, a, b, keep, turned)                                                             \
+    "{\n.reg .pred add;\nsetp.ne.b32 add, " keep                                                                       \
+    ", 0;\n"                                                                                                           \
+    "wgmma.mma_async.sync.aligned.m64n" cols "k16.f32." type "." type " {" names "}, " a ", " b ", add, 1, 1, " turned \
+    ";\n}"
 
 // a and b in shared memory; `keep` adds to c, else c is written.
 template <typename T, bool kTurnedA, bool kTurnedB, int n>
 __device__ __forceinline__ void multiply(float (&c)[n][4], uint64_t a, uint64_t b, bool keep) {
     static_assert(n == 4 || n == 8 || n == 16);
-#define GGQ_CALL(type)                                                                                         \
-    if constexpr (n == 16)                                                                                     \
-        asm volatile(GGQ_PRODUCT("128", type, GGQ_NAMES64, "%64", "%65", "%66", "%67, %68")                    \
-                     : GGQ_C64(0)                                                                              \
-                     : "l"(a), "l"(b), "r"(int{keep}), "n"(int{kTurnedA}), "n"(int{kTurnedB}));                \
-    else if constexpr (n == 8)                                                                                 \
-        asm volatile(GGQ_PRODUCT("64", type, GGQ_NAMES32, "%32", "%33", "%34", "%35, %36")                     \
-                     : GGQ_C32(0)                                                                              \
-                     : "l"(a), "l"(b), "r"(int{keep}), "n"(int{kTurnedA}), "n"(int{kTurnedB}));                \
-    else                                                                                                       \
-        asm volatile(GGQ_PRODUCT("32", type, GGQ_NAMES16, "%16", "%17", "%18", "%19, %20")                     \
-                     : GGQ_C16(0)                                                                              \
+#define GGQ_CALL(type)                                                                          \
+    if constexpr (n == 16)                                                                      \
+        asm volatile(GGQ_PRODUCT("128", type, GGQ_NAMES64, "%64", "%65", "%66", "%67, %68")     \
+                     : GGQ_C64(0)                                                               \
+                     : "l"(a), "l"(b), "r"(int{keep}), "n"(int{kTurnedA}), "n"(int{kTurnedB})); \
+    else if constexpr (n == 8)                                                                  \
+        asm volatile(GGQ_PRODUCT("64", type, GGQ_NAMES32, "%32", "%33", "%34", "%35, %36")      \
+                     : GGQ_C32(0)                                                               \
+                     : "l"(a), "l"(b), "r"(int{keep}), "n"(int{kTurnedA}), "n"(int{kTurnedB})); \
+    else                                                                                        \
+        asm volatile(GGQ_PRODUCT("32", type, GGQ_NAMES16, "%16", "%17", "%18", "%19, %20")      \
+                     : GGQ_C16(0)                                                               \
                      : "l"(a), "l"(b), "r"(int{keep}), "n"(int{kTurnedA}), "n"(int{kTurnedB}))
     if constexpr (std::is_same_v<T, bf16>) {
         GGQ_CALL("bf16");
@@ -88,14 +91,14 @@ __device__ __forceinline__ void multiply(float (&c)[n][4], uint64_t a, uint64_t 
 template <typename T, bool kTurnedB, int n>
 __device__ __forceinline__ void multiply(float (&c)[n][4], const uint32_t (&a)[4], uint64_t b) {
     static_assert(n == 8 || n == 16);
-#define GGQ_CALL(type)                                                                                         \
-    if constexpr (n == 16)                                                                                     \
-        asm volatile(GGQ_PRODUCT("128", type, GGQ_NAMES64, "{%64, %65, %66, %67}", "%68", "%69", "%70")        \
-                     : GGQ_C64(0)                                                                              \
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1), "n"(int{kTurnedB}));        \
-    else                                                                                                       \
-        asm volatile(GGQ_PRODUCT("64", type, GGQ_NAMES32, "{%32, %33, %34, %35}", "%36", "%37", "%38")         \
-                     : GGQ_C32(0)                                                                              \
+#define GGQ_CALL(type)                                                                                  \
+    if constexpr (n == 16)                                                                              \
+        asm volatile(GGQ_PRODUCT("128", type, GGQ_NAMES64, "{%64, %65, %66, %67}", "%68", "%69", "%70") \
+                     : GGQ_C64(0)                                                                       \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1), "n"(int{kTurnedB})); \
+    else                                                                                                \
+        asm volatile(GGQ_PRODUCT("64", type, GGQ_NAMES32, "{%32, %33, %34, %35}", "%36", "%37", "%38")  \
+                     : GGQ_C32(0)                                                                       \
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(1), "n"(int{kTurnedB}))
     if constexpr (std::is_same_v<T, bf16>) {
         GGQ_CALL("bf16");

@@ -49,7 +49,9 @@ CUtensorMap head_panels(const View& x, int rows) {
 }
 
 bool has_panels(const View& x) {
-    const auto whole = [&](int axis) { return x.shape[axis] == 1 || (x.strides[axis] > 0 && x.strides[axis] % 8 == 0); };
+    const auto whole = [&](int axis) {
+        return x.shape[axis] == 1 || (x.strides[axis] > 0 && x.strides[axis] % 8 == 0);
+    };
     return x.shape[2] % 64 == 0 && reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && whole(0) && whole(1);
 }
 
