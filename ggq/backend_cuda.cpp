@@ -281,6 +281,7 @@ private:
         device_.capability = gpu.capability;
         device_.n_sms = gpu.n_multiprocessors;
         device_.shared_bytes = shared;
+        device_.hopper = gpu.capability == 90 && cuda::uses_hopper_forms();
         device_name_ = gpu.name;
     }
 

@@ -6,7 +6,7 @@
 //   find_query_gradient  owns 64 queries: s = q k^T,    dp = dy v^T,    dq += ds k;                    keys pass by
 // p and ds are rounded to 16 bits, everything is summed in float. Tiles of queries that see none of the keys are passed
 // over (by the ranges in the workspace), masks are looked at only where a tile is seen in part. Few keys give too few
-// blocks, so then several blocks share the heads of a group and a third kernel adds their results in order.
+// blocks, so then several blocks share the heads of a group, and their results are added in order afterwards.
 // Floor: 10 T S D operations a head, half of that where attention is causal; these two kernels do 14.
 #include "kernels/cuda/attention_block.cuh"
 #include "kernels/cuda/attention_forms.h"
@@ -76,27 +76,6 @@ __device__ __forceinline__ void weigh_queries(const Scores& s, Scores& dp, const
                 const float p = weight(s[0][n][2 * r + j], scale, facts[r].lse);
                 dp[0][n][2 * r + j] = seen ? p * (dp[0][n][2 * r + j] - facts[r].delta) : 0.f;
             }
-}
-
-// A tile of queries that sees some of the keys of a block, `masked` if not each query sees all of them.
-struct QueryTile {
-    int tile;
-    bool masked;
-};
-
-// The first one from `tile` on; number n_tiles if there is none. All lanes of a warp ask together.
-__device__ __forceinline__ QueryTile next_tile(const KeyRange* ranges, int tile, int n_tiles, int begin, int end) {
-    for (; tile < n_tiles; tile += kWarp) {
-        const int lane = threadIdx.x % kWarp;
-        const int4 bits = __ldg(reinterpret_cast<const int4*>(ranges) + min(tile + lane, n_tiles - 1));
-        const KeyRange range{bits.x, bits.y, bits.z, bits.w};
-        const unsigned meets = __ballot_sync(0xffffffffu, range.meets(begin, end) && tile + lane < n_tiles);
-        const unsigned all_see = __ballot_sync(0xffffffffu, range.all_see(begin, end));
-        if (meets == 0) continue;
-        const int first = __ffs(static_cast<int>(meets)) - 1;
-        return {tile + first, (all_see >> first & 1) == 0};
-    }
-    return {n_tiles, false};
 }
 
 template <typename T, int kHead>
@@ -256,26 +235,6 @@ __global__ void __launch_bounds__(kThreads, 2) find_query_gradient(const Call<T>
     store_rows<16, kHead>(call.dq, head, first, call.n_queries, call.n_pieces, stages, warp_row);
 }
 
-// y = factor * the sum of n_parts arrays of n elements, in order; blockIdx.y says whether this is dk or dv.
-template <typename T>
-__global__ void __launch_bounds__(256)
-    add_partials(T* dk, T* dv, const float* partials, float scale, int n_parts, int64_t n) {
-    T* const y = blockIdx.y == 0 ? dk : dv;
-    const float factor = blockIdx.y == 0 ? scale : 1.f, *const from = partials + blockIdx.y * n_parts * n;
-    for (int64_t i = (blockIdx.x * int64_t{256} + threadIdx.x) * 4; i < n; i += gridDim.x * int64_t{1024}) {
-        float sum[4] = {};
-        for (int part = 0; part < n_parts; ++part) {
-            float x[4];
-            load(from + part * n + i, x);
-#pragma unroll
-            for (int e = 0; e < 4; ++e) sum[e] += x[e];
-        }
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sum[e] *= factor;
-        store(y + i, sum);
-    }
-}
-
 template <typename T, int kHead>
 void find_gradients(const CudaContext& ctx, const AttentionShape& shape, const Call<T>& call) {
     const auto tiles = [](int64_t n) { return static_cast<unsigned>(ceil_div(n, kTile)); };
@@ -283,10 +242,6 @@ void find_gradients(const CudaContext& ctx, const AttentionShape& shape, const C
            dim3(kThreads), static_cast<size_t>(key_gradient_shared_bytes(kHead)), call);
     launch(ctx, find_query_gradient<T, kHead>, dim3(static_cast<unsigned>(shape.H), tiles(shape.T)), dim3(kThreads),
            size_t{4} * kTile * kHead * sizeof(T), call);
-    if (call.n_splits == 1) return;
-    const int64_t n = shape.S * shape.G * shape.D;
-    launch(ctx, add_partials<T>, dim3(blocks_for(ctx, n / 4, 256), 2), dim3(256), 0, call.dk.data, call.dv.data,
-           call.partials, call.scale, call.n_splits, n);
 }
 
 template <typename T>

@@ -11,6 +11,7 @@
 namespace ggq::cuda {
 
 inline constexpr float kLog2E = 1.44269504088896341f, kLn2 = 0.69314718055994531f;
+inline constexpr float kSlack = 8;  // by which scores exceed a row's maximum before the tensor-core forms raise it
 
 // The rows of x[n, heads, D]; strides in elements.
 template <typename T>
@@ -71,6 +72,33 @@ __device__ __forceinline__ KeyRange range_of_queries(const int* spans, int first
 struct alignas(16) QueryFacts {
     float lse, delta;
     Span span;
+};
+
+// A tile of queries that sees some of the keys of a block, `masked` if not each query sees all of them.
+struct QueryTile {
+    int tile;
+    bool masked;
+};
+
+// The first one from `tile` on; number n_tiles if there is none. All lanes of a warp ask together.
+__device__ __forceinline__ QueryTile next_tile(const KeyRange* ranges, int tile, int n_tiles, int begin, int end) {
+    for (; tile < n_tiles; tile += kWarp) {
+        const int lane = threadIdx.x % kWarp;
+        const int4 bits = __ldg(reinterpret_cast<const int4*>(ranges) + min(tile + lane, n_tiles - 1));
+        const KeyRange range{bits.x, bits.y, bits.z, bits.w};
+        const unsigned meets = __ballot_sync(0xffffffffu, range.meets(begin, end) && tile + lane < n_tiles);
+        const unsigned all_see = __ballot_sync(0xffffffffu, range.all_see(begin, end));
+        if (meets == 0) continue;
+        const int first = __ffs(static_cast<int>(meets)) - 1;
+        return {tile + first, (all_see >> first & 1) == 0};
+    }
+    return {n_tiles, false};
+}
+
+// The same of a tile of queries, each fact for itself: Hopper's form reads pairs of columns.
+struct alignas(16) TileFacts {
+    float lse[64], delta[64];
+    Span span[64];
 };
 
 // ---- tiles: rows of kHead 16-bit elements in shared memory, aligned to 1024 bytes. The 16-byte piece i of row r lies

@@ -18,6 +18,10 @@ struct AttentionShape {
 bool attention_mma_takes(const CudaContext& ctx, const KernelArgs& args);
 void attention_mma(const CudaContext& ctx, const KernelArgs& args);
 
+// Hopper: head sizes 64 and 128 in f16 or bf16.
+bool attention_hopper_takes(const CudaContext& ctx, const KernelArgs& args);
+void attention_hopper(const CudaContext& ctx, const KernelArgs& args);
+
 // Few queries, long caches of f32, f16 or bf16.
 bool attention_decode_takes(const KernelArgs& args);
 void attention_decode(const CudaContext& ctx, const KernelArgs& args);
@@ -28,6 +32,8 @@ void attention_fma(const CudaContext& ctx, const KernelArgs& args);
 // The gradient; facts and ranges are in the workspace.
 bool attention_backward_mma_takes(const KernelArgs& args, const AttentionBackwardPlan& plan);
 void attention_backward_mma(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan);
+bool attention_backward_hopper_takes(const KernelArgs& args, const AttentionBackwardPlan& plan);
+void attention_backward_hopper(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan);
 void attention_backward_fma(const CudaContext& ctx, const KernelArgs& args, const AttentionBackwardPlan& plan);
 int attention_backward_fma_range_rows(int64_t D);  // queries that share an entry of `ranges`
 

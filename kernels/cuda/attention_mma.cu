@@ -17,7 +17,6 @@ namespace ggq::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr float kSlack = 8;
 
 template <typename T>
 struct Call {

@@ -22,16 +22,22 @@ constexpr int64_t decode_pieces(int64_t S) { return ceil_div(S, kDecodePiece); }
 int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S);
 
 inline constexpr int64_t kGradientTile = 64;     // queries, and keys, in a tile of the tensor-core form
+inline constexpr int64_t kHopperKeys = 128;      // keys in a tile of Hopper's form
 inline constexpr int64_t kFewestRangeRows = 16;  // queries that share an entry of `ranges`
 
 // Byte offsets of what the gradient keeps, and how its work is cut.
 struct AttentionBackwardPlan {
     bool tensor_cores = false;   // dtype, head size and card allow them
+    bool hopper = false;         // and so does Hopper's form, if the views do
+    bool fold = false;           // of that: blocks take a late and an early tile of keys
+    int64_t parts_a_pass = 0;    // of that: splits of key heads whose dq is summed at a time
     int64_t n_splits = 1;        // blocks that share the query heads of a key head
     int64_t padded_queries = 0;  // T up to a whole tile
     int64_t facts = 0;           // QueryFacts[H,padded_queries], 16 bytes each
     int64_t ranges = 0;          // KeyRange[ceil(T / 16) at most], 16 bytes each
     int64_t partials = 0;        // dk f32[n_splits,S,G,D], then dv; none if n_splits is 1
+    int64_t dq = 0;              // of Hopper's form: f32[heads of a pass,padded_queries,D]
+    int64_t turns = 0;           // of that: i32[H,tiles of queries], then a ticket for each part
     int64_t bytes = 0;
 };
 
@@ -45,6 +51,9 @@ int64_t attention_backward_workspace(int64_t T, int64_t H, int64_t D, int64_t S,
 constexpr int64_t key_gradient_shared_bytes(int64_t padded_head) {
     return 6 * kGradientTile * padded_head * 2 + 2 * kGradientTile * 16;
 }
+
+// Whether the forms for Hopper take these shapes.
+bool hopper_takes(int64_t D, DType real, const Device& device);
 
 // Tensor cores multiply 16-bit numbers, bf16 from capability 8.0.
 bool has_tensor_cores_for(DType real, const Device& device);

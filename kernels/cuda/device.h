@@ -11,6 +11,7 @@ struct Device {
     int capability = 0;  // 10 * major + minor: 90 for an H100
     int n_sms = 0;
     int64_t shared_bytes = 0;  // that a block may ask for
+    bool hopper = false;       // of 9.0, and the forms for it are built in and not switched off
 
     bool has_bf16() const { return capability >= 80; }  // in the tensor cores
 };
