@@ -131,6 +131,27 @@ constexpr int64_t shared_budget(int blocks) {
     return share < (96 << 10) ? share : (96 << 10);
 }
 
+// 16 rows of 64 columns (128 bytes) in shared memory of a warp. Lanes copy pieces of 16 bytes along the rows, so that 8
+// of them ask for a whole line; what lane (g = lane / 4, t = lane % 4) works on is piece g of the rows that it has in a
+// fragment. Pieces stand where neither way has two lanes in the same banks.
+struct WarpTile {
+    static constexpr int kPieces = 16 * 8, kAccesses = 4;  // of a lane, either way
+
+    int lane;
+
+    __device__ __forceinline__ WarpTile() : lane(static_cast<int>(threadIdx.x) % kWarp) {}
+    __device__ __forceinline__ static int place(int row, int piece) { return row * 8 + (piece ^ row / 2 % 4 * 2); }
+
+    __device__ __forceinline__ int copied_row(int i) const { return 4 * i + lane / 8; }
+    __device__ __forceinline__ int copied_piece() const { return lane % 8; }
+    __device__ __forceinline__ int copied(int i) const { return place(copied_row(i), copied_piece()); }
+
+    // Rows 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
+    __device__ __forceinline__ int row(int i) const { return i / 2 * 8 + lane % 4 * 2 + i % 2; }
+    __device__ __forceinline__ int piece() const { return lane / 4; }
+    __device__ __forceinline__ int own(int i) const { return place(row(i), piece()); }
+};
+
 // Halves `half` of two words side by side.
 __device__ __forceinline__ uint32_t pair_of(uint32_t first, uint32_t second, int half) {
     return __byte_perm(first, second, half == 0 ? 0x5410 : 0x7632);

@@ -34,16 +34,16 @@ struct AddPass {
     using Narrow = NarrowTile<T, Form::rank, kMostRows, false, kThreads>;
     static constexpr int kDepth = Form::rank / 16;  // fragments along the rank
     static constexpr int kBlocks = Form::n * kDepth == 1 ? 4 : Form::n * kDepth == 4 ? 2 : 3;  // of a multiprocessor
-    static constexpr int kStageSlots = 4 * kThreads, kNarrowBytes = Form::n * Narrow::kBytes;
+    static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = Form::n * Narrow::kBytes;
     static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 5);
     static constexpr int kSharedBytes = kStages * kStageSlots * 16 + kNarrowBytes;
     static_assert(kStages >= 2);
 
     const Add& p;
     uint4 *queue, *narrow;
-    int lane, g, t;
-    int64_t first_row, end_row, col;  // col: the first of this lane's 8
-    bool has_columns;
+    WarpTile pieces;
+    int lane, warp, t;
+    int64_t first_row, end_row, warp_col, col;  // of the warp's columns and of this lane's 8 the first
     uint32_t v[Form::n][kDepth][kFragments][4];
 
     __device__ __forceinline__ explicit AddPass(const Add& args)
@@ -51,27 +51,26 @@ struct AddPass {
           queue(reinterpret_cast<uint4*>(dynamic_shared())),
           narrow(queue + kStages * kStageSlots),
           lane(static_cast<int>(threadIdx.x) % kWarp),
-          g(lane / 4),
+          warp(static_cast<int>(threadIdx.x) / kWarp),
           t(lane % 4),
           first_row(blockIdx.y * int64_t{args.rows}),
           end_row(first_row + args.rows < args.m ? first_row + args.rows : args.m),
-          col(blockIdx.x * int64_t{kCols} + static_cast<int>(threadIdx.x) / kWarp * kWarpCols + 8 * g) {
-        has_columns = col < args.c;
-    }
+          warp_col(blockIdx.x * int64_t{kCols} + warp * kWarpCols),
+          col(warp_col + 8 * pieces.piece()) {}
 
-    __device__ __forceinline__ uint4* slot(int stage, int i) const {
-        return queue + stage * kStageSlots + i * kThreads + static_cast<int>(threadIdx.x);
+    __device__ __forceinline__ uint4* stage_at(int stage) const {
+        return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
-
-    // Rows of this lane in a step: two in each half of 8 rows.
-    __device__ __forceinline__ int row_of(int i) const { return i / 2 * 8 + 2 * t + i % 2; }
 
     __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
-        if (p.sum != nullptr && has_columns) {
+        if (p.sum != nullptr) {
+            const int64_t col = warp_col + 8 * pieces.copied_piece();
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int64_t at = row + row_of(i);
-                if (at < end_row) copy_async(slot(stage, i), static_cast<const T*>(p.sum) + at * p.c + col, true);
+            for (int i = 0; i < WarpTile::kAccesses; ++i) {
+                const int64_t at = row + pieces.copied_row(i);
+                const bool there = at < end_row && col < p.c;
+                copy_async(stage_at(stage) + pieces.copied(i),
+                           static_cast<const T*>(p.sum) + (there ? at : 0) * p.c + (there ? col : 0), there);
             }
         }
         commit_copies();
@@ -79,12 +78,12 @@ struct AddPass {
 
     // v_i[r,col .. col + 7], columns side by side.
     __device__ __forceinline__ uint4 v_row(const T* v, int r) const {
-        return r < p.rank && has_columns ? *reinterpret_cast<const uint4*>(v + r * p.v_r_stride + col)
-                                         : uint4{0, 0, 0, 0};
+        return r < p.rank && col < p.c ? *reinterpret_cast<const uint4*>(v + r * p.v_r_stride + col)
+                                       : uint4{0, 0, 0, 0};
     }
     // v_i[r,c] and v_i[r + 1,c], ranks side by side; r is even.
     __device__ __forceinline__ uint32_t v_pair(const T* v, int r, int64_t c) const {
-        if (r >= p.rank || !has_columns) return 0;
+        if (r >= p.rank || col >= p.c) return 0;
         const T* at = v + c * p.v_c_stride + r;
         if (p.rank % 2 == 0) return *reinterpret_cast<const uint32_t*>(at);
         return at[0].bits | (r + 1 < p.rank ? static_cast<uint32_t>(at[1].bits) << 16 : 0u);
@@ -137,8 +136,8 @@ struct AddPass {
         }
     }
 
-    // total[i][8] += a module's of this lane's columns of row row_of(i). Element e of them is sum 2 (e % 2) + i % 2 of
-    // fragment e / 2.
+    // total[i][8] += a module's of this lane's columns of row pieces.row(i). Element e of them is sum 2 (e % 2) + i % 2
+    // of fragment e / 2.
     __device__ __forceinline__ void add_module(int module, int row, const SiteMasks<Form::sites>& masks,
                                                const typename SiteMasks<Form::sites>::Start (&start)[4],
                                                float (&total)[4][8]) const {
@@ -165,19 +164,34 @@ struct AddPass {
         typename SiteMasks<Form::sites>::Start start[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            start[i] = masks.start(static_cast<uint32_t>(first_row + row + row_of(i)) *
+            start[i] = masks.start(static_cast<uint32_t>(first_row + row + pieces.row(i)) *
                                        static_cast<uint32_t>(p.c / kMaskGroup) +
                                    static_cast<uint32_t>(col / kMaskGroup));
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) add_module(i, row, masks, start, total);
     }
 
-    __device__ __forceinline__ void put(int64_t row, const uint4& sum, const float (&total)[8]) const {
-        const T* addend = reinterpret_cast<const T*>(&sum);
-        float y[8];
+    // This lane's pieces of y take the places of sum's.
+    __device__ __forceinline__ void finish(uint4* stage, const float (&total)[4][8]) const {
 #pragma unroll
-        for (int e = 0; e < 8; ++e) y[e] = fmaf(p.scale_of_sum, total[e], to_float(addend[e]));
-        store<8>(static_cast<T*>(p.y) + row * p.c + col, y);
+        for (int i = 0; i < 4; ++i) {
+            uint4& piece = stage[pieces.own(i)];
+            float y[8] = {};
+            if (p.sum != nullptr) load<8>(reinterpret_cast<const T*>(&piece), y);
+#pragma unroll
+            for (int e = 0; e < 8; ++e) y[e] = fmaf(p.scale_of_sum, total[i][e], y[e]);
+            store<8>(reinterpret_cast<T*>(&piece), y);
+        }
+    }
+
+    __device__ __forceinline__ void write(const uint4* stage, int64_t row) const {
+        const int64_t first = warp_col + 8 * pieces.copied_piece();
+#pragma unroll
+        for (int i = 0; i < WarpTile::kAccesses; ++i) {
+            const int64_t at = row + pieces.copied_row(i);
+            if (at < end_row && first < p.c)
+                *reinterpret_cast<uint4*>(static_cast<T*>(p.y) + at * p.c + first) = stage[pieces.copied(i)];
+        }
     }
 
     __device__ __forceinline__ void add(const SiteMasks<Form::sites>& masks) {
@@ -187,16 +201,15 @@ struct AddPass {
         __syncthreads();
         int stage = 0;
         for (int64_t row = first_row; row < end_row; row += kStep) {
+            __syncwarp();  // all lanes are done with the stage before, whose place is taken
             copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
             float total[4][8] = {};
             sum_modules(static_cast<int>(row - first_row), masks, total);
             wait_copies<kStages - 1>();
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int64_t at = row + row_of(i);
-                if (at < end_row && has_columns)
-                    put(at, p.sum != nullptr ? *slot(stage, i) : uint4{0, 0, 0, 0}, total[i]);
-            }
+            __syncwarp();
+            finish(stage_at(stage), total);
+            __syncwarp();
+            write(stage_at(stage), row);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         wait_copies<0>();

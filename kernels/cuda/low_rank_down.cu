@@ -31,6 +31,21 @@ __device__ __forceinline__ void add_to(float4& sum, const float4& more) {
     sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
 }
 
+// The steps of a warp: every n-th, n being the warps of all blocks of a cluster, in a circle that blocks of other rows
+// begin elsewhere, so that they do not all want the same lines of a at once, and lines of x at the same distance.
+struct Steps {
+    int64_t end, stride, first, count;
+
+    __device__ __forceinline__ Steps(int64_t n_steps, int warp)
+        : end(n_steps),
+          stride(kWarps * gridDim.y),
+          first(blockIdx.y * kWarps + warp),
+          count(first < end ? (end - first + stride - 1) / stride : 0) {}
+
+    __device__ __forceinline__ int64_t start() const { return first + count * blockIdx.x / gridDim.x * stride; }
+    __device__ __forceinline__ int64_t after(int64_t step) const { return step + stride < end ? step + stride : first; }
+};
+
 // `tiles` of 16 rows a block.
 template <typename Form, int tiles, bool transposed>
 struct DownPass {
@@ -102,19 +117,16 @@ struct DownPass {
         }
     }
 
-    __device__ __forceinline__ void copy_step(int stage, int64_t step, int64_t n_steps) const {
-        if (step < n_steps) {
-            const int64_t k0 = step * kStep;
-            const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
+    __device__ __forceinline__ void copy_step(int stage, int64_t step) const {
+        const int64_t k0 = step * kStep;
+        const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
 #pragma unroll
-            for (int i = 0; i < kOfX; ++i) {
-                const int64_t row = first_row + 8 * i + g;
-                const bool there = row < p.m;
-                copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
-            }
-            copy_a(stage, k0);
+        for (int i = 0; i < kOfX; ++i) {
+            const int64_t row = first_row + 8 * i + g;
+            const bool there = row < p.m;
+            copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
         }
-        commit_copies();
+        copy_a(stage, k0);
     }
 
     // The pieces of a, word by word what multiplies the same word of x.
@@ -163,18 +175,24 @@ struct DownPass {
     }
 
     __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
-        const int64_t n_steps = p.k / kStep, n_warps = kWarps * gridDim.y;
-        const int64_t first = blockIdx.y * kWarps + warp;
-#pragma unroll
-        for (int s = 0; s < kStages - 1; ++s) copy_step(s, first + s * n_warps, n_steps);
+        const Steps steps(p.k / kStep, warp);
+        int64_t copied = steps.start();
+        for (int s = 0; s < kStages - 1; ++s) {
+            if (s < steps.count) copy_step(s, copied);
+            commit_copies();
+            copied = steps.after(copied);
+        }
         int stage = 0;
-        for (int64_t step = first; step < n_steps; step += n_warps) {
-            const int free_stage = stage == 0 ? kStages - 1 : stage - 1;
+        int64_t step = steps.start();
+        for (int64_t i = 0; i < steps.count; ++i) {
             if constexpr (transposed) __syncwarp();  // all lanes are done with the stage before
-            copy_step(free_stage, step + (kStages - 1) * n_warps, n_steps);
+            if (i + kStages - 1 < steps.count) copy_step(stage == 0 ? kStages - 1 : stage - 1, copied);
+            commit_copies();
+            copied = steps.after(copied);
             wait_copies<kStages - 1>();
             if constexpr (transposed) __syncwarp();
             multiply_step(stage, step, masks);
+            step = steps.after(step);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         wait_copies<0>();

@@ -39,16 +39,16 @@ struct OuterPass {
     using Narrow = NarrowTile<T, Form::rank, kOuterRows, halves, kThreads>;
     static constexpr int kRankTiles = Form::rank / 16, kTerms = halves ? 2 : 1;
     static constexpr int kBlocks = low_rank_outer_blocks(Form::rank, Form::n);  // of a multiprocessor
-    static constexpr int kStageSlots = 4 * kThreads, kNarrowBytes = 2 * Form::n * Narrow::kBytes;
+    static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = 2 * Form::n * Narrow::kBytes;
     static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 6);
     static constexpr int kSharedBytes = kStages * kStageSlots * 16 + kNarrowBytes;
     static_assert(kStages >= 2);
 
     const Outer& p;
     uint4 *queue, *narrow;
-    int lane, warp, g, t;
-    int64_t first_row, end_row, col;  // col: the first of this lane's 8
-    bool has_columns;
+    WarpTile pieces;
+    int lane, warp;
+    int64_t first_row, end_row, warp_col;  // warp_col: the first of the warp's 64
     float sums[Form::n][kRankTiles][8][4] = {};
 
     __device__ __forceinline__ explicit OuterPass(const Outer& args)
@@ -57,28 +57,23 @@ struct OuterPass {
           narrow(queue + kStages * kStageSlots),
           lane(static_cast<int>(threadIdx.x) % kWarp),
           warp(static_cast<int>(threadIdx.x) / kWarp),
-          g(lane / 4),
-          t(lane % 4),
           first_row(blockIdx.y * args.chunk),
           end_row(first_row + args.chunk < args.m ? first_row + args.chunk : args.m),
-          col(blockIdx.x * kOuterCols + warp * kWarpCols + 8 * g) {
-        has_columns = col < args.c;
-    }
+          warp_col(blockIdx.x * kOuterCols + warp * kWarpCols) {}
 
-    __device__ __forceinline__ uint4* slot(int stage, int i) const {
-        return queue + stage * kStageSlots + i * kThreads + static_cast<int>(threadIdx.x);
+    __device__ __forceinline__ uint4* stage_at(int stage) const {
+        return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
-
-    // Rows of this lane in a step: 2 t, 2 t + 1, 2 t + 8, 2 t + 9, as a fragment has them.
-    __device__ __forceinline__ int row_of(int i) const { return i / 2 * 8 + 2 * t + i % 2; }
 
     __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
-        if (row < end_row && has_columns) {
+        if (row < end_row) {
+            const int64_t col = warp_col + 8 * pieces.copied_piece();
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int64_t at = row + row_of(i);
-                const bool there = at < end_row;
-                copy_async(slot(stage, i), static_cast<const T*>(p.x) + (there ? at : 0) * p.x_stride + col, there);
+            for (int i = 0; i < WarpTile::kAccesses; ++i) {
+                const int64_t at = row + pieces.copied_row(i);
+                const bool there = at < end_row && col < p.c;
+                copy_async(stage_at(stage) + pieces.copied(i),
+                           static_cast<const T*>(p.x) + (there ? at : 0) * p.x_stride + (there ? col : 0), there);
             }
         }
         commit_copies();
@@ -112,9 +107,10 @@ struct OuterPass {
         typename SiteMasks<Form::sites>::Start start[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            x[i] = *slot(stage, i);
-            start[i] = masks.start(static_cast<uint32_t>(row + row_of(i)) * static_cast<uint32_t>(p.c / kMaskGroup) +
-                                   static_cast<uint32_t>(col / kMaskGroup));
+            x[i] = stage_at(stage)[pieces.own(i)];
+            start[i] =
+                masks.start(static_cast<uint32_t>(row + pieces.row(i)) * static_cast<uint32_t>(p.c / kMaskGroup) +
+                            static_cast<uint32_t>(warp_col / kMaskGroup + pieces.piece()));
         }
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) {
@@ -150,9 +146,9 @@ struct OuterPass {
             const bool more = tile + kOuterRows < end_row;
             if (more) read_narrow(u, tile + kOuterRows);
             for (int64_t row = tile; row < tile + kOuterRows && row < end_row; row += kStep) {
-                const int free_stage = stage == 0 ? kStages - 1 : stage - 1;
-                copy_step(free_stage, row + (kStages - 1) * kStep);
-                wait_copies<kStages - 1>();
+                wait_copies<kStages - 2>();
+                __syncwarp();  // this stage is there, and all lanes are done with the one before, whose place is taken
+                copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
                 multiply_step(stage, row, buffer, static_cast<int>(row - tile), masks);
                 stage = stage == kStages - 1 ? 0 : stage + 1;
             }
@@ -183,13 +179,13 @@ struct OuterPass {
     }
 
     __device__ __forceinline__ void write() const {
-        const int64_t c = col - 8 * g + 16 * t;
+        const int64_t c = warp_col + 16 * (lane % 4);
         if (c >= p.c) return;
 #pragma unroll
         for (int i = 0; i < Form::n; ++i)
 #pragma unroll
             for (int half = 0; half < 2 * kRankTiles; ++half) {
-                const int r = 8 * half + g;
+                const int r = 8 * half + lane / 4;
                 float* to = p.sums.to[i] + blockIdx.y * p.sums.part_stride + r * p.sums.r_stride;
                 if (r < p.rank) write_row(to, c, sums[i][half / 2], half % 2);
             }
