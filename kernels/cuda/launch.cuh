@@ -28,16 +28,42 @@ inline unsigned blocks_for(const CudaContext& ctx, int64_t n_items, int threads)
     return static_cast<unsigned>(blocks < fill ? blocks : fill);
 }
 
+template <typename... Params>
+void allow_shared(void (*kernel)(Params...), size_t shared_bytes) {
+    if (shared_bytes > 48 * 1024)
+        GGQ_CUDA_CHECK(
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
+}
+
 // A grid of no blocks is no launch.
 template <typename... Params, typename... Args>
 void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
             const Args&... args) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-    if (shared_bytes > 48 * 1024)
-        GGQ_CUDA_CHECK(
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
+    allow_shared(kernel, shared_bytes);
     kernel<<<grid, block, shared_bytes, ctx.stream>>>(static_cast<Params>(args)...);
     GGQ_CUDA_CHECK(cudaGetLastError());
+}
+
+// The same in clusters of blocks, which read each other's shared memory; from capability 9.0 on, elsewhere a cluster is
+// one block.
+template <typename... Params, typename... Args>
+void launch_clusters(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 cluster, dim3 block,
+                     size_t shared_bytes, const Args&... args) {
+    if (cluster.x * cluster.y * cluster.z == 1) return launch(ctx, kernel, grid, block, shared_bytes, args...);
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    allow_shared(kernel, shared_bytes);
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {cluster.x, cluster.y, cluster.z};
+    cudaLaunchConfig_t config{};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = ctx.stream;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    GGQ_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
 }
 
 }  // namespace ggq::cuda

@@ -20,6 +20,15 @@ struct WideProduct {
     }
 };
 
+// A value that all lanes share, said in a way that lets the compiler keep it in one register of the warp.
+__device__ __forceinline__ uint32_t of_warp(uint32_t value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(0xffffffffu, value);
+#else
+    return value;
+#endif
+}
+
 // The bits of DropoutMask at n sites beside each other. Sites differ in one word of the counter, which reaches the
 // others in the second round only: what a position alone decides is computed once for all sites, and what a site alone
 // decides once for all positions, as the upper words of all positions are the same.
@@ -37,11 +46,12 @@ struct SiteMasks {
         : counter(static_cast<uint32_t>(rng[1])),
           first(static_cast<uint32_t>(scale.first_group)),
           threshold(scale.threshold) {
-        const auto seed = static_cast<uint64_t>(rng[0]);
+        const uint32_t low = of_warp(static_cast<uint32_t>(rng[0]));
+        const uint32_t high = of_warp(static_cast<uint32_t>(rng[0] >> 32));
 #pragma unroll
         for (int r = 0; r < 10; ++r) {
-            key0[r] = static_cast<uint32_t>(seed) + kStep0 * static_cast<uint32_t>(r);
-            key1[r] = static_cast<uint32_t>(seed >> 32) + kStep1 * static_cast<uint32_t>(r);
+            key0[r] = low + kStep0 * static_cast<uint32_t>(r);
+            key1[r] = high + kStep1 * static_cast<uint32_t>(r);
         }
 #pragma unroll
         for (int i = 0; i < n; ++i) {
@@ -108,19 +118,43 @@ struct SiteMasks<0> {
 
 // ---- copies --------------------------------------------------------------------------------------------------------
 
-// Waits until what the last but `ahead` groups of copies brought is there for all lanes of the warp.
-template <int ahead>
-__device__ __forceinline__ void wait_for_warp() {
-    wait_copies<ahead>();
-    __syncwarp();
+// Stages of a queue that fit `budget` bytes of shared memory beside what else a block keeps, at most `most`.
+constexpr int stages_within(int64_t budget, int64_t stage_bytes, int64_t other_bytes, int most) {
+    const int64_t fit = (budget - other_bytes) / stage_bytes;
+    return static_cast<int>(fit < most ? fit : most);
 }
 
-inline constexpr int64_t kQueueBudget = 96 << 10;  // of shared memory: two blocks fit a multiprocessor with 228 KiB
+// What a block may take where a multiprocessor is to hold `blocks` of them: of 228 KiB, and at most what every card
+// from 8.0 on has for one.
+constexpr int64_t shared_budget(int blocks) {
+    const int64_t share = (int64_t{226} << 10) / blocks - 1024;
+    return share < (96 << 10) ? share : (96 << 10);
+}
 
-// Stages of a queue beside what else a block keeps.
-constexpr int stages_within(int64_t stage_bytes, int64_t other_bytes, int most) {
-    const int64_t fit = (kQueueBudget - other_bytes) / stage_bytes;
-    return static_cast<int>(fit < most ? fit : most);
+// 16 rows of 64 columns (128 bytes) in shared memory of a warp. Lanes copy pieces of 16 bytes along the rows, so that 8
+// of them ask for a whole line; what lane (g = lane / 4, t = lane % 4) works on is piece g of the rows that it has in a
+// fragment. Pieces stand where neither way has two lanes in the same banks.
+struct WarpTile {
+    static constexpr int kPieces = 16 * 8, kAccesses = 4;  // of a lane, either way
+
+    int lane;
+
+    __device__ __forceinline__ WarpTile() : lane(static_cast<int>(threadIdx.x) % kWarp) {}
+    __device__ __forceinline__ static int place(int row, int piece) { return row * 8 + (piece ^ row / 2 % 4 * 2); }
+
+    __device__ __forceinline__ int copied_row(int i) const { return 4 * i + lane / 8; }
+    __device__ __forceinline__ int copied_piece() const { return lane % 8; }
+    __device__ __forceinline__ int copied(int i) const { return place(copied_row(i), copied_piece()); }
+
+    // Rows 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
+    __device__ __forceinline__ int row(int i) const { return i / 2 * 8 + lane % 4 * 2 + i % 2; }
+    __device__ __forceinline__ int piece() const { return lane / 4; }
+    __device__ __forceinline__ int own(int i) const { return place(row(i), piece()); }
+};
+
+// Halves `half` of two words side by side.
+__device__ __forceinline__ uint32_t pair_of(uint32_t first, uint32_t second, int half) {
+    return __byte_perm(first, second, half == 0 ? 0x5410 : 0x7632);
 }
 
 __device__ __forceinline__ uint32_t word_of(const uint4& v, int i) {
@@ -130,11 +164,11 @@ __device__ __forceinline__ uint32_t word_of(const uint4& v, int i) {
 // ---- the narrow factor u[m,rank] -----------------------------------------------------------------------------------
 
 // A tile of `rows` rows, padded to `rank` columns, as T: [rank / 8][rows] pieces of 16 bytes, so that the rows of a
-// matrix of 8 by 8 lie side by side. With halves a second tile follows, of what rounding has left. 256 threads load and
-// store 4 elements at a time.
-template <typename T, int rank, int rows, bool halves>
+// matrix of 8 by 8 lie side by side. With halves a second tile follows, of what rounding has left. Threads take 4
+// elements at a time.
+template <typename T, int rank, int rows, bool halves, int kThreads>
 struct NarrowTile {
-    static constexpr int kThreads = 256, kQuads = rows * rank / 4 / kThreads, kPieces = rank / 8 * rows;
+    static constexpr int kQuads = rows * rank / 4 / kThreads, kPieces = rank / 8 * rows;
     static constexpr int kBytes = (halves ? 2 : 1) * kPieces * 16;
     static_assert(kQuads * kThreads * 4 == rows * rank);
 
@@ -207,9 +241,6 @@ void with_low_rank_form(DType real, int rank, int n, bool masked, const F& f) {
     else if (masked) with_low_rank_size<f16, true>(rank, n, f);
     else with_low_rank_size<f16, false>(rank, n, f);
 }
-
-// Modules of one pass.
-inline int modules_at_once(int rank, int n) { return rank > 16 ? 1 : n; }
 
 // What a kernel is told of a mask, first module `module`.
 inline DropoutScale mask_scale(const Mask& mask, int module) {

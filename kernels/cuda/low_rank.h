@@ -61,7 +61,7 @@ struct LowRankAdd {
     void* y = nullptr;                 // T[m,c] contiguous
     const void* u[kMostModules] = {};  // [m,rank] contiguous, aligned to 4 elements
     DType u_dtype = DType::f32;        // f32 or T
-    const void* v[kMostModules] = {};  // T, element (r, c) at r v_r_stride + c v_c_stride
+    const void* v[kMostModules] = {};  // T, element (r, c) at r v_r_stride + c v_c_stride, one of them 1
     int64_t v_r_stride = 0, v_c_stride = 1;
     float scale = 1;
     Mask mask = {};

@@ -1,17 +1,18 @@
-// y[m,c] = sum[m,c] + scale (mask_1(u_1 v_1) + ...). A warp takes 32 columns and keeps its fragments of all v_i in
-// registers while the rows of the block pass, 16 at a time. Columns of the fragments are chosen so that a lane ends
-// with 8 columns side by side of two rows: slot s of tile j of four stands for column 8 (s / 2) + 2 j + s % 2. So a
-// lane needs one access for sum, one for y and one Philox for each site and row. Pieces of sum pass through a queue in
-// shared memory that no other lane looks into; u, at most 128 rows of it, is shared by the block.
-// Floor: the bytes of sum and y; u is read once for every 256 columns, v once for every 128 rows, from L2.
+// y[m,c] = sum[m,c] + scale (mask_1(u_1 v_1) + ...), computed as columns of products of v^T and u^T. A warp takes 64
+// columns and keeps its fragments of all v_i in registers while the rows of the block pass, 16 at a time. Columns are
+// put so that lane (g = lane / 4, t = lane % 4) ends with columns 8 g .. 8 g + 7 of four rows: slot s of fragment f
+// stands for column 8 (s % 8) + 2 f + s / 8. So a lane needs one access for sum, one for y and one Philox for each site
+// and row, and accesses of a warp are whole lines of 128 bytes. Pieces of sum pass through a queue in shared memory
+// that no other lane looks into; u, at most 128 rows of it, is shared by the block. Floor: the bytes of sum and y; u is
+// read once for every 256 columns, v once for every 128 rows, from L2.
 #include "kernels/cuda/low_rank.cuh"
 
 namespace ggq::cuda {
 
 namespace {
 
-constexpr int kWarps = 8, kThreads = kWarps * kWarp, kWarpCols = 32, kCols = kWarps * kWarpCols, kStep = 16;
-constexpr int kMostRows = 128, kTiles = kWarpCols / 8;
+constexpr int kWarps = 4, kThreads = kWarps * kWarp, kWarpCols = 64, kCols = kWarps * kWarpCols, kStep = 16;
+constexpr int kMostRows = 128, kFragments = kWarpCols / 16;
 
 struct Add {
     const void* sum;
@@ -30,19 +31,20 @@ struct Add {
 template <typename Form>
 struct AddPass {
     using T = typename Form::T;
-    using Narrow = NarrowTile<T, Form::rank, kMostRows, false>;
+    using Narrow = NarrowTile<T, Form::rank, kMostRows, false, kThreads>;
     static constexpr int kDepth = Form::rank / 16;  // fragments along the rank
-    static constexpr int kStageSlots = 2 * kThreads, kNarrowBytes = Form::n * Narrow::kBytes;
-    static constexpr int kStages = stages_within(kStageSlots * 16, kNarrowBytes, 4);
+    static constexpr int kBlocks = Form::n * kDepth == 1 ? 4 : Form::n * kDepth == 4 ? 2 : 3;  // of a multiprocessor
+    static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = Form::n * Narrow::kBytes;
+    static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 5);
     static constexpr int kSharedBytes = kStages * kStageSlots * 16 + kNarrowBytes;
     static_assert(kStages >= 2);
 
     const Add& p;
     uint4 *queue, *narrow;
-    int lane, warp, g, t;
-    int64_t first_row, end_row, col;  // col: the first of this lane's 8
-    bool has_columns;
-    uint32_t v[Form::n][kDepth][kTiles][2];
+    WarpTile pieces;
+    int lane, warp, t;
+    int64_t first_row, end_row, warp_col, col;  // of the warp's columns and of this lane's 8 the first
+    uint32_t v[Form::n][kDepth][kFragments][4];
 
     __device__ __forceinline__ explicit AddPass(const Add& args)
         : p(args),
@@ -50,51 +52,66 @@ struct AddPass {
           narrow(queue + kStages * kStageSlots),
           lane(static_cast<int>(threadIdx.x) % kWarp),
           warp(static_cast<int>(threadIdx.x) / kWarp),
-          g(lane / 4),
           t(lane % 4),
           first_row(blockIdx.y * int64_t{args.rows}),
-          end_row(first_row + args.rows < args.m ? first_row + args.rows : args.m) {
-        const int64_t first_col = blockIdx.x * int64_t{kCols} + warp * kWarpCols;
-        has_columns = first_col < args.c;
-        col = first_col + 8 * t;
-    }
+          end_row(first_row + args.rows < args.m ? first_row + args.rows : args.m),
+          warp_col(blockIdx.x * int64_t{kCols} + warp * kWarpCols),
+          col(warp_col + 8 * pieces.piece()) {}
 
-    __device__ __forceinline__ uint4* slot(int stage, int half) const {
-        return queue + stage * kStageSlots + half * kThreads + static_cast<int>(threadIdx.x);
+    __device__ __forceinline__ uint4* stage_at(int stage) const {
+        return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
 
     __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
-        if (p.sum != nullptr && has_columns) {
+        if (p.sum != nullptr) {
+            const int64_t col = warp_col + 8 * pieces.copied_piece();
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int64_t at = row + 8 * half + g;
-                if (at < end_row) copy_async(slot(stage, half), static_cast<const T*>(p.sum) + at * p.c + col, true);
+            for (int i = 0; i < WarpTile::kAccesses; ++i) {
+                const int64_t at = row + pieces.copied_row(i);
+                const bool there = at < end_row && col < p.c;
+                copy_async(stage_at(stage) + pieces.copied(i),
+                           static_cast<const T*>(p.sum) + (there ? at : 0) * p.c + (there ? col : 0), there);
             }
         }
         commit_copies();
     }
 
-    __device__ __forceinline__ uint32_t v_bits(int module, int r, int64_t c) const {
-        if (r >= p.rank || c >= p.c) return 0;
-        return static_cast<const T*>(p.v[module])[r * p.v_r_stride + c * p.v_c_stride].bits;
+    // v_i[r,col .. col + 7], columns side by side.
+    __device__ __forceinline__ uint4 v_row(const T* v, int r) const {
+        return r < p.rank && col < p.c ? *reinterpret_cast<const uint4*>(v + r * p.v_r_stride + col)
+                                       : uint4{0, 0, 0, 0};
+    }
+    // v_i[r,c] and v_i[r + 1,c], ranks side by side; r is even.
+    __device__ __forceinline__ uint32_t v_pair(const T* v, int r, int64_t c) const {
+        if (r >= p.rank || col >= p.c) return 0;
+        const T* at = v + c * p.v_c_stride + r;
+        if (p.rank % 2 == 0) return *reinterpret_cast<const uint32_t*>(at);
+        return at[0].bits | (r + 1 < p.rank ? static_cast<uint32_t>(at[1].bits) << 16 : 0u);
     }
 
-    __device__ __forceinline__ void read_v() {
-        const int64_t base = col - 8 * t + g / 2 * 8 + g % 2;
+    __device__ __forceinline__ void read_v(int module, int depth) {
+        const auto* from = static_cast<const T*>(p.v[module]);
+        uint32_t(&to)[kFragments][4] = v[module][depth];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int r = 16 * depth + 8 * half + 2 * t;
+            if (p.v_c_stride == 1) {
+                const uint4 first = v_row(from, r), second = v_row(from, r + 1);
+#pragma unroll
+                for (int e = 0; e < 8; ++e)
+                    to[e / 2][2 * half + e % 2] = pair_of(word_of(first, e / 2), word_of(second, e / 2), e % 2);
+            } else {
+#pragma unroll
+                for (int e = 0; e < 8; ++e) to[e / 2][2 * half + e % 2] = v_pair(from, r, col + e);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void read_factors() {
 #pragma unroll
         for (int i = 0; i < Form::n; ++i)
 #pragma unroll
-            for (int d = 0; d < kDepth; ++d)
-#pragma unroll
-                for (int j = 0; j < kTiles; ++j)
-#pragma unroll
-                    for (int h = 0; h < 2; ++h) {
-                        const int r = 16 * d + 8 * h + 2 * t;
-                        v[i][d][j][h] = v_bits(i, r, base + 2 * j) | v_bits(i, r + 1, base + 2 * j) << 16;
-                    }
-    }
-
-    __device__ __forceinline__ void read_u() const {
+            for (int d = 0; d < kDepth; ++d) read_v(i, d);
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) {
             Narrow u;
@@ -103,71 +120,96 @@ struct AddPass {
         }
     }
 
-    // u_i v_i of 16 rows.
-    __device__ __forceinline__ void multiply(int module, int row, float (&c)[kTiles][4]) const {
-        const int matrix = lane / 8, at = row + matrix % 2 * 8 + lane % 8;
+    // v_i^T u_i^T of 64 columns and 16 rows, 8 rows each.
+    __device__ __forceinline__ void multiply(int module, int row, float (&c)[2][kFragments][4]) const {
+        const int matrix = lane / 8, at = row + matrix / 2 * 8 + lane % 8;
         const uint4* tile = narrow + module * Narrow::kPieces;
 #pragma unroll
         for (int d = 0; d < kDepth; ++d) {
             uint32_t u[4];
-            load_matrices(u, shared_address(tile + (2 * d + matrix / 2) * kMostRows + at));
+            load_matrices(u, shared_address(tile + (2 * d + matrix % 2) * kMostRows + at));
 #pragma unroll
-            for (int j = 0; j < kTiles; ++j) multiply_add<T>(c[j], u, v[module][d][j][0], v[module][d][j][1]);
+            for (int f = 0; f < kFragments; ++f) {
+                multiply_add<T>(c[0][f], v[module][d][f], u[0], u[1]);
+                multiply_add<T>(c[1][f], v[module][d][f], u[2], u[3]);
+            }
         }
     }
 
-    // total[half][8]: the sum over all modules of this lane's columns of two rows.
-    __device__ __forceinline__ void sum_modules(int row, const SiteMasks<Form::sites>& masks,
-                                                float (&total)[2][8]) const {
-        const auto width = static_cast<uint32_t>(p.c / kMaskGroup);
-        const uint32_t group =
-            static_cast<uint32_t>(first_row + row + g) * width + static_cast<uint32_t>(col / kMaskGroup);
-        const typename SiteMasks<Form::sites>::Start starts[2] = {masks.start(group), masks.start(group + 8 * width)};
+    // total[i][8] += a module's of this lane's columns of row pieces.row(i). Element e of them is sum 2 (e % 2) + i % 2
+    // of fragment e / 2.
+    __device__ __forceinline__ void add_module(int module, int row, const SiteMasks<Form::sites>& masks,
+                                               const typename SiteMasks<Form::sites>::Start (&start)[4],
+                                               float (&total)[4][8]) const {
+        float c[2][kFragments][4] = {};
+        multiply(module, row, c);
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i) {
-            float c[kTiles][4] = {};
-            multiply(i, row, c);
+        for (int i = 0; i < 4; ++i) {
+            Philox4 bits;
+            if constexpr (Form::masked) bits = masks.bits(start[i], module);
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
+            for (int e = 0; e < 8; ++e) {
+                const float value = c[i / 2][e / 2][2 * (e % 2) + i % 2];
                 if constexpr (Form::masked) {
-                    const Philox4 bits = masks.bits(starts[half], i);
-#pragma unroll
-                    for (int e = 0; e < 8; ++e)
-                        if (masks.keeps(bits.word[e / 2], e % 2)) total[half][e] += c[e / 2][2 * half + e % 2];
+                    if (masks.keeps(bits.word[e / 2], e % 2)) total[i][e] += value;
                 } else {
-#pragma unroll
-                    for (int e = 0; e < 8; ++e) total[half][e] += c[e / 2][2 * half + e % 2];
+                    total[i][e] += value;
                 }
             }
         }
     }
 
-    __device__ __forceinline__ void put(int64_t row, const uint4& sum, const float (&total)[8]) const {
-        const T* addend = reinterpret_cast<const T*>(&sum);
-        float y[8];
+    __device__ __forceinline__ void sum_modules(int row, const SiteMasks<Form::sites>& masks,
+                                                float (&total)[4][8]) const {
+        typename SiteMasks<Form::sites>::Start start[4];
 #pragma unroll
-        for (int e = 0; e < 8; ++e) y[e] = fmaf(p.scale_of_sum, total[e], to_float(addend[e]));
-        store<8>(static_cast<T*>(p.y) + row * p.c + col, y);
+        for (int i = 0; i < 4; ++i)
+            start[i] = masks.start(static_cast<uint32_t>(first_row + row + pieces.row(i)) *
+                                       static_cast<uint32_t>(p.c / kMaskGroup) +
+                                   static_cast<uint32_t>(col / kMaskGroup));
+#pragma unroll
+        for (int i = 0; i < Form::n; ++i) add_module(i, row, masks, start, total);
+    }
+
+    // This lane's pieces of y take the places of sum's.
+    __device__ __forceinline__ void finish(uint4* stage, const float (&total)[4][8]) const {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            uint4& piece = stage[pieces.own(i)];
+            float y[8] = {};
+            if (p.sum != nullptr) load<8>(reinterpret_cast<const T*>(&piece), y);
+#pragma unroll
+            for (int e = 0; e < 8; ++e) y[e] = fmaf(p.scale_of_sum, total[i][e], y[e]);
+            store<8>(reinterpret_cast<T*>(&piece), y);
+        }
+    }
+
+    __device__ __forceinline__ void write(const uint4* stage, int64_t row) const {
+        const int64_t first = warp_col + 8 * pieces.copied_piece();
+#pragma unroll
+        for (int i = 0; i < WarpTile::kAccesses; ++i) {
+            const int64_t at = row + pieces.copied_row(i);
+            if (at < end_row && first < p.c)
+                *reinterpret_cast<uint4*>(static_cast<T*>(p.y) + at * p.c + first) = stage[pieces.copied(i)];
+        }
     }
 
     __device__ __forceinline__ void add(const SiteMasks<Form::sites>& masks) {
 #pragma unroll
         for (int s = 0; s < kStages - 1; ++s) copy_step(s, first_row + s * kStep);
-        read_v();
-        read_u();
+        read_factors();
         __syncthreads();
-        if (!has_columns) return;
         int stage = 0;
         for (int64_t row = first_row; row < end_row; row += kStep) {
+            __syncwarp();  // all lanes are done with the stage before, whose place is taken
             copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
-            float total[2][8] = {};
+            float total[4][8] = {};
             sum_modules(static_cast<int>(row - first_row), masks, total);
             wait_copies<kStages - 1>();
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int64_t at = row + 8 * half + g;
-                if (at < end_row) put(at, p.sum != nullptr ? *slot(stage, half) : uint4{0, 0, 0, 0}, total[half]);
-            }
+            __syncwarp();
+            finish(stage_at(stage), total);
+            __syncwarp();
+            write(stage_at(stage), row);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         wait_copies<0>();
@@ -176,7 +218,7 @@ struct AddPass {
 
 // Grid: (256 columns, rows of a block).
 template <typename Form>
-__global__ void __launch_bounds__(kThreads, 2) add_kernel(const __grid_constant__ Add p) {
+__global__ void __launch_bounds__(kThreads, AddPass<Form>::kBlocks) add_kernel(const __grid_constant__ Add p) {
     const SiteMasks<Form::sites> masks(p.rng, p.scale);
     AddPass<Form> pass(p);
     pass.add(masks);
@@ -200,6 +242,7 @@ void run(const CudaContext& ctx, const Add& p) {
 void low_rank_add(const CudaContext& ctx, const LowRankAdd& p) {
     const int at_once = modules_at_once(p.rank, p.n);
     const bool masked = drops(p.mask, p.m * p.c);
+    GGQ_ASSERT(p.v_c_stride == 1 || p.v_r_stride == 1);
     GGQ_ASSERT(p.n <= kMostModules && (p.u_dtype == DType::f32 || p.u_dtype == p.real));
     for (int first = 0; first < p.n; first += at_once) {
         Add args{.sum = first == 0 ? p.sum : p.y,

@@ -1,10 +1,11 @@
-// y_i[m,rank] = alpha mask_i(x) a_i^T for few columns and long sums. A block takes 16 or 32 rows, and its warps take
+// y_i[m,rank] = alpha mask_i(x) a_i^T for few columns and long sums. A block takes 16 or 64 rows, and its warps take
 // steps of 32 of k in turn. What a lane reads of x are 16 bytes of each of its rows, elements 8 t .. 8 t + 7 of a step
 // (t = lane % 4), which it multiplies as they lie: as the sum over k may go in any order, its words 0 and 1 stand for
 // columns 2 t, 2 t + 1 and 2 t + 8, 2 t + 9 of one fragment, words 2 and 3 for those of another, and a is read in the
 // same order. So a lane needs one Philox for each of its rows and sites, and its part of x passes through a queue in
-// shared memory that no other lane looks into. At the end the sums of the warps are added in order.
-// Floor: the bytes of x; a is read once for each block, from L2.
+// shared memory that no other lane looks into. At the end the sums of the warps are added in order, and where rows are
+// few those of a cluster of blocks, which have shared out k.
+// Floor: the bytes of x; a is read once for each block of rows, from L2.
 #include "kernels/cuda/low_rank.cuh"
 #include "kernels/cuda/product_output.cuh"
 
@@ -12,7 +13,7 @@ namespace ggq::cuda {
 
 namespace {
 
-constexpr int kWarps = 8, kThreads = kWarps * kWarp, kStep = 32;
+constexpr int kWarps = 8, kThreads = kWarps * kWarp, kStep = 32, kMostParts = 8;
 
 struct Down {
     const void* x;
@@ -26,16 +27,37 @@ struct Down {
     DropoutScale scale;
 };
 
+__device__ __forceinline__ void add_to(float4& sum, const float4& more) {
+    sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
+}
+
+// The steps of a warp: every n-th, n being the warps of all blocks of a cluster, in a circle that blocks of other rows
+// begin elsewhere, so that they do not all want the same lines of a at once, and lines of x at the same distance.
+struct Steps {
+    int64_t end, stride, first, count;
+
+    __device__ __forceinline__ Steps(int64_t n_steps, int warp)
+        : end(n_steps),
+          stride(kWarps * gridDim.y),
+          first(blockIdx.y * kWarps + warp),
+          count(first < end ? (end - first + stride - 1) / stride : 0) {}
+
+    __device__ __forceinline__ int64_t start() const { return first + count * blockIdx.x / gridDim.x * stride; }
+    __device__ __forceinline__ int64_t after(int64_t step) const { return step + stride < end ? step + stride : first; }
+};
+
 // `tiles` of 16 rows a block.
 template <typename Form, int tiles, bool transposed>
 struct DownPass {
     using T = typename Form::T;
     static constexpr int kColumns = Form::rank / 8;  // tiles of y, 8 columns each
     static constexpr int kOfX = 2 * tiles, kOfA = Form::n * kColumns;
-    static constexpr int kStageSlots = (kOfX + kOfA) * kThreads, kStages = stages_within(kStageSlots * 16, 0, 6);
-    static constexpr int kSums = tiles * Form::n * kColumns;
+    static constexpr int kStageSlots = (kOfX + kOfA) * kThreads;
+    static constexpr int kBudget = tiles > 1 ? 200 << 10 : static_cast<int>(shared_budget(2));
+    static constexpr int kStages = stages_within(kBudget, kStageSlots * 16, 0, 6);
+    static constexpr int kSums = tiles * Form::n * kColumns;  // of a warp, each float4[32]
     static constexpr int kSharedBytes = kStages * kStageSlots * 16;
-    static_assert(kStages >= 2 && kWarps * kSums * kWarp * 16 <= kSharedBytes);
+    static_assert(kStages >= 2 && (kWarps + 1) * kSums * kWarp * 16 <= kSharedBytes);
 
     const Down& p;
     uint4* shared;
@@ -71,36 +93,40 @@ struct DownPass {
         *to = *reinterpret_cast<const uint4*>(eight);
     }
 
-    __device__ __forceinline__ void copy_a(int stage, int64_t k0) const {
+    // Lanes go along the lines, whose pieces lie side by side.
+    __device__ __forceinline__ void copy_transposed(int stage, const T* a, int64_t k0) const {
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i)
-#pragma unroll
-            for (int c = 0; c < kColumns; ++c) {
-                const auto* a = static_cast<const T*>(p.a[i]);
-                if constexpr (transposed) {
-                    uint4* to = matrices(stage, i * kColumns + c) + place_of_line(lane);
-                    copy_line(to, a + (k0 + lane) * p.rank, 8 * c);
-                } else {
-                    const int row = 8 * c + g;
-                    const bool there = row < p.rank;
-                    copy_async(slot(stage, kOfX + i * kColumns + c), a + (there ? row : 0) * p.k + k0 + 8 * t, there);
-                }
-            }
+        for (int i = 0; i < kColumns; ++i) {
+            const int line = (i * kWarp + lane) / kColumns, column = lane % kColumns;
+            copy_line(matrices(stage, column) + place_of_line(line), a + (k0 + line) * p.rank, 8 * column);
+        }
     }
 
-    __device__ __forceinline__ void copy_step(int stage, int64_t step, int64_t n_steps) const {
-        if (step < n_steps) {
-            const int64_t k0 = step * kStep;
-            const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
+    __device__ __forceinline__ void copy_a(int stage, int64_t k0) const {
+        if constexpr (transposed) {
+            static_assert(Form::n == 1);
+            copy_transposed(stage, static_cast<const T*>(p.a[0]), k0);
+        } else {
 #pragma unroll
-            for (int i = 0; i < kOfX; ++i) {
-                const int64_t row = first_row + 8 * i + g;
-                const bool there = row < p.m;
-                copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
+            for (int i = 0; i < kOfA; ++i) {
+                const int row = 8 * (i % kColumns) + g;
+                const bool there = row < p.rank;
+                copy_async(slot(stage, kOfX + i),
+                           static_cast<const T*>(p.a[i / kColumns]) + (there ? row : 0) * p.k + k0 + 8 * t, there);
             }
-            copy_a(stage, k0);
         }
-        commit_copies();
+    }
+
+    __device__ __forceinline__ void copy_step(int stage, int64_t step) const {
+        const int64_t k0 = step * kStep;
+        const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
+#pragma unroll
+        for (int i = 0; i < kOfX; ++i) {
+            const int64_t row = first_row + 8 * i + g;
+            const bool there = row < p.m;
+            copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
+        }
+        copy_a(stage, k0);
     }
 
     // The pieces of a, word by word what multiplies the same word of x.
@@ -149,17 +175,24 @@ struct DownPass {
     }
 
     __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
-        const int64_t n_steps = p.k / kStep;
-#pragma unroll
-        for (int s = 0; s < kStages - 1; ++s) copy_step(s, warp + s * kWarps, n_steps);
+        const Steps steps(p.k / kStep, warp);
+        int64_t copied = steps.start();
+        for (int s = 0; s < kStages - 1; ++s) {
+            if (s < steps.count) copy_step(s, copied);
+            commit_copies();
+            copied = steps.after(copied);
+        }
         int stage = 0;
-        for (int64_t step = warp; step < n_steps; step += kWarps) {
-            const int free_stage = stage == 0 ? kStages - 1 : stage - 1;
+        int64_t step = steps.start();
+        for (int64_t i = 0; i < steps.count; ++i) {
             if constexpr (transposed) __syncwarp();  // all lanes are done with the stage before
-            copy_step(free_stage, step + (kStages - 1) * kWarps, n_steps);
+            if (i + kStages - 1 < steps.count) copy_step(stage == 0 ? kStages - 1 : stage - 1, copied);
+            commit_copies();
+            copied = steps.after(copied);
             wait_copies<kStages - 1>();
             if constexpr (transposed) __syncwarp();
             multiply_step(stage, step, masks);
+            step = steps.after(step);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         wait_copies<0>();
@@ -169,7 +202,24 @@ struct DownPass {
         if (row < p.m && col < p.rank) set_value(p.y[i], p.y_dtype, row * p.rank + col, p.alpha * value);
     }
 
-    // The sums of all warps, in order, through shared memory.
+    // Sum f of all warps, in order.
+    __device__ __forceinline__ float4 sum_of(const float4* sums_of_warps, int f) const {
+        float4 c = sums_of_warps[f * kWarp + lane];
+#pragma unroll
+        for (int w = 1; w < kWarps; ++w) add_to(c, sums_of_warps[(w * kSums + f) * kWarp + lane]);
+        return c;
+    }
+
+    __device__ __forceinline__ void write_sum(int f, const float4& c) const {
+        const int tile = f / (Form::n * kColumns), i = f / kColumns % Form::n, col = f % kColumns * 8 + 2 * t;
+        const int64_t row = first_row + 16 * tile + g;
+        put(i, row, col, c.x);
+        put(i, row, col + 1, c.y);
+        put(i, row + 8, col, c.z);
+        put(i, row + 8, col + 1, c.w);
+    }
+
+    // The sums of all warps through shared memory, then those of the blocks of a cluster, which share them out.
     __device__ __forceinline__ void write() {
         auto* parts = reinterpret_cast<float4*>(shared);
         __syncthreads();  // the queues are over
@@ -179,42 +229,55 @@ struct DownPass {
             parts[(warp * kSums + f) * kWarp + lane] = {c[0], c[1], c[2], c[3]};
         }
         __syncthreads();
-        for (int f = warp; f < kSums; f += kWarps) {
-            float4 c = parts[f * kWarp + lane];
-#pragma unroll
-            for (int w = 1; w < kWarps; ++w) {
-                const float4 more = parts[(w * kSums + f) * kWarp + lane];
-                c.x += more.x, c.y += more.y, c.z += more.z, c.w += more.w;
-            }
-            const int tile = f / (Form::n * kColumns), i = f / kColumns % Form::n, col = f % kColumns * 8 + 2 * t;
-            const int64_t row = first_row + 16 * tile + g;
-            put(i, row, col, c.x);
-            put(i, row, col + 1, c.y);
-            put(i, row + 8, col, c.z);
-            put(i, row + 8, col + 1, c.w);
+        if (gridDim.y == 1) {
+            for (int f = warp; f < kSums; f += kWarps) write_sum(f, sum_of(parts, f));
+            return;
         }
+        float4* of_block = parts + kWarps * kSums * kWarp;
+        for (int f = warp; f < kSums; f += kWarps) of_block[f * kWarp + lane] = sum_of(parts, f);
+        cluster_barrier();
+        for (int f = static_cast<int>(blockIdx.y) + warp * static_cast<int>(gridDim.y); f < kSums;
+             f += kWarps * static_cast<int>(gridDim.y)) {
+            float4 c = load_of_block(of_block + f * kWarp + lane, 0);
+            for (unsigned b = 1; b < gridDim.y; ++b) add_to(c, load_of_block(of_block + f * kWarp + lane, b));
+            write_sum(f, c);
+        }
+        cluster_barrier();  // a block stays until its sums have been read
     }
 };
 
 template <typename Form, int tiles, bool transposed>
-__global__ void __launch_bounds__(kThreads, 2) down_kernel(const __grid_constant__ Down p) {
+__global__ void __launch_bounds__(kThreads, tiles > 1 ? 1 : 2) down_kernel(const __grid_constant__ Down p) {
     const SiteMasks<Form::sites> masks(p.rng, p.scale);
     DownPass<Form, tiles, transposed> pass(p);
     pass.sum_up(masks);
     pass.write();
 }
 
+// Parts of k, a block of a cluster each, that fill the card: a power of 2.
+int parts_of(const CudaContext& ctx, int64_t row_blocks, int64_t n_steps, int64_t wanted_blocks) {
+    int parts = 1;
+    if (ctx.device->capability < 90) return parts;
+    while (parts < kMostParts && 2 * parts * row_blocks <= wanted_blocks && 2 * parts * kWarps <= n_steps) parts *= 2;
+    return parts;
+}
+
 template <typename Form, int tiles, bool transposed>
 void run(const CudaContext& ctx, const Down& p) {
     using Pass = DownPass<Form, tiles, transposed>;
-    launch(ctx, down_kernel<Form, tiles, transposed>, static_cast<unsigned>(ceil_div(p.m, 16 * tiles)), kThreads,
-           Pass::kSharedBytes, p);
+    const int64_t row_blocks = ceil_div(p.m, 16 * tiles);
+    const int parts = parts_of(ctx, row_blocks, p.k / kStep, ctx.device->n_sms * (tiles > 1 ? 1 : 2));
+    const dim3 grid(static_cast<unsigned>(row_blocks), static_cast<unsigned>(parts));
+    launch_clusters(ctx, down_kernel<Form, tiles, transposed>, grid, dim3(1, grid.y), kThreads, Pass::kSharedBytes, p);
 }
 
-// Blocks of 32 rows read a half as often, those of 16 are more where rows are few.
+// The more rows a block has, the less a is read; but where rows are few, blocks would be too.
 template <typename Form, bool transposed>
 void run_rows(const CudaContext& ctx, const Down& p) {
-    if (p.m >= 16 * ctx.device->n_sms) run<Form, 2, transposed>(ctx, p);
+    const int64_t most_parts = ctx.device->capability < 90 ? 1 : kMostParts;
+    const bool fills = 4 * most_parts * ceil_div(p.m, 64) >= 3 * ctx.device->n_sms;
+    if (fills && DownPass<Form, 4, transposed>::kSharedBytes <= ctx.device->shared_bytes)
+        run<Form, 4, transposed>(ctx, p);
     else run<Form, 1, transposed>(ctx, p);
 }
 

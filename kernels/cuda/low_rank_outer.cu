@@ -1,18 +1,18 @@
-// o_i[rank,c] = alpha sum over m of u_i[m,rank] mask_i(x)[m,c], as the product of x^T and u. A warp takes 32 columns
-// and passes over the rows of its part, 16 at a time; what a lane copies of x are 8 elements side by side of two rows,
-// so that it needs one Philox for each of them and each site. Masked pieces go through shared memory of the warp, where
-// x^T is read by transposing loads; without a mask the queue itself is read so. u is shared by the warps of a block: 64
-// rows at a time, as sums of high and low halves if it is float, the next ones under way meanwhile. The rows are cut
-// into parts, whose sums a second launch adds in order.
-// Floor: the bytes of x; u is read once for every 256 columns, and sums of parts are written and read, all in L2.
+// o_i[rank,c] = alpha sum over m of u_i[m,rank] mask_i(x)[m,c], as products of u^T and x. A warp takes 64 columns and
+// passes over the rows of its part, 16 at a time. A lane copies 8 columns side by side of the four rows that it has in
+// a fragment, so that it needs one Philox for each of them and each site; column j of all lanes' 8 is the fragment of 8
+// columns number j, whose words are pairs of what two rows have there. So nothing is exchanged between lanes, and x
+// passes through a queue in shared memory that no other lane looks into. u is shared by the warps of a block: 64 rows
+// at a time, as sums of high and low halves if it is float, the next ones under way meanwhile. The rows are cut into
+// parts, whose sums a second launch adds in order. Floor: the bytes of x; u is read once for every 256 columns, and
+// sums of parts are written and read, all in L2.
 #include "kernels/cuda/low_rank.cuh"
 
 namespace ggq::cuda {
 
 namespace {
 
-constexpr int kWarps = 8, kThreads = kWarps * kWarp, kWarpCols = 32, kStep = 16;
-constexpr int kPieces = kStep * kWarpCols / 8;  // of 16 bytes in a step of a warp
+constexpr int kWarps = 4, kThreads = kWarps * kWarp, kWarpCols = 64, kStep = 16;
 constexpr int kSumThreads = 256;
 
 // Where sums go: element (r, c) of module i of part s.
@@ -36,105 +36,92 @@ struct Outer {
 template <typename Form, bool halves>
 struct OuterPass {
     using T = typename Form::T;
-    using Narrow = NarrowTile<T, Form::rank, kOuterRows, halves>;
-    static constexpr int kRankTiles = Form::rank / 8, kTerms = halves ? 2 : 1;
-    static constexpr int kStageBytes = kWarps * kPieces * 16;
-    static constexpr int kMasked = Form::masked ? Form::n : 0;  // further stages, for masked pieces
-    static constexpr int kNarrowBytes = 2 * Form::n * Narrow::kBytes;
-    static constexpr int kStages = stages_within(kStageBytes, kNarrowBytes + kMasked * kStageBytes, 6);
-    static constexpr int kSharedBytes = (kStages + kMasked) * kStageBytes + kNarrowBytes;
+    using Narrow = NarrowTile<T, Form::rank, kOuterRows, halves, kThreads>;
+    static constexpr int kRankTiles = Form::rank / 16, kTerms = halves ? 2 : 1;
+    static constexpr int kBlocks = low_rank_outer_blocks(Form::rank, Form::n);  // of a multiprocessor
+    static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = 2 * Form::n * Narrow::kBytes;
+    static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 6);
+    static constexpr int kSharedBytes = kStages * kStageSlots * 16 + kNarrowBytes;
     static_assert(kStages >= 2);
 
     const Outer& p;
-    uint4 *queue, *masked, *narrow;
-    int lane, warp, g, t;
-    int64_t first_row, end_row, first_col;
-    bool has_columns;
-    float sums[Form::n][2][kRankTiles][4] = {};
+    uint4 *queue, *narrow;
+    WarpTile pieces;
+    int lane, warp;
+    int64_t first_row, end_row, warp_col;  // warp_col: the first of the warp's 64
+    float sums[Form::n][kRankTiles][8][4] = {};
 
     __device__ __forceinline__ explicit OuterPass(const Outer& args)
         : p(args),
+          queue(reinterpret_cast<uint4*>(dynamic_shared())),
+          narrow(queue + kStages * kStageSlots),
           lane(static_cast<int>(threadIdx.x) % kWarp),
           warp(static_cast<int>(threadIdx.x) / kWarp),
-          g(lane / 4),
-          t(lane % 4),
           first_row(blockIdx.y * args.chunk),
           end_row(first_row + args.chunk < args.m ? first_row + args.chunk : args.m),
-          first_col(blockIdx.x * kOuterCols + warp * kWarpCols),
-          has_columns(first_col < args.c) {
-        auto* shared = reinterpret_cast<uint4*>(dynamic_shared());
-        queue = shared + warp * kPieces;
-        masked = queue + kStages * kWarps * kPieces;
-        narrow = shared + (kStages + kMasked) * kWarps * kPieces;
+          warp_col(blockIdx.x * kOuterCols + warp * kWarpCols) {}
+
+    __device__ __forceinline__ uint4* stage_at(int stage) const {
+        return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
 
-    // Of rows of 4 pieces; 8 rows of a column of pieces lie in different banks.
-    __device__ __forceinline__ static int place(int row, int piece) { return row * 4 + (piece ^ row / 2 % 4); }
-    __device__ __forceinline__ uint4* stage_at(uint4* base, int stage) const { return base + stage * kWarps * kPieces; }
-
     __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
-        if (row < end_row && has_columns) {
-            const T* x = static_cast<const T*>(p.x) + first_col + 8 * t;
+        if (row < end_row) {
+            const int64_t col = warp_col + 8 * pieces.copied_piece();
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int64_t at = row + 8 * half + g;
-                const bool there = at < end_row;
-                copy_async(stage_at(queue, stage) + place(8 * half + g, t), x + (there ? at : 0) * p.x_stride, there);
+            for (int i = 0; i < WarpTile::kAccesses; ++i) {
+                const int64_t at = row + pieces.copied_row(i);
+                const bool there = at < end_row && col < p.c;
+                copy_async(stage_at(stage) + pieces.copied(i),
+                           static_cast<const T*>(p.x) + (there ? at : 0) * p.x_stride + (there ? col : 0), there);
             }
         }
         commit_copies();
-    }
-
-    // Own pieces of a stage, masked for every site.
-    __device__ __forceinline__ void mask_step(int stage, int64_t row, const SiteMasks<Form::sites>& masks) const {
-        const auto width = static_cast<uint32_t>(p.c / kMaskGroup);
-        const uint32_t group =
-            static_cast<uint32_t>(row + g) * width + static_cast<uint32_t>(first_col / kMaskGroup) + t;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int at = place(8 * half + g, t);
-            const uint4 x = stage_at(queue, stage)[at];
-            const auto start = masks.start(group + 8 * half * width);
-#pragma unroll
-            for (int i = 0; i < Form::n; ++i) stage_at(masked, i)[at] = masks.masked(x, start, i);
-        }
-    }
-
-    // Fragments of x^T: 16 columns each.
-    __device__ __forceinline__ void read_x(const uint4* stage, uint32_t (&x)[2][4]) const {
-        const int matrix = lane / 8, row = matrix / 2 * 8 + lane % 8;
-#pragma unroll
-        for (int f = 0; f < 2; ++f) load_transposed(x[f], shared_address(stage + place(row, 2 * f + matrix % 2)));
-    }
-
-    // `row` is that of the narrow tile.
-    __device__ __forceinline__ void multiply_module(int module, const uint4* tile, int row, const uint32_t (&x)[2][4]) {
-        const int matrix = lane / 8, at = row + matrix % 2 * 8 + lane % 8;
-#pragma unroll
-        for (int term = 0; term < kTerms; ++term)
-#pragma unroll
-            for (int pair = 0; pair < kRankTiles / 2; ++pair) {
-                uint32_t u[4];
-                const int piece = 2 * pair + matrix / 2;
-                load_transposed(u, shared_address(tile + term * Narrow::kPieces + piece * kOuterRows + at));
-#pragma unroll
-                for (int f = 0; f < 2; ++f) {
-                    multiply_add<T>(sums[module][f][2 * pair], x[f], u[0], u[1]);
-                    multiply_add<T>(sums[module][f][2 * pair + 1], x[f], u[2], u[3]);
-                }
-            }
     }
 
     __device__ __forceinline__ uint4* narrow_tile(int buffer, int module) const {
         return narrow + (buffer * Form::n + module) * (Narrow::kBytes / 16);
     }
 
-    __device__ __forceinline__ void multiply_step(int stage, int buffer, int row_in_tile) {
-        uint32_t x[2][4];
+    // u^T[16 of the rank, 16 rows] times x[16 rows, 64 columns]: column j of each lane's 8 makes a fragment. `row` is
+    // that of the narrow tile.
+    __device__ __forceinline__ void multiply(int module, const uint4* tile, int row, const uint4 (&x)[4]) {
+        const int matrix = lane / 8, at = row + matrix / 2 * 8 + lane % 8;
+#pragma unroll
+        for (int term = 0; term < kTerms; ++term)
+#pragma unroll
+            for (int r = 0; r < kRankTiles; ++r) {
+                uint32_t u[4];
+                const int piece = 2 * r + matrix % 2;
+                load_transposed(u, shared_address(tile + term * Narrow::kPieces + piece * kOuterRows + at));
+#pragma unroll
+                for (int j = 0; j < 8; ++j)
+                    multiply_add<T>(sums[module][r][j], u, pair_of(word_of(x[0], j / 2), word_of(x[1], j / 2), j % 2),
+                                    pair_of(word_of(x[2], j / 2), word_of(x[3], j / 2), j % 2));
+            }
+    }
+
+    __device__ __forceinline__ void multiply_step(int stage, int64_t row, int buffer, int row_in_tile,
+                                                  const SiteMasks<Form::sites>& masks) {
+        uint4 x[4];
+        typename SiteMasks<Form::sites>::Start start[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            x[i] = stage_at(stage)[pieces.own(i)];
+            start[i] =
+                masks.start(static_cast<uint32_t>(row + pieces.row(i)) * static_cast<uint32_t>(p.c / kMaskGroup) +
+                            static_cast<uint32_t>(warp_col / kMaskGroup + pieces.piece()));
+        }
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) {
-            if (Form::masked || i == 0) read_x(Form::masked ? stage_at(masked, i) : stage_at(queue, stage), x);
-            multiply_module(i, narrow_tile(buffer, i), row_in_tile, x);
+            if constexpr (Form::masked) {
+                uint4 masked[4];
+#pragma unroll
+                for (int e = 0; e < 4; ++e) masked[e] = masks.masked(x[e], start[e], i);
+                multiply(i, narrow_tile(buffer, i), row_in_tile, masked);
+            } else {
+                multiply(i, narrow_tile(buffer, i), row_in_tile, x);
+            }
         }
     }
 
@@ -159,13 +146,10 @@ struct OuterPass {
             const bool more = tile + kOuterRows < end_row;
             if (more) read_narrow(u, tile + kOuterRows);
             for (int64_t row = tile; row < tile + kOuterRows && row < end_row; row += kStep) {
-                const int free_stage = stage == 0 ? kStages - 1 : stage - 1;
-                __syncwarp();  // all lanes are done with the step before
-                copy_step(free_stage, row + (kStages - 1) * kStep);
-                wait_copies<kStages - 1>();
-                if constexpr (Form::masked) mask_step(stage, row, masks);
-                __syncwarp();
-                multiply_step(stage, buffer, static_cast<int>(row - tile));
+                wait_copies<kStages - 2>();
+                __syncwarp();  // this stage is there, and all lanes are done with the one before, whose place is taken
+                copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
+                multiply_step(stage, row, buffer, static_cast<int>(row - tile), masks);
                 stage = stage == kStages - 1 ? 0 : stage + 1;
             }
             buffer ^= 1;
@@ -174,27 +158,44 @@ struct OuterPass {
         wait_copies<0>();
     }
 
-    __device__ __forceinline__ void write() const {
-        if (!has_columns) return;
+    // Of its part of a row of 64 columns a lane has 16 side by side: slot 2 t + e of fragment j stands for column
+    // 8 (2 t + e) + j.
+    __device__ __forceinline__ void write_row(float* to, int64_t c, const float (&sum)[8][4], int half) const {
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i) {
-            float* to = p.sums.to[i] + blockIdx.y * p.sums.part_stride;
+        for (int e = 0; e < 2; ++e)
 #pragma unroll
-            for (int f = 0; f < 2; ++f)
-#pragma unroll
-                for (int e = 0; e < kRankTiles * 4; ++e) {
-                    const int r = e / 4 * 8 + 2 * t + e % 2;
-                    const int64_t c = first_col + 16 * f + e % 4 / 2 * 8 + g;
-                    if (r < p.rank)
-                        to[r * p.sums.r_stride + c * p.sums.c_stride] = p.sums.alpha * sums[i][f][e / 4][e % 4];
+            for (int j = 0; j < 8; j += 4) {
+                const float four[4] = {p.sums.alpha * sum[j][2 * half + e], p.sums.alpha * sum[j + 1][2 * half + e],
+                                       p.sums.alpha * sum[j + 2][2 * half + e],
+                                       p.sums.alpha * sum[j + 3][2 * half + e]};
+                float* at = to + (c + 8 * e + j) * p.sums.c_stride;
+                if (p.sums.c_stride == 1) {
+                    store<4>(at, four);
+                    continue;
                 }
-        }
+#pragma unroll
+                for (int i = 0; i < 4; ++i) at[i * p.sums.c_stride] = four[i];
+            }
+    }
+
+    __device__ __forceinline__ void write() const {
+        const int64_t c = warp_col + 16 * (lane % 4);
+        if (c >= p.c) return;
+#pragma unroll
+        for (int i = 0; i < Form::n; ++i)
+#pragma unroll
+            for (int half = 0; half < 2 * kRankTiles; ++half) {
+                const int r = 8 * half + lane / 4;
+                float* to = p.sums.to[i] + blockIdx.y * p.sums.part_stride + r * p.sums.r_stride;
+                if (r < p.rank) write_row(to, c, sums[i][half / 2], half % 2);
+            }
     }
 };
 
 // Grid: (256 columns, parts of the rows).
 template <typename Form, bool halves>
-__global__ void __launch_bounds__(kThreads, 2) outer_kernel(const __grid_constant__ Outer p) {
+__global__ void __launch_bounds__(kThreads, OuterPass<Form, halves>::kBlocks)
+    outer_kernel(const __grid_constant__ Outer p) {
     const SiteMasks<Form::sites> masks(p.rng, p.scale);
     OuterPass<Form, halves> pass(p);
     pass.sum_up(masks);
@@ -259,7 +260,7 @@ void low_rank_outer(const CudaContext& ctx, const LowRankOuter& p, Scratch scrat
     const bool masked = drops(p.mask, p.m * p.c), by_columns = p.c_stride != 1;
     const float alpha = p.alpha * p.mask.kept();
     GGQ_ASSERT(p.n <= kMostModules && (p.u_dtype == DType::f32 || p.u_dtype == p.real));
-    const int64_t n_parts = low_rank_outer_parts(p.m, p.c, *ctx.device), n_elems = p.rank * p.c;
+    const int64_t n_parts = low_rank_outer_parts(p.m, p.c, p.rank, p.n, *ctx.device), n_elems = p.rank * p.c;
     float* parts = n_parts > 1 ? static_cast<float*>(scratch.take(p.n * n_parts * n_elems * 4)) : nullptr;
     for (int first = 0; first < p.n; first += at_once) {
         Outer args{.x = p.x,
@@ -267,7 +268,7 @@ void low_rank_outer(const CudaContext& ctx, const LowRankOuter& p, Scratch scrat
                    .u_dtype = p.u_dtype,
                    .m = p.m,
                    .c = p.c,
-                   .chunk = low_rank_outer_chunk(p.m, p.c, *ctx.device),
+                   .chunk = low_rank_outer_chunk(p.m, p.c, p.rank, p.n, *ctx.device),
                    .x_stride = p.x_stride,
                    .rank = p.rank,
                    .sums = {},

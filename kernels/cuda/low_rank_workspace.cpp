@@ -13,20 +13,20 @@ bool takes_low_rank(DType real, int64_t width, int64_t rank, float dropout, cons
            dropout <= kMostLowRankDropout;
 }
 
-// Two blocks for each multiprocessor: no more parts than that, as every one of them is written and read again.
-int64_t low_rank_outer_chunk(int64_t m, int64_t c, const Device& device) {
-    constexpr int64_t kMostParts = 32;
-    const int64_t wanted = 2 * device.n_sms / ceil_div(c, kOuterCols);
+// As many blocks as run at once: no more parts than that, as every one of them is written and read again.
+int64_t low_rank_outer_chunk(int64_t m, int64_t c, int64_t rank, int n, const Device& device) {
+    constexpr int64_t kMostParts = 64;
+    const int64_t wanted = low_rank_outer_blocks(rank, n) * device.n_sms / ceil_div(c, kOuterCols);
     const int64_t parts = std::clamp<int64_t>(wanted, 1, std::min(kMostParts, std::max<int64_t>(m / kOuterRows, 1)));
     return std::max(round_up(ceil_div(m, parts), kOuterRows), kOuterRows);
 }
 
-int64_t low_rank_outer_parts(int64_t m, int64_t c, const Device& device) {
-    return std::max<int64_t>(ceil_div(m, low_rank_outer_chunk(m, c, device)), 1);
+int64_t low_rank_outer_parts(int64_t m, int64_t c, int64_t rank, int n, const Device& device) {
+    return std::max<int64_t>(ceil_div(m, low_rank_outer_chunk(m, c, rank, n, device)), 1);
 }
 
 int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device) {
-    const int64_t parts = low_rank_outer_parts(m, c, device);
+    const int64_t parts = low_rank_outer_parts(m, c, rank, n, device);
     return parts > 1 ? aligned_256(n * parts * rank * c * 4) : 0;
 }
 

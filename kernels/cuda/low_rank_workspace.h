@@ -16,10 +16,18 @@ inline constexpr float kMostLowRankDropout = 0.48f;  // masks compare random bit
 // low_rank.h asks for: f16 or bf16 from capability 8.0 on, a width in whole steps of 32, a rank of 1 to kMostLowRank.
 bool takes_low_rank(DType real, int64_t width, int64_t rank, float dropout, const Device& device);
 
-// low_rank_outer: the rows of each part, a multiple of kOuterRows, and their number, at least 1.
+// Modules of one pass.
+constexpr int modules_at_once(int64_t rank, int n) { return rank > 16 ? 1 : n; }
+
+// low_rank_outer: blocks that share a multiprocessor, the rows of each part, a multiple of kOuterRows, and the number
+// of parts, at least 1.
 inline constexpr int64_t kOuterRows = 64, kOuterCols = 256;
-int64_t low_rank_outer_chunk(int64_t m, int64_t c, const Device& device);
-int64_t low_rank_outer_parts(int64_t m, int64_t c, const Device& device);
+constexpr int low_rank_outer_blocks(int64_t rank, int n) {
+    const int64_t tiles = modules_at_once(rank, n) * (rank > 32 ? 4 : rank > 16 ? 2 : 1);  // of sums, 16 by 64 a warp
+    return tiles == 1 ? 4 : tiles == 2 ? 3 : 2;
+}
+int64_t low_rank_outer_chunk(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
+int64_t low_rank_outer_parts(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
 
 // f32[n,parts,rank,c] sums if there is more than one part.
 int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device);

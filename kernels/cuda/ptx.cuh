@@ -81,6 +81,29 @@ __device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t addre
                  : "memory");
 }
 
+// All threads of the blocks of a cluster, which see what each other wrote to shared memory before (9.0 on).
+__device__ __forceinline__ void cluster_barrier() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+// What stands at `at` in the shared memory of block number `block` of the cluster.
+__device__ __forceinline__ float4 load_of_block(const float4* at, uint32_t block) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    float4 v;
+    asm volatile(
+        "{.reg .u32 there;\n\tmapa.shared::cluster.u32 there, %4, %5;\n\t"
+        "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];}"
+        : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+        : "r"(shared_address(at)), "r"(block)
+        : "memory");
+    return v;
+#else
+    return *at;
+#endif
+}
+
 // c[16,8] += a[16,16] b[16,8]. A lane holds, with i = lane / 4 and j = 2 * (lane % 4), pairs side by side:
 //   a: (i, j), (i + 8, j), (i, j + 8), (i + 8, j + 8);   b: (j, i) and (j + 8, i), pairs going down;
 //   c: (i, j), (i, j + 1), (i + 8, j), (i + 8, j + 1)
