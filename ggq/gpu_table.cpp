@@ -17,8 +17,8 @@ Costs hopper_costs(double memory_share) {
     c.copy_out = 50e9;
     c.ops = {{"lora_linear", 690e12, 3.0e12 * memory_share, 20e-6},
              {"lora_linear_backward", 440e12, 3.0e12 * memory_share, 10e-6},
-             {"attention", 330e12, 3.0e12 * memory_share, 4e-6},
-             {"attention_backward", 230e12, 3.0e12 * memory_share, 8e-6},
+             {"attention", 540e12, 3.0e12 * memory_share, 4e-6},
+             {"attention_backward", 420e12, 3.0e12 * memory_share, 8e-6},
              {"rope", 700e12, 1.2e12 * memory_share, 3e-6},
              {"rms_norm", 700e12, 2.2e12 * memory_share, 3e-6}};
     return c;

@@ -138,7 +138,8 @@ void add_large_attention_cases(std::vector<OpCase>& table) {
     add("documents", {150, 150, 4, 2, 128}, documents({67, 1, 82}));
     add("documents", {100, 100, 2, 1, 256}, documents({50, 50}));
     add("documents", {1060, 1060, 32, 8, 128}, documents(hundreds));
-    add("documents", {1060, 1060, 26, 26, 64}, documents({400, 1, 659}));
+    add("documents", {400, 400, 66, 66, 64}, documents({130, 1, 269}));
+    table.back().outliers = 1e-5;  // of 1,763,840 of dk in bf16 one was
     add("documents", {700, 700, 4, 2, 64}, documents({130, 570}));
     add("documents", {1060, 1060, 96, 24, 8}, documents(hundreds));
     table.back().outliers = 1e-5;  // 3 of 814,080 in bf16

@@ -152,7 +152,17 @@ void add_lora_down(std::vector<OpCase>& table, const Sizes& s, int64_t rank, int
     table.push_back({case_name(lora_down_input_gradient_op, variant, s.m, s.k, rank), &lora_down_input_gradient_op,
                      each(each({frozen(x), rng()}, frozen(a)), dxa), [=](In t) {
                          return t[0].graph->append(lora_down_input_gradient_op, {t.begin(), t.end()}, dropped);
+                     },
+                     [=](In t) {
+                         Tensor dx = t[0];
+                         for (int i = 0; i < n; ++i) {
+                             const Tensor a = t[static_cast<size_t>(2 + i)], g = t[static_cast<size_t>(2 + n + i)];
+                             const Tensor wide = matmul(cast(g, a.dtype()), transpose(a, 0, 1));
+                             dx = add(dx, dropout(wide, t[1], site(i)));
+                         }
+                         return std::vector{dx};
                      }});
+    table.back().rounds_operand = true;
     for (size_t i = first; i < table.size(); ++i) table[i].floor = 1;
 }
 

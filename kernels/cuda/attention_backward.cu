@@ -52,9 +52,11 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
-// A warp a tile of kRows queries.
+// A warp a tile of kRows queries; counters become 0.
 template <int kRows>
-__global__ void __launch_bounds__(kThreads) find_ranges(KeyRange* ranges, const int* spans, int n_queries) {
+__global__ void __launch_bounds__(kThreads)
+    find_ranges(KeyRange* ranges, int* counters, const int* spans, int n_queries, int n_counters) {
+    for (int i = blockIdx.x * kThreads + threadIdx.x; i < n_counters; i += gridDim.x * kThreads) counters[i] = 0;
     const int tile = blockIdx.x * kWarps + threadIdx.x / kWarp;
     if (tile * kRows >= n_queries) return;
     const KeyRange range = range_of_queries<kRows>(spans, tile * kRows, n_queries);
@@ -84,7 +86,8 @@ void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBack
     const auto find = [&](auto kernel) {
         const int64_t n_tiles = ceil_div(shape.T, range_rows);
         launch(ctx, kernel, dim3(static_cast<unsigned>(ceil_div(n_tiles, kWarps))), dim3(kThreads), 0,
-               reinterpret_cast<KeyRange*>(workspace + plan.ranges), spans, n_queries);
+               reinterpret_cast<KeyRange*>(workspace + plan.ranges), reinterpret_cast<int*>(workspace + plan.turns),
+               spans, n_queries, plan.n_counters);
     };
     if (range_rows == 64) find(find_ranges<64>);
     else if (range_rows == 32) find(find_ranges<32>);

@@ -10,11 +10,11 @@
 // counts those that have added to a tile of queries, and each waits for the one before it, so that every sum has one
 // order, and the same bits, however blocks run. The first one writes. A last kernel scales and rounds.
 //
-// Which block is before which: blocks take numbers as they start, and none waits for a later number, or only for one of
-// as many as run at a time. Where attention is causal early keys have most to do. Up to so many keys blocks take two
-// tiles of keys, late ones and early ones that have equally much to do together; of a tile of queries late keys come
-// first, last ones first, then early keys from the first on, which is the order that they reach it in. Beyond, blocks
-// take one tile, early keys first.
+// Which block is before which (attention_order.h): late keys before early ones, as blocks that start together reach a
+// tile of queries in that order where attention is causal. Blocks take numbers as they start and wait for lower ones
+// alone, so some block can always go on. Early keys have most to do, and starting last they would end last: where all
+// blocks of a part run at a time, each takes an early tile of keys after a late one, so that all have equally much to
+// do.
 //
 // Floor: 10 T S D operations a head, half of that where attention is causal; floats of dq are added once for 128 keys.
 #include "kernels/cuda/attention_backward_hopper.cuh"
@@ -45,8 +45,8 @@ __device__ __forceinline__ void start_query_gradient(float (&dq)[n][4], uint64_t
 
 // s becomes p; `first_key` is that of the warp's rows.
 template <int n>
-__device__ __forceinline__ void weigh(float (&s)[n][4], const TileFacts& facts, float scale, bool masked,
-                                      int first_key) {
+__device__ __forceinline__ void to_weights(float (&s)[n][4], const TileFacts& facts, float scale, bool masked,
+                                           int first_key) {
 #pragma unroll
     for (int c = 0; c < n; ++c) {
         const float2 lse = *reinterpret_cast<const float2*>(facts.lse + fragment_col(c, 0));
@@ -60,7 +60,7 @@ __device__ __forceinline__ void weigh(float (&s)[n][4], const TileFacts& facts, 
 
 // dp becomes ds.
 template <int n>
-__device__ __forceinline__ void differ(float (&dp)[n][4], const float (&p)[n][4], const TileFacts& facts) {
+__device__ __forceinline__ void to_score_gradient(float (&dp)[n][4], const float (&p)[n][4], const TileFacts& facts) {
 #pragma unroll
     for (int c = 0; c < n; ++c) {
         const float2 delta = *reinterpret_cast<const float2*>(facts.delta + fragment_col(c, 0));
@@ -106,7 +106,7 @@ __device__ __forceinline__ void compute(const Call& call, const Unit& unit, S& s
     const auto finish_keys = [&](const Step& step) {
         if (call.n_splits > 1) {
             const int64_t n = static_cast<int64_t>(call.n_keys) * call.n_key_heads * S::kHead;
-            const int split = unit.part % call.n_splits, key = step.first_key + warp_row;
+            const int split = unit.split, key = step.first_key + warp_row;
             write_partial(call, call.partials + split * n, dk, key, unit.key_head);
             write_partial(call, call.partials + (call.n_splits + split) * n, dv, key, unit.key_head);
         }
@@ -156,14 +156,14 @@ __device__ __forceinline__ void compute(const Call& call, const Unit& unit, S& s
         pin(s);
         const int first_key = step.first_key + own;
         if (step.all_begin > first_key || first_key + 64 > step.all_end)
-            weigh(s, facts, scale, true, step.first_key + warp_row);
-        else weigh(s, facts, scale, false, 0);
+            to_weights(s, facts, scale, true, step.first_key + warp_row);
+        else to_weights(s, facts, scale, false, 0);
         pack<T>(a, s);
         pin(a), pin(dv);
         start_sums<T>(dv, a, operand(shared.dy[stage], kQueryPanel));
         wait_products<1>();
         pin(dp);
-        differ(dp, s, facts);
+        to_score_gradient(dp, s, facts);
         pack<T>(b, dp);
 #pragma unroll
         for (int i = 0; i < kQueries / 16; ++i) write_operand(shared.ds[turn], warp_row, i, b[i]);
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     if constexpr (kSm90a) {
         S& shared = *reinterpret_cast<S*>(dynamic_shared());
         if (threadIdx.x == 0) {
-            shared.ticket = atomicAdd(call.ticket, 1);
+            shared.unit = unit_of(call, atomicAdd(call.ticket, 1));
             init_barrier(&shared.kv_full, 1), init_barrier(&shared.kv_empty, kGroups);
 #pragma unroll
             for (int stage = 0; stage < kStages; ++stage) {
@@ -207,16 +207,15 @@ __global__ void __launch_bounds__(kThreads, 1)
             publish_barriers();
         }
         __syncthreads();
-        const Unit unit(call, shared.ticket);
         const int group = threadIdx.x / kWarpGroup;
         if (group == kGroups) {
             leave_registers<24>();
             const int warp = threadIdx.x % kWarpGroup / kWarp;
-            if (warp == 0) copy_tiles(call, unit, shared, q, k, v, dy);
-            else if (warp <= kStages) add_query_gradients(call, unit, shared, warp - 1);
+            if (warp == 0) copy_tiles(call, shared.unit, shared, q, k, v, dy);
+            else if (warp <= kStages) add_query_gradients(call, shared.unit, shared, warp - 1);
         } else {
             take_registers<240>();
-            compute<T>(call, unit, shared, dk, dv, group);
+            compute<T>(call, shared.unit, shared, dk, dv, group);
         }
     }
 }
@@ -254,7 +253,7 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
     std::byte* workspace = args.workspace.data();
     const auto at = [&](int64_t offset) { return workspace + offset; };
     const int n_tiles = static_cast<int>(plan.padded_queries / kQueries);
-    const int64_t n_blocks = ceil_div(shape.S, kKeys), n_parts = shape.G * plan.n_splits;
+    const int64_t n_key_tiles = ceil_div(shape.S, kKeys), n_parts = shape.G * plan.n_splits;
     const int heads_a_part = static_cast<int>(shape.H / n_parts);
     Call call{.facts = reinterpret_cast<const TileFacts*>(at(plan.facts)),
               .ranges = reinterpret_cast<const KeyRange*>(at(plan.ranges)),
@@ -269,19 +268,18 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
               .n_splits = static_cast<int>(plan.n_splits),
               .first_part = 0,
               .n_tiles = n_tiles,
-              .n_blocks = static_cast<int>(n_blocks),
-              .half = static_cast<int>(plan.fold ? n_blocks / 2 : n_blocks)};
+              .n_key_tiles = static_cast<int>(n_key_tiles),
+              .half = static_cast<int>(plan.fold ? n_key_tiles / 2 : 0)};
     int* const tickets = call.turns + shape.H * n_tiles;
-    GGQ_CUDA_CHECK(cudaMemsetAsync(call.turns, 0, static_cast<size_t>(shape.H * n_tiles + n_parts) * 4, ctx.stream));
     const auto panels = [&](const View& x, int rows) { return head_panels(x, rows); };
     const CUtensorMap q = panels(args.in[1], kQueries), k = panels(args.in[2], kKeys), v = panels(args.in[3], kKeys),
                       dy = panels(args.in[0], kQueries), dk = panels(args.out[1], 64), dv = panels(args.out[2], 64);
-    const int64_t units_a_part = n_blocks - (plan.fold ? n_blocks / 2 : 0);
     for (int64_t part = 0; part < n_parts; part += plan.parts_a_pass) {
         const int64_t n = n_parts - part < plan.parts_a_pass ? n_parts - part : plan.parts_a_pass;
         call.first_part = static_cast<int>(part);
         call.ticket = tickets + part;
-        launch(ctx, find_gradients<T, Shared<kHead>>, dim3(static_cast<unsigned>(n * units_a_part)), dim3(kThreads),
+        launch(ctx, find_gradients<T, Shared<kHead>>,
+               dim3(static_cast<unsigned>(n * units_of(call.n_key_tiles, call.half))), dim3(kThreads),
                sizeof(Shared<kHead>), call, q, k, v, dy, dk, dv);
         launch(ctx, write_query_gradient<T, kHead>,
                dim3(static_cast<unsigned>(n_tiles), static_cast<unsigned>(n * heads_a_part)), dim3(256), 0,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_hopper.cuh"
+#include "kernels/cuda/attention_order.h"
 #include "kernels/cuda/attention_workspace.h"
 
 namespace ggq::cuda::hopper {
@@ -19,15 +20,28 @@ struct Call {
     float* partials;         // dk[n_splits,S,G,D], then dv
     float scale;
     int n_keys, n_key_heads, group, n_splits;
-    int first_part, n_tiles, n_blocks, half;  // parts are splits of key heads; blocks from `half` on come first
+    int first_part, n_tiles, n_key_tiles, half;  // parts are splits of key heads; key tiles below `half` come second
 };
 
-// What passes from the copying warp to the groups beside tiles: whether there is a tile, or a block's keys are done, or
-// all; the first key; the keys that all queries of the tile see.
+// What passes from the copying warp to the groups beside tiles: whether there is a tile, or those of a key tile are
+// done, or all; the first key; the keys that all queries of the tile see.
 struct Step {
     enum Kind : int { tile, close, end };
     int kind, first_key, all_begin, all_end;
 };
+
+// The work of a block of threads: heads of one key head, and one or two tiles of keys.
+struct Unit {
+    int key_head, split, first_head, n_heads;
+    KeyTiles keys;
+};
+
+__device__ __forceinline__ Unit unit_of(const Call& call, int ticket) {
+    const int n = units_of(call.n_key_tiles, call.half), part = call.first_part + ticket / n;
+    const int key_head = part / call.n_splits, split = part % call.n_splits, n_heads = call.group / call.n_splits;
+    return {key_head, split, key_head * call.group + split * n_heads, n_heads,
+            key_tiles_of(ticket % n, call.n_key_tiles, call.half)};
+}
 
 template <int kHead_>
 struct Shared {
@@ -42,41 +56,25 @@ struct Shared {
     TileFacts facts[kStages];
     Step steps[kStages];
     Barrier kv_full, kv_empty, full[kStages], empty[kStages], dq_full[kStages], dq_empty[kStages];
-    int ticket;
+    Unit unit;
 };
 
-// The work of a block of threads: heads of one key head, and one or two tiles of keys.
-struct Unit {
-    int part, key_head, first_head, n_heads, blocks[2], n_blocks;
-
-    __device__ __forceinline__ Unit(const Call& call, int ticket) {
-        const bool fold = call.half < call.n_blocks;
-        const int n = fold ? call.n_blocks - call.half : call.n_blocks, at = ticket % n;
-        part = call.first_part + ticket / n;
-        key_head = part / call.n_splits;
-        n_heads = call.group / call.n_splits;
-        first_head = key_head * call.group + part % call.n_splits * n_heads;
-        blocks[0] = fold ? call.n_blocks - 1 - at : at;
-        blocks[1] = at;
-        n_blocks = fold && at < call.half ? 2 : 1;
-    }
-};
-
-// Calls open(block), tile(block, head, tile of queries) and close(block) in order; for all lanes of a warp together.
+// Calls open(key tile), tile(key tile, head, tile of queries) and close(key tile) in order; for all lanes of a warp
+// together.
 template <typename Open, typename Tile, typename Close>
 __device__ __forceinline__ void for_each_step(const Call& call, const Unit& unit, const Open& open, const Tile& tile,
                                               const Close& close) {
 #pragma unroll 1
-    for (int i = 0; i < unit.n_blocks; ++i) {
-        const int block = i == 0 ? unit.blocks[0] : unit.blocks[1], begin = block * kKeys, end = begin + kKeys;
-        open(block);
+    for (int i = 0; i < unit.keys.n; ++i) {
+        const int key_tile = unit.keys.tiles[i], begin = key_tile * kKeys, end = begin + kKeys;
+        open(key_tile);
         const int first = next_tile(call.ranges, 0, call.n_tiles, begin, end).tile;
 #pragma unroll 1
         for (int head = unit.first_head; head < unit.first_head + unit.n_heads; ++head)
 #pragma unroll 1
             for (int at = first; at < call.n_tiles; at = next_tile(call.ranges, at + 1, call.n_tiles, begin, end).tile)
-                tile(block, head, at);
-        close(block);
+                tile(key_tile, head, at);
+        close(key_tile);
     }
 }
 
@@ -102,25 +100,25 @@ __device__ __forceinline__ void copy_tiles(const Call& call, const Unit& unit, S
     };
     for_each_step(
         call, unit,
-        [&](int block) {
+        [&](int key_tile) {
             if (!leader) return;
             wait(&shared.kv_empty, (n_opened++ & 1) ^ 1);
             arrive_expecting(&shared.kv_full, 2 * S::kKeyBytes);
-            load(shared.k, k, &shared.kv_full, kKeyPanel, unit.key_head, block * kKeys);
-            load(shared.v, v, &shared.kv_full, kKeyPanel, unit.key_head, block * kKeys);
+            load(shared.k, k, &shared.kv_full, kKeyPanel, unit.key_head, key_tile * kKeys);
+            load(shared.v, v, &shared.kv_full, kKeyPanel, unit.key_head, key_tile * kKeys);
         },
-        [&](int block, int head, int tile) {
+        [&](int key_tile, int head, int tile) {
             if (!leader) return;
             const KeyRange range = call.ranges[tile];
-            const int stage = announce({Step::tile, block * kKeys, range.all_begin, range.all_end},
+            const int stage = announce({Step::tile, key_tile * kKeys, range.all_begin, range.all_end},
                                        2 * S::kQueryBytes + static_cast<int>(sizeof(TileFacts)));
             load(shared.q[stage], q, &shared.full[stage], kQueryPanel, head, tile * kQueries);
             load(shared.dy[stage], dy, &shared.full[stage], kQueryPanel, head, tile * kQueries);
             load_bytes(&shared.facts[stage], call.facts + static_cast<int64_t>(head) * call.n_tiles + tile,
                        sizeof(TileFacts), &shared.full[stage]);
         },
-        [&](int block) {
-            if (leader) announce({Step::close, block * kKeys, 0, 0}, 0);
+        [&](int key_tile) {
+            if (leader) announce({Step::close, key_tile * kKeys, 0, 0}, 0);
         });
     if (leader) announce({Step::end, 0, 0, 0}, 0);
 }
@@ -134,12 +132,6 @@ __device__ __forceinline__ void write_turn(int* at, int turn) {
     asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(at), "r"(turn) : "memory");
 }
 
-// How many blocks add to a tile of queries before this one.
-__device__ __forceinline__ int n_before(const Call& call, const KeyRange& range, int block) {
-    const int begin = range.any_begin / kKeys, end = ceil_div(min(range.any_end, call.n_keys), kKeys);
-    return block >= call.half ? end - 1 - block : max(0, end - max(call.half, begin)) + block - begin;
-}
-
 // An adding warp, one a stage: from a turn to the next one's takes longer than a tile.
 template <typename S>
 __device__ __forceinline__ void add_query_gradients(const Call& call, const Unit& unit, S& shared, int stage) {
@@ -149,10 +141,12 @@ __device__ __forceinline__ void add_query_gradients(const Call& call, const Unit
     int n = 0;
     for_each_step(
         call, unit, [](int) {},
-        [&](int block, int head, int tile) {
+        [&](int key_tile, int head, int tile) {
             const int parity = n / kStages & 1;
             if (n++ % kStages != stage || !leader) return;
-            const int before = n_before(call, call.ranges[tile], block);
+            const KeyRange range = call.ranges[tile];
+            const int end = ceil_div(min(range.any_end, call.n_keys), kKeys);
+            const int before = n_before(key_tile, range.any_begin / kKeys, end, call.half);
             int* turn = call.turns + static_cast<int64_t>(head) * call.n_tiles + tile;
             constexpr int kFloats = kGroups * S::kHalfFloats;
             float* to = call.dq + (static_cast<int64_t>(head - first_head) * call.n_tiles + tile) * kFloats;

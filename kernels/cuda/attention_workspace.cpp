@@ -1,6 +1,7 @@
 #include "kernels/cuda/attention_workspace.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "kernels/cuda/workspace.h"
 
@@ -17,24 +18,31 @@ int64_t head_splits(int64_t n_blocks, int64_t group, const Device& device) {
 }
 
 // Hopper's form sums dq in floats, for no more heads at a time than take this.
-constexpr int64_t kPassBytes = int64_t{128} << 20;
+constexpr int64_t kPassBytes = int64_t{256} << 20;
 
-bool fills(int64_t n_units, const Device& device) {
-    return n_units * 20 >= ceil_div(n_units, device.n_sms) * device.n_sms * 17;
+// Folded, all blocks of a part have equally much to do where attention is causal, and wait for each other: they have to
+// run at a time. The fewest splits that fill the card.
+void cut_for_hopper(AttentionBackwardPlan& plan, int64_t n_key_tiles, int64_t G, int64_t group, const Device& device) {
+    const int64_t n_pairs = ceil_div(n_key_tiles, 2);
+    for (int64_t n = 1; n <= group && n_pairs <= device.n_sms; ++n) {
+        const int64_t n_units = n_pairs * G * n, n_rounds = ceil_div(n_units, device.n_sms);
+        if (group % n != 0 || n_units * 20 < n_rounds * device.n_sms * 17) continue;
+        plan.fold = true;
+        plan.n_splits = n;
+        return;
+    }
+    plan.n_splits = head_splits(n_key_tiles * G, group, device);
 }
 
-// Folded, all blocks of a part have equally much to do, and wait for each other: they have to run at a time. The fewest
-// splits that fill the card; without, early tiles go first.
-void cut_for_hopper(AttentionBackwardPlan& plan, int64_t S, int64_t G, int64_t group, const Device& device) {
-    const int64_t n_blocks = ceil_div(S, kHopperKeys);
-    plan.hopper = true;
-    for (int64_t n = 1; n <= group && n_blocks <= device.n_sms; ++n)
-        if (group % n == 0 && fills(ceil_div(n_blocks, 2) * G * n, device)) {
-            plan.fold = true;
-            plan.n_splits = n;
-            return;
-        }
-    plan.n_splits = head_splits(n_blocks * G, group, device);
+// Of the passes over all parts that take the fewest rounds of blocks, those of the fewest parts.
+int64_t parts_a_pass(int64_t n_parts, int64_t units_a_part, int64_t most, const Device& device) {
+    const auto rounds = [&](int64_t n) { return ceil_div(n * units_a_part, device.n_sms); };
+    int64_t best = 1, fewest = INT64_MAX;
+    for (int64_t n = 1; n <= std::max<int64_t>(1, std::min(n_parts, most)); ++n) {
+        const int64_t all = n_parts / n * rounds(n) + rounds(n_parts % n);
+        if (all < fewest) fewest = all, best = n;
+    }
+    return best;
 }
 
 }  // namespace
@@ -56,7 +64,9 @@ AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, i
     AttentionBackwardPlan plan;
     plan.tensor_cores = has_tensor_cores_for(real, device) && D % 8 == 0 && D <= 128 &&
                         key_gradient_shared_bytes(D <= 64 ? 64 : 128) <= device.shared_bytes;
-    if (hopper_takes(D, real, device)) cut_for_hopper(plan, S, G, H / G, device);
+    const int64_t n_key_tiles = ceil_div(S, kHopperKeys);
+    plan.hopper = hopper_takes(D, real, device);
+    if (plan.hopper) cut_for_hopper(plan, n_key_tiles, G, H / G, device);
     else if (plan.tensor_cores) plan.n_splits = head_splits(ceil_div(S, kGradientTile) * G, H / G, device);
     plan.padded_queries = round_up(T, kGradientTile);
     plan.ranges = H * plan.padded_queries * 16;
@@ -64,9 +74,11 @@ AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, i
     plan.bytes = plan.dq = plan.partials + (plan.n_splits > 1 ? aligned_256(2 * plan.n_splits * S * G * D * 4) : 0);
     if (!plan.hopper) return plan;
     const int64_t n_parts = G * plan.n_splits, part_bytes = H / n_parts * plan.padded_queries * D * 4;
-    plan.parts_a_pass = std::clamp<int64_t>(kPassBytes / part_bytes, 1, n_parts);
+    plan.parts_a_pass =
+        parts_a_pass(n_parts, plan.fold ? ceil_div(n_key_tiles, 2) : n_key_tiles, kPassBytes / part_bytes, device);
     plan.turns = plan.dq + plan.parts_a_pass * part_bytes;
-    plan.bytes = plan.turns + aligned_256((H * plan.padded_queries / kGradientTile + n_parts) * 4);
+    plan.n_counters = H * plan.padded_queries / kGradientTile + n_parts;
+    plan.bytes = plan.turns + aligned_256(plan.n_counters * 4);
     return plan;
 }
 

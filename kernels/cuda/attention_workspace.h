@@ -37,7 +37,8 @@ struct AttentionBackwardPlan {
     int64_t ranges = 0;          // KeyRange[ceil(T / 16) at most], 16 bytes each
     int64_t partials = 0;        // dk f32[n_splits,S,G,D], then dv; none if n_splits is 1
     int64_t dq = 0;              // of Hopper's form: f32[heads of a pass,padded_queries,D]
-    int64_t turns = 0;           // of that: i32[H,tiles of queries], then a ticket for each part
+    int64_t turns = 0;           // of that: i32[H,tiles of queries], then a ticket for each part, all 0 at first
+    int64_t n_counters = 0;      // turns and tickets
     int64_t bytes = 0;
 };
 

@@ -23,8 +23,8 @@ struct CudaContext {
 
 namespace cuda {
 
-// Whether this build has code for 90a, and the environment variable GGQ_CUDA_FORMS is not "portable", which keeps to the
-// forms that every card has.
+// Whether this build has code for 90a, and the environment variable GGQ_CUDA_FORMS is not "portable", which keeps to
+// the forms that every card has.
 bool uses_hopper_forms();
 
 // Throws Error "CUDA: <expression>: <name> (<text>)" unless status is cudaSuccess.
