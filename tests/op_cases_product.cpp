@@ -110,13 +110,12 @@ void add_lora_linear(std::vector<OpCase>& table, const Sizes& s, int64_t rank, c
     for (bool with_sum : {false, true}) {
         std::vector<CaseInput> in{normal({s.m, s.k}), w, normal({s.m, rank}), normal({s.n, rank})};
         if (with_sum) in.push_back(normal({s.m, s.n}));
-        table.push_back({case_name(lora_linear_op, variant + (with_sum ? " sum" : ""), s.m, s.n, s.k, rank),
-                         &lora_linear_op, in,
-                         [=](In t) {
-                             return std::vector{
-                                 lora_linear(t[0], t[1], t[2], t[3], kScaling, with_sum ? t[4] : Tensor{})};
-                         },
-                         [=](In t) { return composed_linear(t, kScaling); }});
+        table.push_back(
+            {case_name(lora_linear_op, variant + (with_sum ? " sum" : ""), s.m, s.n, s.k, rank), &lora_linear_op, in,
+             [=](In t) {
+                 return std::vector{lora_linear(t[0], t[1], t[2], t[3], kScaling, with_sum ? t[4] : Tensor{})};
+             },
+             [=](In t) { return composed_linear(t, kScaling); }});
         table.back().floor = 1;
     }
 }
@@ -147,17 +146,19 @@ void add_lora_down(std::vector<OpCase>& table, const Sizes& s, int64_t rank, int
                          return xa;
                      }});
     table.push_back({case_name(lora_down_backward_op, variant, s.m, s.k, rank), &lora_down_backward_op,
-                     each({frozen(x), rng()}, dxa),
-                     [=](In t) { return t[0].graph->append(lora_down_backward_op, {t.begin(), t.end()}, dropped); }});
+                     each({frozen(x), rng()}, dxa), [=](In t) {
+                         return t[0].graph->append(lora_down_backward_op, {t.begin(), t.end()}, dropped);
+                     }});
     table.push_back({case_name(lora_down_input_gradient_op, variant, s.m, s.k, rank), &lora_down_input_gradient_op,
-                     each(each({frozen(x), rng()}, frozen(a)), dxa), [=](In t) {
+                     each(each({frozen(x), rng()}, frozen(a)), dxa),
+                     [=](In t) {
                          return t[0].graph->append(lora_down_input_gradient_op, {t.begin(), t.end()}, dropped);
                      },
                      [=](In t) {
                          Tensor dx = t[0];
                          for (int i = 0; i < n; ++i) {
-                             const Tensor a = t[static_cast<size_t>(2 + i)], g = t[static_cast<size_t>(2 + n + i)];
-                             const Tensor wide = matmul(cast(g, a.dtype()), transpose(a, 0, 1));
+                             const Tensor down = t[static_cast<size_t>(2 + i)], g = t[static_cast<size_t>(2 + n + i)];
+                             const Tensor wide = matmul(cast(g, down.dtype()), transpose(down, 0, 1));
                              dx = add(dx, dropout(wide, t[1], site(i)));
                          }
                          return std::vector{dx};

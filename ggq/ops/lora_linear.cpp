@@ -78,10 +78,7 @@ const OpDef lora_down_op = {
             const cuda::LowRankShape shape = low_rank_shape(c, c.out.size(), c.in[2].shape[0]);
             return cuda::lora_down_workspace(shape, c.in[2].dtype, device);
         },
-    .flops =
-        [](const OpCall& c) {
-            return low_rank_flops(c.in[0], c.in[2].shape[0] * std::ssize(c.out));
-        },
+    .flops = [](const OpCall& c) { return low_rank_flops(c.in[0], c.in[2].shape[0] * std::ssize(c.out)); },
     .kernel = kernels::lora_down,
 };
 
@@ -96,10 +93,7 @@ const OpDef lora_down_backward_op = {
         [](const OpCall& c, const cuda::Device& device) {
             return cuda::lora_down_backward_workspace(low_rank_shape(c, c.out.size(), rank_of_gradients(c)), device);
         },
-    .flops =
-        [](const OpCall& c) {
-            return low_rank_flops(c.in[0], rank_of_gradients(c) * std::ssize(c.out));
-        },
+    .flops = [](const OpCall& c) { return low_rank_flops(c.in[0], rank_of_gradients(c) * std::ssize(c.out)); },
     .kernel = kernels::lora_down_backward,
 };
 
@@ -115,10 +109,7 @@ const OpDef lora_down_input_gradient_op = {
             const cuda::LowRankShape shape = low_rank_shape(c, (c.in.size() - 2) / 2, rank_of_gradients(c));
             return cuda::lora_down_input_gradient_workspace(shape, c.in[2].dtype, device);
         },
-    .flops =
-        [](const OpCall& c) {
-            return low_rank_flops(c.in[0], rank_of_gradients(c) * (std::ssize(c.in) - 2) / 2);
-        },
+    .flops = [](const OpCall& c) { return low_rank_flops(c.in[0], rank_of_gradients(c) * (std::ssize(c.in) - 2) / 2); },
     .over_input = 0,
     .kernel = kernels::lora_down_input_gradient,
 };
@@ -144,7 +135,8 @@ const OpDef lora_linear_op = {
                                                 .b = c.in[3].dtype},
                                                device);
         },
-    .flops = [](const OpCall& c) { return 2 * elems(c.out[0]) * static_cast<double>(c.in[0].shape[1] + c.in[2].shape[1]); },
+    .flops =
+        [](const OpCall& c) { return 2 * elems(c.out[0]) * static_cast<double>(c.in[0].shape[1] + c.in[2].shape[1]); },
     .kernel = kernels::lora_linear,
 };
 
