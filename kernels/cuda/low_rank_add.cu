@@ -44,6 +44,9 @@ struct AddPass {
     WarpTile pieces;
     int lane, warp, t;
     int64_t first_row, end_row, warp_col, col;  // of the warp's columns and of this lane's 8 the first
+    int n_rows;                                 // that this lane copies: none where it has no columns
+    const T* source;                            // of its next copy
+    T* target;                                  // of the next rows of y
     uint32_t v[Form::n][kDepth][kFragments][4];
 
     __device__ __forceinline__ explicit AddPass(const Add& args)
@@ -56,22 +59,28 @@ struct AddPass {
           first_row(blockIdx.y * int64_t{args.rows}),
           end_row(first_row + args.rows < args.m ? first_row + args.rows : args.m),
           warp_col(blockIdx.x * int64_t{kCols} + warp * kWarpCols),
-          col(warp_col + 8 * pieces.piece()) {}
+          col(warp_col + 8 * pieces.piece()) {
+        const int64_t copied_col = warp_col + 8 * pieces.copied_piece();
+        const int64_t first = (first_row + pieces.copied_row(0)) * p.c + copied_col;
+        n_rows = copied_col < p.c ? static_cast<int>(end_row - first_row) : 0;
+        source = static_cast<const T*>(p.sum) + first;
+        target = static_cast<T*>(p.y) + first;
+    }
 
     __device__ __forceinline__ uint4* stage_at(int stage) const {
         return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
 
-    __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
+    // The step that begins at row `row` of the block, of which the copies come in order.
+    __device__ __forceinline__ void copy_step(int stage, int row) {
         if (p.sum != nullptr) {
-            const int64_t col = warp_col + 8 * pieces.copied_piece();
+            const T* from = source;
 #pragma unroll
             for (int i = 0; i < WarpTile::kAccesses; ++i) {
-                const int64_t at = row + pieces.copied_row(i);
-                const bool there = at < end_row && col < p.c;
-                copy_async(stage_at(stage) + pieces.copied(i),
-                           static_cast<const T*>(p.sum) + (there ? at : 0) * p.c + (there ? col : 0), there);
+                copy_async_of_line(stage_at(stage) + pieces.copied(i), from, row + pieces.copied_row(i) < n_rows);
+                from += 4 * p.c;
             }
+            source += kStep * p.c;
         }
         commit_copies();
     }
@@ -161,12 +170,11 @@ struct AddPass {
 
     __device__ __forceinline__ void sum_modules(int row, const SiteMasks<Form::sites>& masks,
                                                 float (&total)[4][8]) const {
+        const auto width = static_cast<uint32_t>(p.c / kMaskGroup);
+        const uint32_t group = static_cast<uint32_t>(first_row + row) * width + static_cast<uint32_t>(col / kMaskGroup);
         typename SiteMasks<Form::sites>::Start start[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-            start[i] = masks.start(static_cast<uint32_t>(first_row + row + pieces.row(i)) *
-                                       static_cast<uint32_t>(p.c / kMaskGroup) +
-                                   static_cast<uint32_t>(col / kMaskGroup));
+        for (int i = 0; i < 4; ++i) start[i] = masks.start(group + static_cast<uint32_t>(pieces.row(i)) * width);
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) add_module(i, row, masks, start, total);
     }
@@ -184,27 +192,27 @@ struct AddPass {
         }
     }
 
-    __device__ __forceinline__ void write(const uint4* stage, int64_t row) const {
-        const int64_t first = warp_col + 8 * pieces.copied_piece();
+    __device__ __forceinline__ void write(const uint4* stage, int row) {
+        T* to = target;
 #pragma unroll
         for (int i = 0; i < WarpTile::kAccesses; ++i) {
-            const int64_t at = row + pieces.copied_row(i);
-            if (at < end_row && first < p.c)
-                *reinterpret_cast<uint4*>(static_cast<T*>(p.y) + at * p.c + first) = stage[pieces.copied(i)];
+            if (row + pieces.copied_row(i) < n_rows) *reinterpret_cast<uint4*>(to) = stage[pieces.copied(i)];
+            to += 4 * p.c;
         }
+        target += kStep * p.c;
     }
 
     __device__ __forceinline__ void add(const SiteMasks<Form::sites>& masks) {
 #pragma unroll
-        for (int s = 0; s < kStages - 1; ++s) copy_step(s, first_row + s * kStep);
+        for (int s = 0; s < kStages - 1; ++s) copy_step(s, s * kStep);
         read_factors();
         __syncthreads();
         int stage = 0;
-        for (int64_t row = first_row; row < end_row; row += kStep) {
+        for (int row = 0; first_row + row < end_row; row += kStep) {
             __syncwarp();  // all lanes are done with the stage before, whose place is taken
             copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
             float total[4][8] = {};
-            sum_modules(static_cast<int>(row - first_row), masks, total);
+            sum_modules(row, masks, total);
             wait_copies<kStages - 1>();
             __syncwarp();
             finish(stage_at(stage), total);

@@ -31,21 +31,6 @@ __device__ __forceinline__ void add_to(float4& sum, const float4& more) {
     sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
 }
 
-// The steps of a warp: every n-th, n being the warps of all blocks of a cluster, in a circle that blocks of other rows
-// begin elsewhere, so that they do not all want the same lines of a at once, and lines of x at the same distance.
-struct Steps {
-    int64_t end, stride, first, count;
-
-    __device__ __forceinline__ Steps(int64_t n_steps, int warp)
-        : end(n_steps),
-          stride(kWarps * gridDim.y),
-          first(blockIdx.y * kWarps + warp),
-          count(first < end ? (end - first + stride - 1) / stride : 0) {}
-
-    __device__ __forceinline__ int64_t start() const { return first + count * blockIdx.x / gridDim.x * stride; }
-    __device__ __forceinline__ int64_t after(int64_t step) const { return step + stride < end ? step + stride : first; }
-};
-
 // `tiles` of 16 rows a block.
 template <typename Form, int tiles, bool transposed>
 struct DownPass {
@@ -62,13 +47,14 @@ struct DownPass {
     const Down& p;
     uint4* shared;
     int64_t first_row;
-    int lane, warp, g, t;
+    int n_rows, lane, warp, g, t;
     float sums[tiles][Form::n][kColumns][4] = {};
 
     __device__ __forceinline__ explicit DownPass(const Down& args)
         : p(args),
           shared(reinterpret_cast<uint4*>(dynamic_shared())),
           first_row(blockIdx.x * int64_t{16 * tiles}),
+          n_rows(static_cast<int>(p.m - first_row < 16 * tiles ? p.m - first_row : 16 * tiles)),
           lane(static_cast<int>(threadIdx.x) % kWarp),
           warp(static_cast<int>(threadIdx.x) / kWarp),
           g(lane / 4),
@@ -110,23 +96,24 @@ struct DownPass {
 #pragma unroll
             for (int i = 0; i < kOfA; ++i) {
                 const int row = 8 * (i % kColumns) + g;
-                const bool there = row < p.rank;
-                copy_async(slot(stage, kOfX + i),
-                           static_cast<const T*>(p.a[i / kColumns]) + (there ? row : 0) * p.k + k0 + 8 * t, there);
+                copy_async_of_line(slot(stage, kOfX + i),
+                                   static_cast<const T*>(p.a[i / kColumns]) + row * p.k + k0 + 8 * t, row < p.rank);
             }
         }
     }
 
-    __device__ __forceinline__ void copy_step(int stage, int64_t step) const {
-        const int64_t k0 = step * kStep;
-        const T* x = static_cast<const T*>(p.x) + k0 + 8 * t;
+    __device__ __forceinline__ void copy_step(int stage, int64_t step, int64_t n_steps) const {
+        if (step < n_steps) {
+            const int64_t k0 = step * kStep;
+            const T* x = static_cast<const T*>(p.x) + (first_row + g) * p.x_stride + k0 + 8 * t;
 #pragma unroll
-        for (int i = 0; i < kOfX; ++i) {
-            const int64_t row = first_row + 8 * i + g;
-            const bool there = row < p.m;
-            copy_async(slot(stage, i), x + (there ? row : 0) * p.x_stride, there);
+            for (int i = 0; i < kOfX; ++i) {
+                copy_async_of_line(slot(stage, i), x, 8 * i + g < n_rows);
+                x += 8 * p.x_stride;
+            }
+            copy_a(stage, k0);
         }
-        copy_a(stage, k0);
+        commit_copies();
     }
 
     // The pieces of a, word by word what multiplies the same word of x.
@@ -175,24 +162,16 @@ struct DownPass {
     }
 
     __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
-        const Steps steps(p.k / kStep, warp);
-        int64_t copied = steps.start();
-        for (int s = 0; s < kStages - 1; ++s) {
-            if (s < steps.count) copy_step(s, copied);
-            commit_copies();
-            copied = steps.after(copied);
-        }
+        const int64_t n_steps = p.k / kStep, n_warps = kWarps * gridDim.y;
+        const int64_t first = blockIdx.y * kWarps + warp;
+        for (int s = 0; s < kStages - 1; ++s) copy_step(s, first + s * n_warps, n_steps);
         int stage = 0;
-        int64_t step = steps.start();
-        for (int64_t i = 0; i < steps.count; ++i) {
+        for (int64_t step = first; step < n_steps; step += n_warps) {
             if constexpr (transposed) __syncwarp();  // all lanes are done with the stage before
-            if (i + kStages - 1 < steps.count) copy_step(stage == 0 ? kStages - 1 : stage - 1, copied);
-            commit_copies();
-            copied = steps.after(copied);
+            copy_step(stage == 0 ? kStages - 1 : stage - 1, step + (kStages - 1) * n_warps, n_steps);
             wait_copies<kStages - 1>();
             if constexpr (transposed) __syncwarp();
             multiply_step(stage, step, masks);
-            step = steps.after(step);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
         wait_copies<0>();
@@ -254,11 +233,12 @@ __global__ void __launch_bounds__(kThreads, tiles > 1 ? 1 : 2) down_kernel(const
     pass.write();
 }
 
-// Parts of k, a block of a cluster each, that fill the card: a power of 2.
+// Parts of k, a block of a cluster each, that fill the card: a power of 2, each of 4 steps a warp or more.
 int parts_of(const CudaContext& ctx, int64_t row_blocks, int64_t n_steps, int64_t wanted_blocks) {
     int parts = 1;
     if (ctx.device->capability < 90) return parts;
-    while (parts < kMostParts && 2 * parts * row_blocks <= wanted_blocks && 2 * parts * kWarps <= n_steps) parts *= 2;
+    while (parts < kMostParts && 2 * parts * row_blocks <= wanted_blocks && 2 * parts * 4 * kWarps <= n_steps)
+        parts *= 2;
     return parts;
 }
 

@@ -37,6 +37,7 @@ template <typename Form, bool halves>
 struct OuterPass {
     using T = typename Form::T;
     using Narrow = NarrowTile<T, Form::rank, kOuterRows, halves, kThreads>;
+    static constexpr int kRows = kOuterRows;
     static constexpr int kRankTiles = Form::rank / 16, kTerms = halves ? 2 : 1;
     static constexpr int kBlocks = low_rank_outer_blocks(Form::rank, Form::n);  // of a multiprocessor
     static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = 2 * Form::n * Narrow::kBytes;
@@ -49,6 +50,9 @@ struct OuterPass {
     WarpTile pieces;
     int lane, warp;
     int64_t first_row, end_row, warp_col;  // warp_col: the first of the warp's 64
+    int n_rows;
+    bool copies;      // this lane's pieces are inside
+    const T* source;  // of the next copy
     float sums[Form::n][kRankTiles][8][4] = {};
 
     __device__ __forceinline__ explicit OuterPass(const Outer& args)
@@ -59,22 +63,27 @@ struct OuterPass {
           warp(static_cast<int>(threadIdx.x) / kWarp),
           first_row(blockIdx.y * args.chunk),
           end_row(first_row + args.chunk < args.m ? first_row + args.chunk : args.m),
-          warp_col(blockIdx.x * kOuterCols + warp * kWarpCols) {}
+          warp_col(blockIdx.x * kOuterCols + warp * kWarpCols),
+          n_rows(static_cast<int>(end_row - first_row)) {
+        const int64_t col = warp_col + 8 * pieces.copied_piece();
+        copies = col < p.c;
+        source = static_cast<const T*>(p.x) + (first_row + pieces.copied_row(0)) * p.x_stride + col;
+    }
 
     __device__ __forceinline__ uint4* stage_at(int stage) const {
         return queue + stage * kStageSlots + warp * WarpTile::kPieces;
     }
 
-    __device__ __forceinline__ void copy_step(int stage, int64_t row) const {
-        if (row < end_row) {
-            const int64_t col = warp_col + 8 * pieces.copied_piece();
+    // The step that begins at row `row` of the block, of which the copies come in order.
+    __device__ __forceinline__ void copy_step(int stage, int row) {
+        if (copies && row < n_rows) {
+            const T* from = source;
 #pragma unroll
             for (int i = 0; i < WarpTile::kAccesses; ++i) {
-                const int64_t at = row + pieces.copied_row(i);
-                const bool there = at < end_row && col < p.c;
-                copy_async(stage_at(stage) + pieces.copied(i),
-                           static_cast<const T*>(p.x) + (there ? at : 0) * p.x_stride + (there ? col : 0), there);
+                copy_async_of_line(stage_at(stage) + pieces.copied(i), from, row + pieces.copied_row(i) < n_rows);
+                from += 4 * p.x_stride;
             }
+            source += kStep * p.x_stride;
         }
         commit_copies();
     }
@@ -101,16 +110,17 @@ struct OuterPass {
             }
     }
 
-    __device__ __forceinline__ void multiply_step(int stage, int64_t row, int buffer, int row_in_tile,
-                                                  const SiteMasks<Form::sites>& masks) {
+    __device__ __forceinline__ void multiply_step(int stage, int row, int buffer, const SiteMasks<Form::sites>& masks) {
+        const auto width = static_cast<uint32_t>(p.c / kMaskGroup);
+        const uint32_t group = static_cast<uint32_t>(first_row + row) * width +
+                               static_cast<uint32_t>(warp_col / kMaskGroup + pieces.piece());
+        const int row_in_tile = row % kRows;
         uint4 x[4];
         typename SiteMasks<Form::sites>::Start start[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             x[i] = stage_at(stage)[pieces.own(i)];
-            start[i] =
-                masks.start(static_cast<uint32_t>(row + pieces.row(i)) * static_cast<uint32_t>(p.c / kMaskGroup) +
-                            static_cast<uint32_t>(warp_col / kMaskGroup + pieces.piece()));
+            start[i] = masks.start(group + static_cast<uint32_t>(pieces.row(i)) * width);
         }
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) {
@@ -136,20 +146,20 @@ struct OuterPass {
 
     __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
 #pragma unroll
-        for (int s = 0; s < kStages - 1; ++s) copy_step(s, first_row + s * kStep);
+        for (int s = 0; s < kStages - 1; ++s) copy_step(s, s * kStep);
         Narrow u[Form::n];
         read_narrow(u, first_row);
         write_narrow(u, 0);
         int stage = 0, buffer = 0;
-        for (int64_t tile = first_row; tile < end_row; tile += kOuterRows) {
+        for (int tile = 0; tile < n_rows; tile += kRows) {
             __syncthreads();  // this tile of u is there, and all are done with the one before
-            const bool more = tile + kOuterRows < end_row;
-            if (more) read_narrow(u, tile + kOuterRows);
-            for (int64_t row = tile; row < tile + kOuterRows && row < end_row; row += kStep) {
+            const bool more = tile + kRows < n_rows;
+            if (more) read_narrow(u, first_row + tile + kRows);
+            for (int row = tile; row < tile + kRows && row < n_rows; row += kStep) {
                 wait_copies<kStages - 2>();
                 __syncwarp();  // this stage is there, and all lanes are done with the one before, whose place is taken
                 copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
-                multiply_step(stage, row, buffer, static_cast<int>(row - tile), masks);
+                multiply_step(stage, row, buffer, masks);
                 stage = stage == kStages - 1 ? 0 : stage + 1;
             }
             buffer ^= 1;

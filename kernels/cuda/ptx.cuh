@@ -33,6 +33,17 @@ __device__ __forceinline__ void copy_async(void* to, const void* from, bool vali
 #endif
 }
 
+// The same, for what others read the rest of the line of 128 bytes soon: L2 fetches all of it.
+__device__ __forceinline__ void copy_async_of_line(void* to, const void* from, bool valid) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(valid ? 16 : 0)
+                 : "memory");
+#else
+    copy_async(to, from, valid);
+#endif
+}
+
 // The first `bytes` (0 to 16) of 16 bytes, then zeros. `from` is aligned to 16 and may be read even for 0 bytes;
 // nothing beyond `bytes` is read.
 __device__ __forceinline__ void copy_async_part(void* to, const void* from, int bytes) {
