@@ -1,17 +1,16 @@
-// Products with at most kFewRows rows (generating text): w is streamed once, four of its rows at a time, in runs that
-// are converted or decoded into L1 and multiplied with every row of x. Rows of 4-bit weights in whole blocks take the
-// shorter way of few_rows_4bit.h.
+// Products with at most kFewRows rows (generating text): w is streamed once, four of its rows at a time. In float, w is
+// read as it is stored (few_rows_groups.h) where it is in bf16, f32, int8 or whole blocks of 4 bits; what is not is
+// converted or decoded into L1 in runs and multiplied with every row of x.
 //
 // Floor: the bytes of w; for NF4 with double quantization 4.13 bits a weight.
 #pragma once
 
 #include "kernels/cpu/few_rows_4bit.h"
-#include "kernels/cpu/workspace.h"
+#include "kernels/cpu/few_rows_plain.h"
 #include "kernels/rounding.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
-inline constexpr int kFewCols = 4;       // rows of w together
 inline constexpr int64_t kFewRun = 512;  // of k
 #if defined(__AVX512F__)
 inline constexpr int kFewTile = 4;  // rows of x together, so that all sums stay in registers
@@ -57,11 +56,33 @@ constexpr int64_t padded(int64_t k) { return round_up(k, kFewPadding); }
 // The sum of all lanes, halves added to halves.
 template <typename T>
 GGQ_INLINE T sum_lanes(const Vec<T>& v) {
+#if defined(__AVX2__)
+    if constexpr (std::is_same_v<T, float>) {
+        __m256 halves[kVecBytes / 32];
+        std::memcpy(halves, &v, sizeof v);
+        const __m256 half = kVecBytes == 64 ? _mm256_add_ps(halves[0], halves[kVecBytes / 32 - 1]) : halves[0];
+        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+    }
+#endif
     T lane[kLanes<T>];
     store(lane, v);
     for (int half = kLanes<T> / 2; half > 0; half /= 2)
         for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
     return lane[0];
+}
+
+// Calls f with the reader that streams w, whatever it holds; false where there is none.
+template <typename T, typename F>
+GGQ_INLINE bool with_reader(const Operand& w, int64_t k, const F& f) {
+    if (!std::is_same_v<T, float> || w.mask) return false;
+    if (has_whole_blocks(w, k)) f(FourBitRow{});
+    else if (w.dtype == DType::int8) f(Int8Row{});
+    else if (w.dtype == DType::bf16) f(Bf16Row{});
+    else if (w.dtype == DType::f32) f(F32Row{});
+    else return false;
+    return true;
 }
 
 // sums[m][kFewCols] += x[m,k] times rows col .. col + n_cols - 1 of the term's w.
@@ -80,6 +101,19 @@ void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, 
     }
 }
 
+// The same where w is streamed and x in its reader's order. k is cut so that the piece of four rows of x stays in L1.
+template <typename Reader>
+void few_dots_streamed(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
+                       int64_t m, Vec<float>* sums) {
+    const int64_t piece = kFewPiece / (m < 2 ? 1 : m < 4 ? 2 : 4);
+    for (int64_t begin = 0; begin < k; begin += piece) {
+        const int64_t n = k - begin < piece ? k - begin : piece;
+        if constexpr (std::is_same_v<Reader, FourBitRow>)
+            few_dots_4bit(w, k, begin, n, col, n_cols, x + begin, x_stride, m, sums);
+        else few_dots_plain<Reader>(w, begin, n, col, n_cols, x + begin, x_stride, m, sums);
+    }
+}
+
 // Columns col .. col + n_cols - 1 (at most kFewCols) of y.
 template <typename T>
 void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col, int64_t n_cols) {
@@ -88,12 +122,11 @@ void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col,
     for (int t = 0; t < p.n_terms; x += padded(p.terms[t].k), ++t) {
         const Operand& w = p.terms[t].w;
         const int64_t k = p.terms[t].k;
-        if constexpr (std::is_same_v<T, float>)
-            if (reads_groups<T>(w, k)) {
-                few_dots_4bit<kFewCols>(w, k, col, n_cols, x, x_stride, p.m, sums);
-                continue;
-            }
-        few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);
+        const bool streamed = with_reader<T>(w, k, [&](auto reader) {
+            if constexpr (std::is_same_v<T, float>)
+                few_dots_streamed<decltype(reader)>(w, k, col, n_cols, x, x_stride, p.m, sums);
+        });
+        if (!streamed) few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);
     }
     for (int64_t r = 0; r < p.m; ++r)
         for (int64_t c = 0; c < n_cols; ++c) {
@@ -106,17 +139,25 @@ void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col,
 // x[k] of one row and term as T, times the factor, padded with zeros and in the order in which w is read.
 template <typename T>
 void few_row_of_x(const Term<T>& term, int64_t row, T* spare, T* to) {
-    const bool groups = reads_groups<T>(term.w, term.k);
-    T* plain = groups ? spare : to;
-    load_run(term.x, term.x.offset(row, 0), term.x.k_stride, term.k, plain);
-    for (int64_t i = 0; i < term.k; ++i) plain[i] *= term.factor;
-    for (int64_t i = term.k; i < padded(term.k); ++i) plain[i] = 0;
-    if (groups) order_by_groups(plain, term.k, to);
+    load_run(term.x, term.x.offset(row, 0), term.x.k_stride, term.k, spare);
+    if (term.factor != T{1})
+        for (int64_t i = 0; i < term.k; ++i) spare[i] *= term.factor;
+    for (int64_t i = term.k; i < padded(term.k); ++i) spare[i] = 0;
+    const bool ordered = with_reader<T>(term.w, term.k, [&](auto reader) {
+        if constexpr (std::is_same_v<T, float>) order_for<decltype(reader)>(spare, term.k, to);
+    });
+    if (!ordered) std::memcpy(to, spare, static_cast<size_t>(padded(term.k)) * sizeof(T));
+}
+
+// Tasks are of kTaskWeights, or as many more that there are kMostTasks: by size alone.
+constexpr int64_t columns_of_task(int64_t n, int64_t k) {
+    constexpr int64_t kTaskWeights = 1 << 14, kMostTasks = 64;
+    const int64_t least = ceil_div(kTaskWeights, k + 1), share = ceil_div(n, kMostTasks);
+    return round_up(least > share ? least : share, kFewCols);
 }
 
 template <typename T>
 void few_rows(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
-    constexpr int64_t kTaskWeights = 1 << 16;
     T* x = reinterpret_cast<T*>(workspace);
     const int64_t x_stride = padded(p.terms[0].k) + (p.n_terms > 1 ? padded(p.terms[1].k) : 0);
     T* spare = x + p.m * x_stride;
@@ -124,8 +165,7 @@ void few_rows(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
         few_row_of_x(p.terms[0], row, spare, x + row * x_stride);
         if (p.n_terms > 1) few_row_of_x(p.terms[1], row, spare, x + row * x_stride + padded(p.terms[0].k));
     }
-    const int64_t cols = (kTaskWeights / (p.k() + 1) + kFewCols) / kFewCols * kFewCols;
-    pool.for_range(p.n, cols, [&](int64_t begin, int64_t end) {
+    pool.for_range(p.n, columns_of_task(p.n, p.k()), [&](int64_t begin, int64_t end) {
         for (int64_t col = begin; col < end; col += kFewCols)
             few_columns(p, x, x_stride, col, end - col < kFewCols ? end - col : kFewCols);
     });
