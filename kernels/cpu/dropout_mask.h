@@ -24,36 +24,68 @@ GGQ_INLINE DropoutMask dropout_mask(const View& rng, const DropoutParams& params
 
 inline constexpr int kMaskRun = 64;
 
+// The smallest 24 bits that uniform() makes p or more of; as numbers of 24 bits are exact in float, so is this.
+GGQ_INLINE uint32_t smallest_kept(float p) {
+    const double bits = static_cast<double>(p) * 0x1p24;
+    const auto below = static_cast<uint32_t>(bits);
+    return below + (static_cast<double>(below) < bits ? 1 : 0);
+}
+
 // keep[i] = 1 where element begin + i stays, else 0; `begin` is a multiple of 4.
 __attribute__((flatten)) inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
     constexpr int kPositions = kMaskRun / 4;
-    uint32_t word[4][kPositions];
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+    uint32_t four[kPositions];  // what becomes of the four elements of a position, a byte each
     const uint64_t first = mask.first_group + static_cast<uint64_t>(begin) / 4;
+    const uint32_t kept = smallest_kept(mask.p);
 #pragma omp simd
     for (int i = 0; i < kPositions; ++i) {
         const Philox4 r = philox4x32(mask.seed, mask.stream, first + static_cast<uint64_t>(i));
-        word[0][i] = r.word[0];
-        word[1][i] = r.word[1];
-        word[2][i] = r.word[2];
-        word[3][i] = r.word[3];
+        uint32_t bytes = r.word[0] >> 8 >= kept ? 1 : 0;
+        bytes |= r.word[1] >> 8 >= kept ? 1u << 8 : 0;
+        bytes |= r.word[2] >> 8 >= kept ? 1u << 16 : 0;
+        bytes |= r.word[3] >> 8 >= kept ? 1u << 24 : 0;
+        four[i] = bytes;
     }
-    for (int i = 0; i < kPositions; ++i)
-        for (int w = 0; w < 4; ++w) keep[4 * i + w] = uniform(word[w][i]) >= mask.p;
+    std::memcpy(keep, four, sizeof four);
 }
 
-// to[i] = keep(begin + i) ? from[i] / (1 - p) : 0, or with `add` to[i] += that. In place is fine.
+// keep[n] = 1 where element begin + i stays, else 0, whatever `begin` is.
+inline void keep_elements(const DropoutMask& mask, int64_t begin, int64_t n, uint8_t* keep) {
+    for (int64_t i = 0; i < n;) {
+        const int64_t skip = (begin + i) % 4, room = kMaskRun - skip;
+        const int64_t count = n - i < room ? n - i : room;
+        if (count == kMaskRun) keep_run(mask, begin + i, keep + i);
+        else {
+            uint8_t run[kMaskRun];
+            keep_run(mask, begin + i - skip, run);
+            std::memcpy(keep + i, run + skip, static_cast<size_t>(count));
+        }
+        i += count;
+    }
+}
+
+// to[i] = keep[i] ? from[i] / (1 - p) : 0, or with `add` to[i] += that. In place is fine.
 template <typename T>
-inline void apply_mask(const DropoutMask& mask, int64_t begin, int64_t n, const T* from, T* to, bool add = false) {
-    const T kept = T{1} / (T{1} - static_cast<T>(mask.p));
+GGQ_INLINE void apply_kept(const uint8_t* keep, float p, int64_t n, const T* from, T* to, bool add) {
+    const T kept = T{1} / (T{1} - static_cast<T>(p));
+    if (add)
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) to[j] += keep[j] ? from[j] * kept : T{0};
+    else
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) to[j] = keep[j] ? from[j] * kept : T{0};
+}
+
+// to[i] = keep(begin + i) ? from[i] / (1 - p) : 0. In place is fine.
+template <typename T>
+inline void apply_mask(const DropoutMask& mask, int64_t begin, int64_t n, const T* from, T* to) {
     uint8_t keep[kMaskRun];
     for (int64_t i = 0; i < n;) {
         const int64_t skip = (begin + i) % 4, room = kMaskRun - skip;
         const int64_t count = n - i < room ? n - i : room;
         keep_run(mask, begin + i - skip, keep);
-        for (int64_t j = 0; j < count; ++j) {
-            const T value = keep[skip + j] ? from[i + j] * kept : T{0};
-            to[i + j] = add ? to[i + j] + value : value;
-        }
+        apply_kept(keep + skip, mask.p, count, from + i, to + i, false);
         i += count;
     }
 }

@@ -53,24 +53,32 @@ void few_dots_all(const T* w, const T* x, int64_t x_stride, int64_t n, int64_t m
 
 constexpr int64_t padded(int64_t k) { return round_up(k, kFewPadding); }
 
-// The sum of all lanes, halves added to halves.
+#if defined(__AVX2__)
+GGQ_INLINE __m128 four_lanes(const Vec<float>& v) {
+    __m256 halves[kVecBytes / 32];
+    std::memcpy(halves, &v, sizeof v);
+    const __m256 half = kVecBytes == 64 ? _mm256_add_ps(halves[0], halves[kVecBytes / 32 - 1]) : halves[0];
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+#endif
+
+// to[kFewCols] = the sum of all lanes of each vector, halves added to halves.
 template <typename T>
-GGQ_INLINE T sum_lanes(const Vec<T>& v) {
+GGQ_INLINE void sum_lanes(const Vec<T>* v, T* to) {
 #if defined(__AVX2__)
     if constexpr (std::is_same_v<T, float>) {
-        __m256 halves[kVecBytes / 32];
-        std::memcpy(halves, &v, sizeof v);
-        const __m256 half = kVecBytes == 64 ? _mm256_add_ps(halves[0], halves[kVecBytes / 32 - 1]) : halves[0];
-        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-        const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+        __m128 a = four_lanes(v[0]), b = four_lanes(v[1]), c = four_lanes(v[2]), d = four_lanes(v[3]);
+        _MM_TRANSPOSE4_PS(a, b, c, d);
+        return _mm_storeu_ps(to, _mm_add_ps(_mm_add_ps(a, c), _mm_add_ps(b, d)));
     }
 #endif
-    T lane[kLanes<T>];
-    store(lane, v);
-    for (int half = kLanes<T> / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-    return lane[0];
+    for (int col = 0; col < kFewCols; ++col) {
+        T lane[kLanes<T>];
+        store(lane, v[col]);
+        for (int half = kLanes<T> / 2; half > 0; half /= 2)
+            for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+        to[col] = lane[0];
+    }
 }
 
 // Calls f with the reader that streams w, whatever it holds; false where there is none.
@@ -128,12 +136,11 @@ void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col,
         });
         if (!streamed) few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);
     }
-    for (int64_t r = 0; r < p.m; ++r)
-        for (int64_t c = 0; c < n_cols; ++c) {
-            const T value = sum_lanes<T>(sums[r * kFewCols + c]);
-            T& y = p.y[r * p.n + col + c];
-            y = p.add ? y + value : value;
-        }
+    for (int64_t r = 0; r < p.m; ++r) {
+        T value[kFewCols], *y = p.y + r * p.n + col;
+        sum_lanes<T>(sums + r * kFewCols, value);
+        for (int64_t c = 0; c < n_cols; ++c) y[c] = p.add ? y[c] + value[c] : value[c];
+    }
 }
 
 // x[k] of one row and term as T, times the factor, padded with zeros and in the order in which w is read.

@@ -59,12 +59,33 @@ void dot_row(const Reader& w, const float* x, int64_t x_stride, int64_t n, Vec<f
     for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += w.finish(sum[r]);
 }
 
+// sums[kFewCols] += kFewCols rows of w times one row of x, side by side: what a row costs beside its groups is shared.
+template <typename Reader>
+void dot_few_columns(const Reader* rows, const float* x, int64_t n, Vec<float>* sums) {
+    Reader w[kFewCols];
+    Vec<float> sum[kFewCols] = {};
+    for (int c = 0; c < kFewCols; ++c) w[c] = rows[c];
+    int64_t at = 0;
+    for (; at + Reader::kGroup <= n; at += Reader::kGroup)
+#pragma GCC unroll 4
+        for (int c = 0; c < kFewCols; ++c) {
+            w[c].prefetch(at);
+            dot_group<Reader, 1>(w[c], at, x, 0, &sum[c]);
+        }
+    for (int c = 0; c < kFewCols; ++c) {
+        typename Reader::Tail rest;
+        if (at < n) dot_group<Reader, 1>(w[c].tail(at, n - at, rest), 0, x + at, 0, &sum[c]);
+        sums[c] += w[c].finish(sum[c]);
+    }
+}
+
 // sums[m][kFewCols] += n_cols rows of w times m rows of x, four of which stay in L1 while every row of w passes.
 template <typename Reader>
 void dot_columns(const Reader* w, int64_t n_cols, const float* x, int64_t x_stride, int64_t n, int64_t m,
                  Vec<float>* sums) {
     constexpr decltype(&dot_row<Reader, 1>) kDots[] = {nullptr, dot_row<Reader, 1>, dot_row<Reader, 2>,
                                                        dot_row<Reader, 3>, dot_row<Reader, 4>};
+    if (m == 1 && n_cols == kFewCols) return dot_few_columns(w, x, n, sums);
     for (int64_t r = 0; r < m; r += 4)
         for (int64_t c = 0; c < n_cols; ++c)
             kDots[m - r < 4 ? m - r : 4](w[c], x + r * x_stride, x_stride, n, sums + r * kFewCols + c, kFewCols);
