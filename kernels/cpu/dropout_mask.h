@@ -4,9 +4,8 @@
 //   1 / (1 - p)
 #pragma once
 
-#include "kernels/cpu/real.h"
+#include "kernels/cpu/philox_lanes.h"
 #include "kernels/params.h"
-#include "kernels/philox.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -32,22 +31,29 @@ GGQ_INLINE uint32_t smallest_kept(float p) {
 }
 
 // keep[i] = 1 where element begin + i stays, else 0; `begin` is a multiple of 4.
-__attribute__((flatten)) inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
-    constexpr int kPositions = kMaskRun / 4;
-    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
-    uint32_t four[kPositions];  // what becomes of the four elements of a position, a byte each
+inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
+    constexpr int kGroups = 2, kPositions = kGroups * kWordLanes;
+    static_assert(kMaskRun % (4 * kPositions) == 0 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+    const WordVec least = splat_word(smallest_kept(mask.p));
     const uint64_t first = mask.first_group + static_cast<uint64_t>(begin) / 4;
-    const uint32_t kept = smallest_kept(mask.p);
-#pragma omp simd
-    for (int i = 0; i < kPositions; ++i) {
-        const Philox4 r = philox4x32(mask.seed, mask.stream, first + static_cast<uint64_t>(i));
-        uint32_t bytes = r.word[0] >> 8 >= kept ? 1 : 0;
-        bytes |= r.word[1] >> 8 >= kept ? 1u << 8 : 0;
-        bytes |= r.word[2] >> 8 >= kept ? 1u << 16 : 0;
-        bytes |= r.word[3] >> 8 >= kept ? 1u << 24 : 0;
-        four[i] = bytes;
+    for (int at = 0; at < kMaskRun; at += 4 * kPositions) {
+        PhiloxLanes lanes[kGroups];
+        philox_lanes<kGroups>(mask.seed, mask.stream, first + static_cast<uint64_t>(at / 4), lanes);
+        for (int g = 0; g < kGroups; ++g) {
+            // Less than the least kept: the difference is negative.
+            WordVec gone{};
+#pragma GCC unroll 4
+            for (int w = 0; w < 4; ++w) {
+                const WordVec bits = (lanes[g].word[w] & 0xffffffffu) >> 8;
+                gone |= ((bits - least) >> 31 & 1) << 8 * w;
+            }
+            const WordVec four = gone ^ 0x01010101u;  // elements of a position, a byte each
+            uint32_t bytes[kWordLanes];
+#pragma GCC unroll 8
+            for (int i = 0; i < kWordLanes; ++i) bytes[i] = static_cast<uint32_t>(four[i]);
+            std::memcpy(keep + at + 4 * g * kWordLanes, bytes, sizeof bytes);
+        }
     }
-    std::memcpy(keep, four, sizeof four);
 }
 
 // keep[n] = 1 where element begin + i stays, else 0, whatever `begin` is.

@@ -109,33 +109,54 @@ void few_dots_of_term(const Operand& w, int64_t k, int64_t col, int64_t n_cols, 
     }
 }
 
+// One term of a product as few_columns() reads it: what does not change from column to column.
+template <typename T>
+struct FewTerm {
+    using Dots = void (*)(const FewTerm&, int64_t col, int64_t n_cols, const T* x, int64_t x_stride, int64_t m,
+                          Vec<T>* sums);
+    const Operand* w = nullptr;
+    int64_t k = 0;
+    Dots dots = nullptr;
+    FourBitTerm four_bit;
+};
+
+template <typename T>
+void few_dots_converted(const FewTerm<T>& t, int64_t col, int64_t n_cols, const T* x, int64_t x_stride, int64_t m,
+                        Vec<T>* sums) {
+    few_dots_of_term(*t.w, t.k, col, n_cols, x, x_stride, m, sums);
+}
+
 // The same where w is streamed and x in its reader's order. k is cut so that the piece of four rows of x stays in L1.
 template <typename Reader>
-void few_dots_streamed(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
+void few_dots_streamed(const FewTerm<float>& t, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
                        int64_t m, Vec<float>* sums) {
     const int64_t piece = kFewPiece / (m < 2 ? 1 : m < 4 ? 2 : 4);
-    for (int64_t begin = 0; begin < k; begin += piece) {
-        const int64_t n = k - begin < piece ? k - begin : piece;
+    for (int64_t begin = 0; begin < t.k; begin += piece) {
+        const int64_t n = t.k - begin < piece ? t.k - begin : piece;
         if constexpr (std::is_same_v<Reader, FourBitRow>)
-            few_dots_4bit(w, k, begin, n, col, n_cols, x + begin, x_stride, m, sums);
-        else few_dots_plain<Reader>(w, begin, n, col, n_cols, x + begin, x_stride, m, sums);
+            few_dots_4bit(t.four_bit, begin, n, col, n_cols, x + begin, x_stride, m, sums);
+        else few_dots_plain<Reader>(*t.w, begin, n, col, n_cols, x + begin, x_stride, m, sums);
     }
+}
+
+template <typename T>
+FewTerm<T> few_term(const Operand& w, int64_t k) {
+    FewTerm<T> t{&w, k, few_dots_converted<T>, {}};
+    with_reader<T>(w, k, [&](auto reader) {
+        if constexpr (std::is_same_v<T, float>) t.dots = few_dots_streamed<decltype(reader)>;
+    });
+    if (has_whole_blocks(w, k)) t.four_bit = four_bit_term(w, k);
+    return t;
 }
 
 // Columns col .. col + n_cols - 1 (at most kFewCols) of y.
 template <typename T>
-void few_columns(const Product<T>& p, const T* x, int64_t x_stride, int64_t col, int64_t n_cols) {
+void few_columns(const Product<T>& p, const FewTerm<T>* terms, const T* x, int64_t x_stride, int64_t col,
+                 int64_t n_cols) {
     Vec<T> sums[kFewRows * kFewCols];
     for (int64_t i = 0; i < p.m * kFewCols; ++i) sums[i] = Vec<T>{};
-    for (int t = 0; t < p.n_terms; x += padded(p.terms[t].k), ++t) {
-        const Operand& w = p.terms[t].w;
-        const int64_t k = p.terms[t].k;
-        const bool streamed = with_reader<T>(w, k, [&](auto reader) {
-            if constexpr (std::is_same_v<T, float>)
-                few_dots_streamed<decltype(reader)>(w, k, col, n_cols, x, x_stride, p.m, sums);
-        });
-        if (!streamed) few_dots_of_term(w, k, col, n_cols, x, x_stride, p.m, sums);
-    }
+    for (int t = 0; t < p.n_terms; x += padded(terms[t].k), ++t)
+        terms[t].dots(terms[t], col, n_cols, x, x_stride, p.m, sums);
     for (int64_t r = 0; r < p.m; ++r) {
         T value[kFewCols], *y = p.y + r * p.n + col;
         sum_lanes<T>(sums + r * kFewCols, value);
@@ -172,9 +193,11 @@ void few_rows(ThreadPool& pool, const Product<T>& p, std::byte* workspace) {
         few_row_of_x(p.terms[0], row, spare, x + row * x_stride);
         if (p.n_terms > 1) few_row_of_x(p.terms[1], row, spare, x + row * x_stride + padded(p.terms[0].k));
     }
+    FewTerm<T> terms[2];
+    for (int t = 0; t < p.n_terms; ++t) terms[t] = few_term<T>(p.terms[t].w, p.terms[t].k);
     pool.for_range(p.n, columns_of_task(p.n, p.k()), [&](int64_t begin, int64_t end) {
         for (int64_t col = begin; col < end; col += kFewCols)
-            few_columns(p, x, x_stride, col, end - col < kFewCols ? end - col : kFewCols);
+            few_columns(p, terms, x, x_stride, col, end - col < kFewCols ? end - col : kFewCols);
     });
 }
 

@@ -87,10 +87,7 @@ struct FourBitRow {
         for (int j = 0; j < kVecs; ++j) w[j] = levels->at(words >> static_cast<uint32_t>(4 * j));
 #endif
     }
-    GGQ_INLINE void prefetch(int64_t at) const {
-        __builtin_prefetch(codes + at / 2 + kPrefetchBytes, 0, 2);
-        __builtin_prefetch(codes + at / 2 + kNearBytes);
-    }
+    GGQ_INLINE void prefetch(int64_t at) const { __builtin_prefetch(codes + at / 2 + kPrefetchBytes); }
     GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t at) const {
         return madd<float>(part, splat(scales[at >> shift]), sum);
     }
@@ -111,21 +108,32 @@ GGQ_INLINE void prefetch_scales(const QuantParts& q, int64_t first, int64_t n) {
         for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(q.scale_codes + first + i);
 }
 
-// sums[m][n_cols] += x[m, begin .. begin + n - 1] times rows col .. col + n_cols - 1 of w[.., k].
-inline void few_dots_4bit(const Operand& w, int64_t k, int64_t begin, int64_t n, int64_t col, int64_t n_cols,
-                          const float* x, int64_t x_stride, int64_t m, Vec<float>* sums) {
+// What all rows of w[.., k] share.
+struct FourBitTerm {
+    const Operand* w = nullptr;
+    int64_t k = 0;
+    int shift = 0;
+    FewLevels levels{kNf4Levels.data()};
+};
+
+inline FourBitTerm four_bit_term(const Operand& w, int64_t k) {
+    return {&w, k, block_shift(w.quant), FewLevels(format(w.dtype).levels->data())};
+}
+
+// sums[m][n_cols] += x[m, begin .. begin + n - 1] times rows col .. col + n_cols - 1 of w.
+inline void few_dots_4bit(const FourBitTerm& t, int64_t begin, int64_t n, int64_t col, int64_t n_cols, const float* x,
+                          int64_t x_stride, int64_t m, Vec<float>* sums) {
     float scales[kFewCols * kFewPiece / 64];
     FourBitRow rows[kFewCols];
-    const FewLevels levels(format(w.dtype).levels->data());
-    const int shift = block_shift(w.quant);
-    const int64_t n_blocks = n >> shift;
-    const auto block = [&](int64_t c) { return w.offset(col + c, begin) >> shift; };
-    if (n == k) restore_scales(w.quant, block(0), n_cols * n_blocks, scales);  // rows follow each other
+    const QuantParts& q = t.w->quant;
+    const int64_t n_blocks = n >> t.shift, first = t.w->offset(col, begin), row_blocks = t.w->row_stride >> t.shift;
+    const int64_t block = first >> t.shift;
+    if (n == t.k) restore_scales(q, block, n_cols * n_blocks, scales);  // rows follow each other
     else
-        for (int64_t c = 0; c < n_cols; ++c) restore_scales(w.quant, block(c), n_blocks, scales + c * n_blocks);
+        for (int64_t c = 0; c < n_cols; ++c) restore_scales(q, block + c * row_blocks, n_blocks, scales + c * n_blocks);
     for (int64_t c = 0; c < n_cols; ++c) {
-        prefetch_scales(w.quant, block(c) + (2 * kPrefetchBytes >> shift), n_blocks);
-        rows[c] = {&levels, w.quant.codes + w.offset(col + c, begin) / 2, scales + c * n_blocks, shift};
+        prefetch_scales(q, block + c * row_blocks + (8 * kPrefetchBytes >> t.shift), n_blocks);
+        rows[c] = {&t.levels, q.codes + (first + c * t.w->row_stride) / 2, scales + c * n_blocks, t.shift};
     }
     dot_columns(rows, n_cols, x, x_stride, n, m, sums);
 }

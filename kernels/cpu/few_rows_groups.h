@@ -10,8 +10,8 @@
 //   add(sum, part, at)    sum + the scale of the group * part
 //   finish(sum)       sum times the scale of the row
 //   tail(n, buffer)   a reader of the last n < kGroup weights and zeros behind them
-// A group's products are one chain of multiply-adds, groups overlap; each row of x gets the same bits whatever the
-// number of rows beside it.
+// Products of kChain vectors are one chain of multiply-adds, chains overlap; each row of x gets the same bits whatever
+// the number of rows beside it.
 #pragma once
 
 #include "kernels/cpu/product.h"
@@ -20,26 +20,31 @@
 namespace ggq::cpu::GGQ_ISA {
 
 inline constexpr int kFewCols = 4;           // rows of w together
+inline constexpr int kChain = 4;             // vectors of a group that are summed before its scale is applied
 inline constexpr int64_t kFewPiece = 16384;  // of k, of as many rows of x as are taken together
 
-// How far ahead weights are asked for, past the end of a row into the next ones, first into L2 and shortly before their
-// use into L1: decoding leaves the core too few loads in flight to cover the latency of memory.
-inline constexpr int64_t kPrefetchBytes = 4096, kNearBytes = 512;
+// How far ahead weights are asked for, past the end of a row into the next ones: decoding leaves the core too few loads
+// in flight to cover the latency of memory.
+inline constexpr int64_t kPrefetchBytes = 1024;
 
 template <typename Reader, int Rows>
 GGQ_INLINE void dot_group(const Reader& w, int64_t at, const float* x, int64_t x_stride, Vec<float>* sum) {
     constexpr int kVecs = Reader::kVecs, kStep = kLanes<float>;
-    Vec<float> column[kVecs], part[Rows];
+    Vec<float> column[kVecs];
     w.read(at, column);
+#pragma GCC unroll 2
+    for (int first = 0; first < kVecs; first += kChain) {
+        Vec<float> part[Rows];
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r) part[r] = column[0] * load(x + r * x_stride + at);
-#pragma GCC unroll 8
-    for (int j = 1; j < kVecs; ++j)
+        for (int r = 0; r < Rows; ++r) part[r] = column[first] * load(x + r * x_stride + at + first * kStep);
 #pragma GCC unroll 4
-        for (int r = 0; r < Rows; ++r)
-            part[r] = madd<float>(column[j], load(x + r * x_stride + at + j * kStep), part[r]);
+        for (int j = first + 1; j < first + kChain; ++j)
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r) sum[r] = w.add(sum[r], part[r], at);
+            for (int r = 0; r < Rows; ++r)
+                part[r] = madd<float>(column[j], load(x + r * x_stride + at + j * kStep), part[r]);
+#pragma GCC unroll 4
+        for (int r = 0; r < Rows; ++r) sum[r] = w.add(sum[r], part[r], at);
+    }
 }
 
 // sums[Rows] += w[n] x[Rows, n]^T lane by lane.
@@ -59,33 +64,12 @@ void dot_row(const Reader& w, const float* x, int64_t x_stride, int64_t n, Vec<f
     for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += w.finish(sum[r]);
 }
 
-// sums[kFewCols] += kFewCols rows of w times one row of x, side by side: what a row costs beside its groups is shared.
-template <typename Reader>
-void dot_few_columns(const Reader* rows, const float* x, int64_t n, Vec<float>* sums) {
-    Reader w[kFewCols];
-    Vec<float> sum[kFewCols] = {};
-    for (int c = 0; c < kFewCols; ++c) w[c] = rows[c];
-    int64_t at = 0;
-    for (; at + Reader::kGroup <= n; at += Reader::kGroup)
-#pragma GCC unroll 4
-        for (int c = 0; c < kFewCols; ++c) {
-            w[c].prefetch(at);
-            dot_group<Reader, 1>(w[c], at, x, 0, &sum[c]);
-        }
-    for (int c = 0; c < kFewCols; ++c) {
-        typename Reader::Tail rest;
-        if (at < n) dot_group<Reader, 1>(w[c].tail(at, n - at, rest), 0, x + at, 0, &sum[c]);
-        sums[c] += w[c].finish(sum[c]);
-    }
-}
-
 // sums[m][kFewCols] += n_cols rows of w times m rows of x, four of which stay in L1 while every row of w passes.
 template <typename Reader>
 void dot_columns(const Reader* w, int64_t n_cols, const float* x, int64_t x_stride, int64_t n, int64_t m,
                  Vec<float>* sums) {
     constexpr decltype(&dot_row<Reader, 1>) kDots[] = {nullptr, dot_row<Reader, 1>, dot_row<Reader, 2>,
                                                        dot_row<Reader, 3>, dot_row<Reader, 4>};
-    if (m == 1 && n_cols == kFewCols) return dot_few_columns(w, x, n, sums);
     for (int64_t r = 0; r < m; r += 4)
         for (int64_t c = 0; c < n_cols; ++c)
             kDots[m - r < 4 ? m - r : 4](w[c], x + r * x_stride, x_stride, n, sums + r * kFewCols + c, kFewCols);

@@ -19,10 +19,8 @@ struct PlainRow {
     GGQ_INLINE void prefetch(int64_t at) const {
         const auto* bytes = reinterpret_cast<const char*>(data + at);
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < static_cast<int64_t>(kGroup * sizeof(E)); i += 64) {
-            __builtin_prefetch(bytes + i + kPrefetchBytes, 0, 2);
-            __builtin_prefetch(bytes + i + kNearBytes);
-        }
+        for (int64_t i = 0; i < static_cast<int64_t>(kGroup * sizeof(E)); i += 64)
+            __builtin_prefetch(bytes + i + kPrefetchBytes);
     }
     GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t) const { return sum + part; }
     GGQ_INLINE Vec<float> finish(Vec<float> sum) const { return sum; }
