@@ -67,17 +67,21 @@ GGQ_INLINE const T* plain_data(const Operand& o) {
     return o.dtype == real && !o.mask ? static_cast<const T*>(o.data) : nullptr;
 }
 
-// One panel, read along k.
+// One panel, read along k. Of the n_behind rows behind it as many are asked for as are read, one by one: more at a time
+// than the core has loads in flight would be waited for.
 template <int R, typename T>
-inline void pack_along(const Operand& o, int64_t row, int64_t n_rows, int64_t k0, int64_t nk, T* dst) {
+inline void pack_along(const Operand& o, int64_t row, int64_t n_rows, int64_t n_behind, int64_t k0, int64_t nk,
+                       T* dst) {
     const T* plain = o.k_stride == 1 && n_rows == R ? plain_data<T>(o) : nullptr;
     if (plain) return transpose_rows<R>(plain + o.offset(row, k0), o.row_stride, nk, dst);
     alignas(64) T rows[R * kPackRun];
     std::memset(rows + n_rows * kPackRun, 0, static_cast<size_t>(R - n_rows) * kPackRun * sizeof(T));
     for (int64_t k = 0; k < nk; k += kPackRun) {
         const int64_t n_cols = nk - k < kPackRun ? nk - k : kPackRun;
-        for (int64_t i = 0; i < n_rows; ++i)
+        for (int64_t i = 0; i < n_rows; ++i) {
+            if (i < n_behind) prefetch_run(o, o.offset(row + R + i, k0 + k), n_cols);
             load_run(o, o.offset(row + i, k0 + k), o.k_stride, n_cols, rows + i * kPackRun);
+        }
         transpose_rows<R>(rows, kPackRun, n_cols, dst + k * R);
     }
 }
@@ -112,9 +116,10 @@ inline void pack_panels(const Operand& o, int64_t row, int64_t n_rows, int64_t k
                         T* dst) {
     if (o.row_stride == 1 && o.k_stride != 1) return pack_across<R>(o, row, n_rows, k0, nk, panel_stride, dst);
     for (int64_t i = 0; i < n_rows; i += R) {
-        for (int64_t ahead = i == 0 ? 0 : i + R; ahead < i + 2 * R && ahead < n_rows; ++ahead)
-            prefetch_run(o, o.offset(row + ahead, k0), nk);
-        pack_along<R>(o, row + i, n_rows - i < R ? n_rows - i : R, k0, nk, dst + i / R * panel_stride);
+        const int64_t n_left = n_rows - i;
+        for (int64_t ahead = R; plain_data<T>(o) && ahead < 2 * R && ahead < n_left; ++ahead)
+            prefetch_run(o, o.offset(row + i + ahead, k0), nk);
+        pack_along<R>(o, row + i, n_left < R ? n_left : R, n_left - R, k0, nk, dst + i / R * panel_stride);
     }
 }
 
