@@ -91,7 +91,6 @@ struct FourBitRow {
     GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t at) const {
         return madd<float>(part, splat(scales[at >> shift]), sum);
     }
-    GGQ_INLINE Vec<float> finish(Vec<float> sum) const { return sum; }
     FourBitRow tail(int64_t, int64_t, Tail&) const { return *this; }  // there is none
 };
 

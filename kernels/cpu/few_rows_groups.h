@@ -5,11 +5,10 @@
 // that makes reading them cheap, and x is laid out in that order once (`source`). What a reader says:
 //   kVecs, kGroup     vectors and weights of a group; kGroup divides kFewPadding
 //   source(i)         which element of its group is at place i
-//   read<n>(at, w)    the vectors
+//   read(at, w)       the vectors
 //   prefetch(at)      asks for what is read later
-//   add(sum, part, at)    sum + the scale of the group * part
-//   finish(sum)       sum times the scale of the row
-//   tail(n, buffer)   a reader of the last n < kGroup weights and zeros behind them
+//   add(sum, part, at)    sum + part times the scale of the group or of the row
+//   tail(at, n, buffer)   a reader of the last n < kGroup weights and zeros behind them
 // Products of kChain vectors are one chain of multiply-adds, chains overlap; each row of x gets the same bits whatever
 // the number of rows beside it.
 #pragma once
@@ -50,7 +49,8 @@ GGQ_INLINE void dot_group(const Reader& w, int64_t at, const float* x, int64_t x
 // sums[Rows] += w[n] x[Rows, n]^T lane by lane.
 template <typename Reader, int Rows>
 void dot_row(const Reader& w, const float* x, int64_t x_stride, int64_t n, Vec<float>* sums, int64_t sums_stride) {
-    Vec<float> sum[Rows] = {};
+    Vec<float> sum[Rows];
+    for (int r = 0; r < Rows; ++r) sum[r] = sums[r * sums_stride];
     int64_t at = 0;
     for (; at + Reader::kGroup <= n; at += Reader::kGroup) {
         w.prefetch(at);
@@ -61,7 +61,7 @@ void dot_row(const Reader& w, const float* x, int64_t x_stride, int64_t n, Vec<f
         dot_group<Reader, Rows>(w.tail(at, n - at, rest), 0, x + at, x_stride, sum);
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += w.finish(sum[r]);
+    for (int r = 0; r < Rows; ++r) sums[r * sums_stride] = sum[r];
 }
 
 // sums[m][kFewCols] += n_cols rows of w times m rows of x, four of which stay in L1 while every row of w passes.

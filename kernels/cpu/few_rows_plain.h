@@ -23,7 +23,6 @@ struct PlainRow {
             __builtin_prefetch(bytes + i + kPrefetchBytes);
     }
     GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t) const { return sum + part; }
-    GGQ_INLINE Vec<float> finish(Vec<float> sum) const { return sum; }
     const E* tail_of(int64_t at, int64_t n, Tail& to) const {
         std::memset(&to, 0, sizeof to);
         std::memcpy(to.data, data + at, static_cast<size_t>(n) * sizeof(E));
@@ -74,7 +73,9 @@ struct Int8Row : PlainRow<int8_t, kVecBytes == 64 ? 4 : 8> {
     GGQ_INLINE void read(int64_t at, Vec<float>* w) const {
         for (int j = 0; j < kVecs; ++j) w[j] = eight_bit_codes(data + at + j * kLanes<float>);
     }
-    GGQ_INLINE Vec<float> finish(Vec<float> sum) const { return sum * splat(scale); }
+    GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t) const {
+        return madd<float>(part, splat(scale), sum);
+    }
     Int8Row tail(int64_t at, int64_t n, Tail& to) const { return {{tail_of(at, n, to)}, scale}; }
 };
 
