@@ -7,6 +7,7 @@
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
 #include "bench/model_bench.h"
+#include "bench/processor_time.h"
 #include "models/generate/generator.h"
 
 namespace ggq::bench {
@@ -19,6 +20,7 @@ struct Options : ModelOptions {
 
 struct Result {
     double rate = 0, prompt_rate = 0;  // tokens per second
+    double processor_seconds = 0;      // a token, of all threads
     double bytes_per_token = 0;        // of weights
     int64_t plan_bytes = 0;
     double peak_gib = 0;
@@ -43,15 +45,19 @@ Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
     g.max_new_tokens = o.n_new;
     for (int repeat = 0; repeat < 2; ++repeat) {  // the second one is warm
         std::chrono::steady_clock::time_point first{};
+        double processor_first = 0;
         const auto start = std::chrono::steady_clock::now();
         generator.set_profile(o.profile && repeat == 1 ? &r.profile : nullptr);
         generator.generate(prompt, g, [&](int32_t) {
-            if (first == std::chrono::steady_clock::time_point{}) first = std::chrono::steady_clock::now();
+            if (first != std::chrono::steady_clock::time_point{}) return true;
+            first = std::chrono::steady_clock::now();
+            processor_first = processor_seconds();
             return true;
         });
         const auto seconds = [](auto time) { return std::chrono::duration<double>(time).count(); };
         r.prompt_rate = static_cast<double>(o.prompt) / seconds(first - start);
         r.rate = static_cast<double>(o.n_new - 1) / seconds(std::chrono::steady_clock::now() - first);
+        r.processor_seconds = (processor_seconds() - processor_first) / static_cast<double>(o.n_new - 1);
     }
     // The embedding is read by the row; with tied weights the table is the head.
     const int64_t embedding = model.config.tie_word_embeddings ? 0 : llama->embedding->bytes();
@@ -75,6 +81,7 @@ void run(const Options& o) {
                                            {"compute_dtype", name(choice.compute())},
                                            {"tokens_per_second", r.rate},
                                            {"prompt_tokens_per_second", r.prompt_rate},
+                                           {"processor_ms_per_token", 1e3 * r.processor_seconds},
                                            {"weight_gb_per_token", r.bytes_per_token * 1e-9},
                                            {"weight_gb_s", r.rate * r.bytes_per_token * 1e-9},
                                            {"ceiling_gb_s", ceiling * 1e-9},

@@ -43,7 +43,7 @@ inline std::vector<std::byte> random_storage(const TensorType& type) {
 // does not depend on more, and a billion take seconds to draw.
 class RandomSource final : public TensorSource {
 public:
-    // Weights that are not quantized have the computing type.
+    // Weights that are not quantized have 16 bits, as checkpoints do.
     explicit RandomSource(DType compute) : compute_(compute), stretch_(kStretch) {
         const std::vector<float> drawn = normal_values(kStretch, 0.02, 1, "random weights");
         for (size_t i = 0; i < kStretch; ++i) {
@@ -53,7 +53,9 @@ public:
         }
     }
 
-    TensorType type(const WeightRow& row) const override { return {compute_, row.shape, {}}; }
+    TensorType type(const WeightRow& row) const override {
+        return {compute_ == DType::f32 ? DType::bf16 : compute_, row.shape, {}};
+    }
     std::string identity(const StopAsked&) const override { return "random"; }
 
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {

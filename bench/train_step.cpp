@@ -9,6 +9,7 @@
 #include "bench/ceilings.h"
 #include "bench/gpu_ceilings.h"
 #include "bench/model_bench.h"
+#include "bench/processor_time.h"
 #include "bench/random_update.h"
 #include "models/lora.h"
 #include "models/train/engine.h"
@@ -31,6 +32,7 @@ struct Options : ModelOptions {
 
 struct Result {
     double seconds = 0;  // of all timed steps
+    double processor_seconds = 0;
     int64_t n_tokens = 0;
     double flops = 0;
     double loss = 0;
@@ -111,8 +113,10 @@ Result measure(Backend& backend, const Model& model, const EngineOptions& option
     if (o.profile) engine.set_profile(&r.profile);
     const PageTraffic before = engine.traffic();
     const auto start = std::chrono::steady_clock::now();
+    const double processor_start = processor_seconds();
     for (int i = 0; i < o.steps; ++i) r.loss = engine.train(update, kRate).loss;
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    r.processor_seconds = processor_seconds() - processor_start;
     r.profile.wall_seconds = r.seconds;  // of the whole step, what is outside of programs included
     r.n_tokens = o.steps * update.n_tokens;
     const Program& micro = o.together ? *engine.together_program() : engine.micro_program();
@@ -167,6 +171,7 @@ void run(const Options& o) {
                                      {"estimated_seconds", r.estimate.seconds},
                                      {"estimated_stall", r.estimate.stalled},
                                      {"seconds", r.seconds / o.steps},
+                                     {"processor_seconds", r.processor_seconds / o.steps},
                                      {"peak_gib", r.peak_gib},
                                      {"loss", r.loss}};
     if (on_gpu) result["ceiling_copy_tb_s"] = gpu.copy * 1e-12;

@@ -9,6 +9,9 @@
 
 namespace ggq {
 
+inline constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E8D57u,
+                          kPhiloxKeyStep0 = 0x9E3779B9u, kPhiloxKeyStep1 = 0xBB67AE85u;
+
 struct Philox4 {
     uint32_t word[4];
 };
@@ -19,14 +22,14 @@ GGQ_HOST_DEVICE inline Philox4 philox4x32(uint64_t seed, uint64_t stream, uint64
     uint32_t c0 = static_cast<uint32_t>(position), c1 = static_cast<uint32_t>(position >> 32);
     uint32_t c2 = static_cast<uint32_t>(stream), c3 = static_cast<uint32_t>(stream >> 32);
     for (int round = 0; round < 10; ++round) {
-        const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
-        const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
+        const uint64_t p0 = uint64_t{kPhiloxMultiplier0} * c0;
+        const uint64_t p1 = uint64_t{kPhiloxMultiplier1} * c2;
         c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
         c1 = static_cast<uint32_t>(p1);
         c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
         c3 = static_cast<uint32_t>(p0);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
+        k0 += kPhiloxKeyStep0;
+        k1 += kPhiloxKeyStep1;
     }
     return {{c0, c1, c2, c3}};
 }

@@ -18,6 +18,7 @@ struct NamedShape {
 
 constexpr NamedShape kShapes[] = {
     {"llama-15m", 288, 768, 6, 6, 6, 48, 32000, true},  // stories15M
+    {"smollm2-135m", 576, 1536, 30, 9, 3, 64, 49152, true},
     {"llama3.2-1b", 2048, 8192, 16, 32, 8, 64, 128256, true},
     {"llama3.2-3b", 3072, 8192, 28, 24, 8, 128, 128256, true},
     {"llama2-7b", 4096, 11008, 32, 32, 32, 128, 32000, false},

@@ -167,6 +167,43 @@ TEST_CASE("quant_matmul and its gradient equal the product with the restored wei
 
 namespace {
 
+// Row 0 of x w^T for m rows of x.
+std::vector<float> first_row(CpuIsa isa, const Matrix& x, const Matrix& w, int64_t m) {
+    const int64_t n = w.rows(), k = w.cols();
+    View rows = x.view;
+    rows.shape[0] = m;
+    const Matrix y(DType::f32, m, n);
+    const CpuKernel& kernel = info(w.view.dtype).quantized ? cpu::quant_matmul : cpu::matmul;
+    Call{kernel, {y.view}, {rows, w.view}, {}, cpu::matmul_workspace(m, k, 2, 4)}.run(isa, pool());
+    CHECK(y.buffer.guards_intact());
+    return {y.view.as<float>(), y.view.as<float>() + n};
+}
+
+}  // namespace
+
+TEST_CASE("few rows: the bits of a row do not depend on how many stand beside it, and long rows go in pieces") {
+    for (int64_t k : {192, 4160, 16448}) {
+        std::vector<Matrix> weights;
+        for (const Format& f : kAllFormats) weights.push_back(quantized_matrix(f, 7, k));
+        for (DType dtype : {DType::bf16, DType::f16, DType::f32}) weights.push_back(random_matrix(dtype, 7, k - 3));
+        for (const Matrix& w : weights) {
+            const Matrix x = random_matrix(DType::f32, 16, w.cols());
+            const Values wanted = product_nt(x.value, w.value, 1, 7, w.cols());
+            CAPTURE(name(w.view.dtype));
+            CAPTURE(k);
+            for (CpuIsa isa : machine_isas()) {
+                CAPTURE(name(isa));
+                const std::vector<float> alone = first_row(isa, x, w, 1);
+                for (size_t i = 0; i < alone.size(); ++i)
+                    CHECK(static_cast<double>(alone[i]) == doctest::Approx(wanted[i]).epsilon(1e-4).scale(100));
+                for (int64_t m : {2, 3, 4, 7}) CHECK(first_row(isa, x, w, m) == alone);
+            }
+        }
+    }
+}
+
+namespace {
+
 // 0 or 1 / (1 - p), from the definition.
 Values mask_factors(const int64_t* rng, const DropoutParams& params, int64_t n) {
     Values factors;

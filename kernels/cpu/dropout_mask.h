@@ -1,12 +1,11 @@
 // Which elements dropout keeps: a pure function of (seed, counter, site, position), so that forward, backward and a
 // recomputed forward agree without a stored mask. 16 random bits an element:
-//   keep(i) = 16-bit half i % 8 of philox(seed, counter << 32 | site, (first + i) / 8) >= 65536 p, rounded; the low half
-//   of a word comes first; what stays is scaled by 1 / (1 - p)
+//   keep(i) = 16-bit half i % 8 of philox(seed, counter << 32 | site, (first + i) / 8) >= 65536 p, rounded; the low
+//   half of a word comes first; what stays is scaled by 1 / (1 - p)
 #pragma once
 
-#include "kernels/cpu/real.h"
+#include "kernels/cpu/philox_lanes.h"
 #include "kernels/params.h"
-#include "kernels/philox.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -26,38 +25,66 @@ GGQ_INLINE DropoutMask dropout_mask(const View& rng, const DropoutParams& params
 inline constexpr int kMaskRun = 128;
 
 // keep[i] = 1 where element begin + i stays, else 0; `begin` is a multiple of kMaskGroup.
-__attribute__((flatten)) inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
-    constexpr int kPositions = kMaskRun / kMaskGroup;
-    uint32_t word[4][kPositions];
+inline void keep_run(const DropoutMask& mask, int64_t begin, uint8_t* keep) {
+    constexpr int kGroups = 2, kPositions = kGroups * kWordLanes;
+    static_assert(kMaskRun % (kMaskGroup * kPositions) == 0 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&
+                  sizeof(WordVec) == kMaskGroup * kWordLanes);
+    const WordVec least = splat_word(mask.threshold);
     const uint64_t first = mask.first_group + static_cast<uint64_t>(begin) / kMaskGroup;
-#pragma omp simd
-    for (int i = 0; i < kPositions; ++i) {
-        const Philox4 r = philox4x32(mask.seed, mask.stream, first + static_cast<uint64_t>(i));
-        word[0][i] = r.word[0];
-        word[1][i] = r.word[1];
-        word[2][i] = r.word[2];
-        word[3][i] = r.word[3];
-    }
-    for (int i = 0; i < kPositions; ++i)
-        for (int w = 0; w < 4; ++w) {
-            keep[kMaskGroup * i + 2 * w] = (word[w][i] & 0xffff) >= mask.threshold;
-            keep[kMaskGroup * i + 2 * w + 1] = word[w][i] >> 16 >= mask.threshold;
+    for (int at = 0; at < kMaskRun; at += kMaskGroup * kPositions) {
+        PhiloxLanes lanes[kGroups];
+        philox_lanes<kGroups>(mask.seed, mask.stream, first + static_cast<uint64_t>(at / kMaskGroup), lanes);
+        for (int g = 0; g < kGroups; ++g) {
+            // Less than the least kept: the difference is negative.
+            WordVec gone{};
+#pragma GCC unroll 4
+            for (int w = 0; w < 4; ++w) {
+                const WordVec word = lanes[g].word[w] & 0xffffffffu;
+                gone |= (((word & 0xffffu) - least) >> 63) << 16 * w;
+                gone |= (((word >> 16) - least) >> 63) << (16 * w + 8);
+            }
+            const WordVec kept = gone ^ 0x0101010101010101u;  // elements of a position, a byte each
+            std::memcpy(keep + at + kMaskGroup * g * kWordLanes, &kept, sizeof kept);
         }
+    }
 }
 
-// to[i] = keep(begin + i) ? from[i] / (1 - p) : 0, or with `add` to[i] += that. In place is fine.
+// keep[n] = 1 where element begin + i stays, else 0, whatever `begin` is.
+inline void keep_elements(const DropoutMask& mask, int64_t begin, int64_t n, uint8_t* keep) {
+    for (int64_t i = 0; i < n;) {
+        const int64_t skip = (begin + i) % kMaskGroup, room = kMaskRun - skip;
+        const int64_t count = n - i < room ? n - i : room;
+        if (count == kMaskRun) keep_run(mask, begin + i, keep + i);
+        else {
+            uint8_t run[kMaskRun];
+            keep_run(mask, begin + i - skip, run);
+            std::memcpy(keep + i, run + skip, static_cast<size_t>(count));
+        }
+        i += count;
+    }
+}
+
+// to[i] = keep[i] ? from[i] / (1 - p) : 0, or with `add` to[i] += that. In place is fine.
 template <typename T>
-inline void apply_mask(const DropoutMask& mask, int64_t begin, int64_t n, const T* from, T* to, bool add = false) {
-    const T kept = T{1} / (T{1} - static_cast<T>(mask.p));
+GGQ_INLINE void apply_kept(const uint8_t* keep, float p, int64_t n, const T* from, T* to, bool add) {
+    const T kept = T{1} / (T{1} - static_cast<T>(p));
+    if (add)
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) to[j] += keep[j] ? from[j] * kept : T{0};
+    else
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) to[j] = keep[j] ? from[j] * kept : T{0};
+}
+
+// to[i] = keep(begin + i) ? from[i] / (1 - p) : 0. In place is fine.
+template <typename T>
+inline void apply_mask(const DropoutMask& mask, int64_t begin, int64_t n, const T* from, T* to) {
     uint8_t keep[kMaskRun];
     for (int64_t i = 0; i < n;) {
         const int64_t skip = (begin + i) % kMaskGroup, room = kMaskRun - skip;
         const int64_t count = n - i < room ? n - i : room;
         keep_run(mask, begin + i - skip, keep);
-        for (int64_t j = 0; j < count; ++j) {
-            const T value = keep[skip + j] ? from[i + j] * kept : T{0};
-            to[i + j] = add ? to[i + j] + value : value;
-        }
+        apply_kept(keep + skip, mask.p, count, from + i, to + i, false);
         i += count;
     }
 }

@@ -1,22 +1,105 @@
-// Dot products with rows of a 4-bit weight that are never written out: the form of few_rows.h where memory is the
-// limit.
+// A row of a 4-bit weight as a reader of few_rows_groups.h: kGroup codes of one block.
 //
-// A group is one vector of code bytes, 8 codes a lane. Shifting it by 4 j bits puts code 8 lane + (j ^ 1) of the group
-// into the low bits of every lane, which is all that the table lookup reads: a shift, a lookup and a multiply-add for a
-// vector of weights. x is laid out in that order once. A group's sum is multiplied by its scales at the end.
+//   avx512     16 words of four codes, shifted by 4 j bits, look up all 16 levels: a shift and a permute for a vector
+//   avx2       the codes of 32 bytes look up the four bytes of a level in turn, and two rounds of interleaving make
+//              floats of them: 3 shuffles for a vector, where looking up both halves of a table of floats and choosing
+//              takes 5 instructions
+//   portable   words of eight codes, shifted
+// The levels are exact; a group's sum is multiplied by its scale at the end.
 #pragma once
 
-#include "kernels/cpu/product.h"
+#include "kernels/cpu/few_rows_groups.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
-inline constexpr int kGroup = 8 * kLanes<float>;
+// The 16 levels as read() wants them.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+struct LevelBytes {
+    __m256i byte[4];  // of every level, in both halves
+    explicit LevelBytes(const float* levels) {
+        const __m128i apart = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        __m128i four[4];  // levels: their first bytes, their second ones, ...
+        for (int i = 0; i < 4; ++i)
+            four[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(levels + 4 * i)), apart);
+        const __m128i low = _mm_unpacklo_epi32(four[0], four[1]), low2 = _mm_unpacklo_epi32(four[2], four[3]);
+        const __m128i high = _mm_unpackhi_epi32(four[0], four[1]), high2 = _mm_unpackhi_epi32(four[2], four[3]);
+        byte[0] = _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(low, low2));
+        byte[1] = _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(low, low2));
+        byte[2] = _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(high, high2));
+        byte[3] = _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(high, high2));
+    }
+    // w[4] = the levels of 32 codes; of each half its bytes 4 j to 4 j + 3 in vector j.
+    GGQ_INLINE void look_up(__m256i codes, Vec<float>* w) const {
+        const __m256i b0 = _mm256_shuffle_epi8(byte[0], codes), b1 = _mm256_shuffle_epi8(byte[1], codes);
+        const __m256i b2 = _mm256_shuffle_epi8(byte[2], codes), b3 = _mm256_shuffle_epi8(byte[3], codes);
+        const __m256i low = _mm256_unpacklo_epi8(b0, b1), high = _mm256_unpacklo_epi8(b2, b3);
+        const __m256i low2 = _mm256_unpackhi_epi8(b0, b1), high2 = _mm256_unpackhi_epi8(b2, b3);
+        w[0] = (Vec<float>)_mm256_unpacklo_epi16(low, high);
+        w[1] = (Vec<float>)_mm256_unpackhi_epi16(low, high);
+        w[2] = (Vec<float>)_mm256_unpacklo_epi16(low2, high2);
+        w[3] = (Vec<float>)_mm256_unpackhi_epi16(low2, high2);
+    }
+};
+using FewLevels = LevelBytes;
+#else
+struct FewLevels : LevelTable {
+    explicit FewLevels(const float* levels) : LevelTable(levels, 1.0f) {}
+};
+#endif
 
-// How far ahead codes are asked for, past the end of a row into the next ones, first into L2 and shortly before their
-// use into L1: the lookups leave the core too few loads in flight to cover the latency of memory. Scales come from a
-// stream of their own, asked for as many rows ahead.
-inline constexpr int64_t kPrefetchBytes = 4096, kNearBytes = 512;
+struct FourBitRow {
+#if defined(__AVX512F__)
+    static constexpr int kVecs = 4;  // of codes in a word
+#else
+    static constexpr int kVecs = 8;
+#endif
+    static constexpr int kGroup = kVecs * kLanes<float>;
+    struct Tail {};
 
+    const FewLevels* levels;
+    const uint8_t* codes;
+    const float* scales;
+    int shift;  // a scale is of 2^shift weights
+
+    static constexpr int source(int i) {
+        const int j = i / kLanes<float>, lane = i % kLanes<float>;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+        return 2 * (16 * (lane / 4) + 4 * (j % 4) + lane % 4) + j / 4;
+#else
+        return kVecs * lane + (j ^ 1);  // the first of two codes is the high one
+#endif
+    }
+    GGQ_INLINE void read(int64_t at, Vec<float>* w) const {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + at / 2));
+        const __m256i low = _mm256_set1_epi8(15);
+        levels->look_up(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), w);
+        levels->look_up(_mm256_and_si256(bytes, low), w + 4);
+#else
+#if defined(__AVX512F__)
+        const auto words = (CodeVec)_mm512_maskz_cvtepu16_epi32(
+            0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + at / 2)));
+#else
+        CodeVec words;
+        std::memcpy(&words, codes + at / 2, sizeof words);
+#endif
+#pragma GCC unroll 8
+        for (int j = 0; j < kVecs; ++j) w[j] = levels->at(words >> static_cast<uint32_t>(4 * j));
+#endif
+    }
+    GGQ_INLINE void prefetch(int64_t at) const { __builtin_prefetch(codes + at / 2 + kPrefetchBytes); }
+    GGQ_INLINE Vec<float> add(Vec<float> sum, Vec<float> part, int64_t at) const {
+        return madd<float>(part, splat(scales[at >> shift]), sum);
+    }
+    FourBitRow tail(int64_t, int64_t, Tail&) const { return *this; }  // there is none
+};
+
+// Whether rows of w[.., k] are whole blocks, which hold whole groups.
+GGQ_INLINE bool has_whole_blocks(const Operand& w, int64_t k) {
+    return info(w.dtype).quantized && format(w.dtype).levels && k % w.quant.block == 0;
+}
+
+// Scales come from a stream of their own, asked for as many rows ahead.
 GGQ_INLINE void prefetch_scales(const QuantParts& q, int64_t first, int64_t n) {
     if (q.scales)
         for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(q.scales + first + i);
@@ -24,85 +107,34 @@ GGQ_INLINE void prefetch_scales(const QuantParts& q, int64_t first, int64_t n) {
         for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(q.scale_codes + first + i);
 }
 
-// Whether w[.., k] can be read in whole groups with whole blocks in each row.
-template <typename T>
-GGQ_INLINE bool reads_groups(const Operand& w, int64_t k) {
-    if constexpr (!std::is_same_v<T, float>) return false;
-    return info(w.dtype).quantized && format(w.dtype).levels && w.k_stride == 1 && k % kGroup == 0 &&
-           k % w.quant.block == 0;
+// What all rows of w[.., k] share.
+struct FourBitTerm {
+    const Operand* w = nullptr;
+    int64_t k = 0;
+    int shift = 0;
+    FewLevels levels{kNf4Levels.data()};
+};
+
+inline FourBitTerm four_bit_term(const Operand& w, int64_t k) {
+    return {&w, k, block_shift(w.quant), FewLevels(format(w.dtype).levels->data())};
 }
 
-// to[k] = from[k] in the order in which groups are read.
-template <typename T>
-void order_by_groups(const T* from, int64_t k, T* to) {
-    for (int64_t group = 0; group < k; group += kGroup)
-        for (int j = 0; j < 8; ++j)
-            for (int lane = 0; lane < kLanes<float>; ++lane)
-                to[group + j * kLanes<float> + lane] = from[group + 8 * lane + (j ^ 1)];
-}
-
-// The scales of a group's lanes; a group may hold two blocks, one in each half.
-GGQ_INLINE Vec<float> group_scales(float first, float second) {
-#if defined(__AVX512F__)
-    return (Vec<float>)_mm512_mask_broadcastss_ps(_mm512_set1_ps(first), 0xff00, _mm_set_ss(second));
-#else
-    (void)second;
-    return splat(first);
-#endif
-}
-
-// sums[Rows] += w x[Rows, n]^T lane by lane, for n weights from `codes` on; w's scales are of blocks of 2^shift.
-template <int Rows>
-void dot_groups(const uint8_t* codes, const LevelTable& levels, const float* scales, int shift, const float* x,
-                int64_t x_stride, int64_t n, Vec<float>* sums, int64_t sums_stride) {
-    Vec<float> sum[Rows] = {};
-    for (int64_t group = 0; group < n; group += kGroup) {
-        __builtin_prefetch(codes + group / 2 + kPrefetchBytes, 0, 2);
-        __builtin_prefetch(codes + group / 2 + kNearBytes);
-        CodeVec bytes;
-        std::memcpy(&bytes, codes + group / 2, sizeof bytes);
-        Vec<float> part[Rows] = {};
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; ++j) {
-            const Vec<float> w = levels.at(bytes >> static_cast<uint32_t>(4 * j));
-#pragma GCC unroll 4
-            for (int r = 0; r < Rows; ++r)
-                part[r] = madd<float>(w, load(x + r * x_stride + group + j * kLanes<float>), part[r]);
-        }
-        const Vec<float> scale = group_scales(scales[group >> shift], scales[(group + kGroup / 2) >> shift]);
-#pragma GCC unroll 4
-        for (int r = 0; r < Rows; ++r) sum[r] = madd<float>(part[r], scale, sum[r]);
+// sums[m][n_cols] += x[m, begin .. begin + n - 1] times rows col .. col + n_cols - 1 of w.
+inline void few_dots_4bit(const FourBitTerm& t, int64_t begin, int64_t n, int64_t col, int64_t n_cols, const float* x,
+                          int64_t x_stride, int64_t m, Vec<float>* sums) {
+    float scales[kFewCols * kFewPiece / 64];
+    FourBitRow rows[kFewCols];
+    const QuantParts& q = t.w->quant;
+    const int64_t n_blocks = n >> t.shift, first = t.w->offset(col, begin), row_blocks = t.w->row_stride >> t.shift;
+    const int64_t block = first >> t.shift;
+    if (n == t.k) restore_scales(q, block, n_cols * n_blocks, scales);  // rows follow each other
+    else
+        for (int64_t c = 0; c < n_cols; ++c) restore_scales(q, block + c * row_blocks, n_blocks, scales + c * n_blocks);
+    for (int64_t c = 0; c < n_cols; ++c) {
+        prefetch_scales(q, block + c * row_blocks + (8 * kPrefetchBytes >> t.shift), n_blocks);
+        rows[c] = {&t.levels, q.codes + (first + c * t.w->row_stride) / 2, scales + c * n_blocks, t.shift};
     }
-    for (int r = 0; r < Rows; ++r) sums[r * sums_stride] += sum[r];
-}
-
-// sums[m][n_cols] += x[m,k], ordered by groups, times rows col .. col + n_cols - 1 of w. k is cut so that the piece of
-// four rows of x stays in L1 while every column passes.
-template <int Cols>
-void few_dots_4bit(const Operand& w, int64_t k, int64_t col, int64_t n_cols, const float* x, int64_t x_stride,
-                   int64_t m, Vec<float>* sums) {
-    constexpr int64_t kPieceElems = 16384;
-    constexpr decltype(&dot_groups<1>) kDotsOfRows[] = {nullptr, dot_groups<1>, dot_groups<2>, dot_groups<3>,
-                                                        dot_groups<4>};
-    const int64_t piece = kPieceElems / (m < 2 ? 1 : m < 4 ? 2 : 4);
-    float scales[Cols * kPieceElems / 64];
-    const int shift = block_shift(w.quant);
-    const LevelTable levels(format(w.dtype).levels->data(), 1.0f);
-    for (int64_t begin = 0; begin < k; begin += piece) {
-        const int64_t n = k - begin < piece ? k - begin : piece, n_blocks = n >> shift;
-        const auto block = [&](int64_t c) { return w.offset(col + c, begin) >> shift; };
-        if (n == k) restore_scales(w.quant, block(0), n_cols * n_blocks, scales);  // rows follow each other
-        else
-            for (int64_t c = 0; c < n_cols; ++c) restore_scales(w.quant, block(c), n_blocks, scales + c * n_blocks);
-        for (int64_t c = 0; c < n_cols; ++c)
-            prefetch_scales(w.quant, block(c) + (2 * kPrefetchBytes >> shift), n_blocks);
-        for (int64_t r = 0; r < m; r += 4)
-            for (int64_t c = 0; c < n_cols; ++c) {
-                const auto dots = kDotsOfRows[m - r < 4 ? m - r : 4];
-                dots(w.quant.codes + w.offset(col + c, begin) / 2, levels, scales + c * n_blocks, shift,
-                     x + r * x_stride + begin, x_stride, n, sums + r * Cols + c, Cols);
-            }
-    }
+    dot_columns(rows, n_cols, x, x_stride, n, m, sums);
 }
 
 }  // namespace ggq::cpu::GGQ_ISA

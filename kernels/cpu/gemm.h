@@ -75,14 +75,15 @@ void pack_terms(const Product<T>& p, Operand Term<T>::*side, int64_t row, int64_
     }
 }
 
-// A tile that is cut by the edge of y or masked goes through a buffer.
+// A tile that is cut by the edge of y or masked goes through a buffer. `keep`, of a masked product: the bytes of
+// keep_elements() for the tile's rows, kColBlock apart.
 template <typename T>
-void store_tile(const Product<T>& p, const T* tile, int64_t row, int64_t n_rows, int64_t col, int64_t n_cols,
-                bool add) {
+void store_tile(const Product<T>& p, const T* tile, int64_t row, int64_t n_rows, int64_t col, int64_t n_cols, bool add,
+                const uint8_t* keep) {
     for (int64_t i = 0; i < n_rows; ++i) {
         const T* from = tile + i * kTileCols<T>;
         T* to = p.y + (row + i) * p.n + col;
-        if (p.mask) apply_mask(*p.mask, to - p.y, n_cols, from, to, true);
+        if (p.mask) apply_kept(keep + i * kColBlock, p.mask->p, n_cols, from, to, true);
         else if (add)
             for (int64_t j = 0; j < n_cols; ++j) to[j] += from[j];
         else
@@ -91,7 +92,8 @@ void store_tile(const Product<T>& p, const T* tile, int64_t row, int64_t n_rows,
 }
 
 template <typename T, int Rows, int Vecs>
-void multiply_tile(const Product<T>& p, const GemmBlock& b, const T* x, const T* w, int64_t row, int64_t col) {
+void multiply_tile(const Product<T>& p, const GemmBlock& b, const T* x, const T* w, int64_t row, int64_t col,
+                   const uint8_t* keep) {
     const int64_t rows_left = b.row + b.n_rows - row, cols_left = p.n - col;
     const int64_t n_rows = rows_left < Rows ? rows_left : Rows;
     const int64_t n_cols = cols_left < Vecs * kLanes<T> ? cols_left : Vecs * kLanes<T>;
@@ -100,23 +102,25 @@ void multiply_tile(const Product<T>& p, const GemmBlock& b, const T* x, const T*
         return register_tile<T, Rows, Vecs>(b.n_k, x, w, p.y + row * p.n + col, p.n, add);
     alignas(64) T tile[kTileRows * kTileCols<T>];
     register_tile<T, Rows, Vecs>(b.n_k, x, w, tile, kTileCols<T>, false);
-    store_tile(p, tile, row, n_rows, col, n_cols, add);
+    store_tile(p, tile, row, n_rows, col, n_cols, add, keep);
 }
 
 // Tiles of fewer rows and half the columns keep edges and low ranks cheap.
 template <typename T>
-void multiply_panel(const Product<T>& p, const GemmBlock& b, const T* x, const T* w, int64_t row, int64_t col) {
+void multiply_panel(const Product<T>& p, const GemmBlock& b, const T* x, const T* w, int64_t row, int64_t col,
+                    const uint8_t* keep) {
     constexpr int kHalf = (kTileRows + 2) / 2, kQuarter = (kTileRows + 2) / 4;
     const int64_t rows_left = b.row + b.n_rows - row;
     const bool narrow = p.n - col <= kLanes<T>;
     if (rows_left <= kQuarter)
-        narrow ? multiply_tile<T, kQuarter, 1>(p, b, x, w, row, col)
-               : multiply_tile<T, kQuarter, 2>(p, b, x, w, row, col);
+        narrow ? multiply_tile<T, kQuarter, 1>(p, b, x, w, row, col, keep)
+               : multiply_tile<T, kQuarter, 2>(p, b, x, w, row, col, keep);
     else if (rows_left <= kHalf)
-        narrow ? multiply_tile<T, kHalf, 1>(p, b, x, w, row, col) : multiply_tile<T, kHalf, 2>(p, b, x, w, row, col);
+        narrow ? multiply_tile<T, kHalf, 1>(p, b, x, w, row, col, keep)
+               : multiply_tile<T, kHalf, 2>(p, b, x, w, row, col, keep);
     else
-        narrow ? multiply_tile<T, kTileRows, 1>(p, b, x, w, row, col)
-               : multiply_tile<T, kTileRows, 2>(p, b, x, w, row, col);
+        narrow ? multiply_tile<T, kTileRows, 1>(p, b, x, w, row, col, keep)
+               : multiply_tile<T, kTileRows, 2>(p, b, x, w, row, col, keep);
 }
 
 // y of one block: tasks are kColBlock columns, and pieces of the rows where that gives too few of them.
@@ -136,9 +140,14 @@ void multiply_block(ThreadPool& pool, const Product<T>& p, const GemmBlock& b, c
         if (panel >= end) return;
         T* w = w_of_workers + worker * (kColBlock * kDepthBlock);
         pack_terms<kTileCols<T>>(p, &Term<T>::w, col, n_cols, b, w);
-        for (int64_t i = panel; i < end; ++i)
+        uint8_t keep[kTileRows * kColBlock];
+        for (int64_t i = panel; i < end; ++i) {
+            const int64_t row = b.row + i * kTileRows, rows_left = b.row + b.n_rows - row;
+            for (int64_t r = 0; p.mask && r < kTileRows && r < rows_left; ++r)
+                keep_elements(*p.mask, (row + r) * p.n + col, n_cols, keep + r * kColBlock);
             for (int64_t j = 0; j < n_cols; j += kTileCols<T>)
-                multiply_panel(p, b, x + i * kTileRows * b.n_k, w + j * b.n_k, b.row + i * kTileRows, col + j);
+                multiply_panel(p, b, x + i * kTileRows * b.n_k, w + j * b.n_k, row, col + j, keep + j);
+        }
     });
 }
 

@@ -35,9 +35,15 @@ GGQ_INLINE Operand transposed(Operand o) {
     return o;
 }
 
-// Asks for codes and scales of n weights ahead of their use: packing jumps from row to row, which no hardware foresees.
+// Asks for n elements ahead of their use, codes with their scales: packing jumps from row to row, which no hardware
+// foresees.
 GGQ_INLINE void prefetch_run(const Operand& o, int64_t begin, int64_t n) {
-    if (!info(o.dtype).quantized) return;
+    if (!info(o.dtype).quantized) {
+        const int64_t bytes = info(o.dtype).bytes;
+        const auto* data = static_cast<const char*>(o.data);
+        for (int64_t at = begin * bytes; at < (begin + n) * bytes; at += 64) __builtin_prefetch(data + at, 0, 2);
+        return;
+    }
     const int bits = format(o.dtype).bits;
     for (int64_t at = begin * bits / 8; at < (begin + n) * bits / 8; at += 64) __builtin_prefetch(o.quant.codes + at);
     if (o.quant.scale_codes) __builtin_prefetch(o.quant.scale_codes + begin / o.quant.block);

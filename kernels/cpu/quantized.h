@@ -94,7 +94,11 @@ GGQ_INLINE void decode_within_block(const uint8_t* codes, const float* levels, f
     const LevelTable scaled(levels, scale);
     int64_t i = begin;
     if (i % 2 != 0 && i < end) *dst++ = levels[code_at(codes, i++)] * scale;
-    for (; i + kLanes<float> <= end; i += kLanes<float>, dst += kLanes<float>) store(dst, scaled.decode(codes + i / 2));
+    for (const uint8_t* at = codes + i / 2; i + kLanes<float> <= end; i += kLanes<float>) {
+        store(dst, scaled.decode(at));
+        at += kLanes<float> / 2;
+        dst += kLanes<float>;
+    }
     for (; i < end; ++i) *dst++ = levels[code_at(codes, i)] * scale;
 }
 

@@ -17,7 +17,7 @@ inline constexpr int64_t kDepthStep = 64;  // the depth of a block is a multiple
 inline constexpr int64_t kMaxTile = 16;    // rows of the largest register tile, rounded up
 
 // Products of at most so many rows take the form of few_rows.h, which pads the k of each term to kFewPadding.
-inline constexpr int64_t kFewRows = 16, kFewPadding = 16;
+inline constexpr int64_t kFewRows = 16, kFewPadding = 64;
 
 // A product of m rows over k, of all n_terms together; it does not depend on the columns.
 int64_t product_workspace(int64_t m, int64_t k, int n_terms, int n_threads, int64_t real_bytes);

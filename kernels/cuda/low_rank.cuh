@@ -34,9 +34,6 @@ __device__ __forceinline__ uint32_t of_warp(uint32_t value) {
 // decides once for all positions, as the upper words of all positions are the same.
 template <int n>
 struct SiteMasks {
-    static constexpr uint32_t kFactor0 = 0xD2511F53u, kFactor1 = 0xCD9E8D57u;  // of philox.h
-    static constexpr uint32_t kStep0 = 0x9E3779B9u, kStep1 = 0xBB67AE85u;
-
     uint32_t key0[10], key1[10];
     uint32_t counter, first;
     uint32_t site0[n], site2[n], site3[n];  // what a site adds to words 0, 2 and 3 in the second round
@@ -50,13 +47,14 @@ struct SiteMasks {
         const uint32_t high = of_warp(static_cast<uint32_t>(rng[0] >> 32));
 #pragma unroll
         for (int r = 0; r < 10; ++r) {
-            key0[r] = low + kStep0 * static_cast<uint32_t>(r);
-            key1[r] = high + kStep1 * static_cast<uint32_t>(r);
+            key0[r] = low + kPhiloxKeyStep0 * static_cast<uint32_t>(r);
+            key1[r] = high + kPhiloxKeyStep1 * static_cast<uint32_t>(r);
         }
 #pragma unroll
         for (int i = 0; i < n; ++i) {
-            const WideProduct p1(kFactor1, scale.site + static_cast<uint32_t>(i));
-            const WideProduct p0(kFactor0, p1.high ^ static_cast<uint32_t>(scale.first_group >> 32) ^ key0[0]);
+            const WideProduct p1(kPhiloxMultiplier1, scale.site + static_cast<uint32_t>(i));
+            const WideProduct p0(kPhiloxMultiplier0,
+                                 p1.high ^ static_cast<uint32_t>(scale.first_group >> 32) ^ key0[0]);
             site0[i] = p1.low ^ key0[1];
             site2[i] = p0.high ^ key1[1];
             site3[i] = p0.low;
@@ -68,8 +66,8 @@ struct SiteMasks {
     };
     // What all sites share at a group, counted from that of element 0.
     __device__ __forceinline__ Start start(uint32_t group) const {
-        const WideProduct p0(kFactor0, first + group);
-        const WideProduct p1(kFactor1, p0.high ^ counter ^ key1[0]);
+        const WideProduct p0(kPhiloxMultiplier0, first + group);
+        const WideProduct p1(kPhiloxMultiplier1, p0.high ^ counter ^ key1[0]);
         return {p1.high, p1.low, p0.low};
     }
 
@@ -77,7 +75,7 @@ struct SiteMasks {
         uint32_t c0 = s.word0 ^ site0[i], c1 = s.word1, c2 = s.word2 ^ site2[i], c3 = site3[i];
 #pragma unroll
         for (int r = 2; r < 10; ++r) {
-            const WideProduct p0(kFactor0, c0), p1(kFactor1, c2);
+            const WideProduct p0(kPhiloxMultiplier0, c0), p1(kPhiloxMultiplier1, c2);
             c0 = p1.high ^ c1 ^ key0[r];
             c1 = p1.low;
             c2 = p0.high ^ c3 ^ key1[r];
