@@ -10,13 +10,14 @@
     X(matmul)                                                                     \
     X(quant_matmul) X(quant_matmul_backward)                                      \
     X(lora_linear) X(lora_linear_backward)                                        \
+    X(norm_qkv) X(norm_swiglu) X(add_linear)                                      \
     X(rope)                                                                       \
-    X(attention) X(attention_backward) X(cache_write)                             \
+    X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \
     X(add) X(mul) X(scale) X(scale_by) X(broadcast) X(full) X(accumulate) X(fill) \
     X(cast)                                                                       \
     X(softmax) X(softmax_backward)                                                \
-    X(sum) X(global_norm) X(clip_factor)                                          \
+    X(sum) X(global_norm) X(clip_factor) X(argmax)                                \
     X(dropout)                                                                    \
     X(reshape) X(transpose) X(slice) X(slice_backward) X(copy) X(concat_rows)     \
     X(cross_entropy) X(cross_entropy_backward)                                    \

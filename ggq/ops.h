@@ -25,6 +25,17 @@ Tensor linear(Tensor x, Tensor w);
 // x[m,k], w[n,k] frozen, a[r,k], b[n,r], rng[2] i64 {seed, counter} -> x w^T + scaling (dropout(x) a^T) b^T [m,n]
 Tensor lora_linear(Tensor x, Tensor w, Tensor a, Tensor b, Tensor rng, const LoraParams& params);
 
+// What a layer does when it generates text, a launch each where the device has such kernels; no gradients.
+// x[T,C], norm[C], w[N,C], w[G,C], w[G,C] -> linear(rms_norm(x, norm, eps), w) of each: [T,N], [T,G], [T,G]
+struct Qkv {
+    Tensor q, k, v;
+};
+Qkv norm_qkv(Tensor x, Tensor norm, Tensor wq, Tensor wk, Tensor wv, float eps);
+// x[T,C], norm[C], gate[N,C], up[N,C] -> swiglu(linear(h, gate), linear(h, up)) [T,N] of h = rms_norm(x, norm, eps)
+Tensor norm_swiglu(Tensor x, Tensor norm, Tensor gate, Tensor up, float eps);
+// r[T,N], x[T,C], w[N,C] -> r + linear(x, w)
+Tensor add_linear(Tensor r, Tensor x, Tensor w);
+
 // x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies);
 
@@ -33,6 +44,13 @@ Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
 
 // Writes x[T,G,D] to rows at[0].. of the state cache[S,G,D]; returns its new version.
 Tensor cache_write(Tensor cache, Tensor x, Tensor at);
+
+// Attention of the newest tokens: rotated k and v go to rows at[0].. of the caches [S,G,D], then rotated q attends to
+// them. q[T,H,D], k[T,G,D], v[T,G,D] as the linear layers give them -> [T,H,D]; no gradient.
+struct NewTokens {
+    Tensor q, k, v, positions, frequencies, at, spans;  // [T] i32, [D/2] f32, [1] i32, [T,2] i32
+};
+Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale);
 
 Tensor silu(Tensor x);
 Tensor swiglu(Tensor gate, Tensor up);  // silu(gate) * up
@@ -47,9 +65,11 @@ Tensor accumulate(Tensor sum, Tensor x);                          // state sum +
 Tensor fill(Tensor state, double value);                          // overwrites a state; the new version
 
 Tensor cast(Tensor x, DType to);
-Tensor softmax(Tensor x);  // over the last dimension
-Tensor sum(Tensor x);      // [1]
-Tensor mean(Tensor x);     // [1]
+Tensor softmax(Tensor x);                // over the last dimension
+Tensor argmax(Tensor x, int64_t n = 0);  // x[T,V] -> [T] i32: the first of the largest of n elements (0: all) of a row,
+                                         // -1 where one of them is not finite; no gradient
+Tensor sum(Tensor x);                    // [1]
+Tensor mean(Tensor x);                   // [1]
 Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params);
 
 // Views share their input's memory.

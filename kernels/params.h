@@ -32,6 +32,10 @@ struct AttentionParams {
     float scale = 1;  // of the scores, usually 1 / sqrt(head size)
 };
 
+struct ArgmaxParams {
+    int64_t n = 0;  // elements of a row that are looked at
+};
+
 struct ScaleParams {
     double factor = 1;
 };

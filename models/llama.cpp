@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "ggq/ops.h"
 #include "kernels/rounding.h"
@@ -148,26 +149,59 @@ struct Forward {
         return apply(graph, l, x, in.rng, options.dropout, first_row);
     }
 
-    Tensor norm(Tensor x, const Buffer& w) const {
-        return rms_norm(x, graph.bind(w), static_cast<float>(llama.config.rms_norm_eps));
+    Tensor norm(Tensor x, const Buffer& w) const { return rms_norm(x, graph.bind(w), eps()); }
+
+    // Whether linears take the fused ops of text generation, which know no adapters.
+    bool fuses(std::initializer_list<const Linear*> linears) const {
+        return options.cache && std::ranges::all_of(linears, [](const Linear* l) { return !l->a; });
+    }
+
+    Tensor weight(const Linear& l) const {
+        const LayerScope scope(graph, l.module);
+        return operand(graph, *l.weight, llama.compute);
     }
 
     Tensor heads(Tensor x, int64_t n_heads) const { return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim}); }
 
-    Tensor attend(const LlamaLayer& layer, size_t index, Tensor x) const {
+    float eps() const { return static_cast<float>(llama.config.rms_norm_eps); }
+
+    // q, k and v of the normalized x as heads.
+    Qkv project(const LlamaLayer& layer, Tensor x) const {
         const LlamaConfig& c = llama.config;
-        const Tensor frequencies = graph.bind(*llama.frequencies);
-        const Tensor q = rope(heads(linear(layer.q, x), c.num_attention_heads), in.positions, frequencies);
-        Tensor k = rope(heads(linear(layer.k, x), c.num_key_value_heads), in.positions, frequencies);
-        Tensor v = heads(linear(layer.v, x), c.num_key_value_heads);
-        if (const KvCache* cache = options.cache) {
-            const Tensor at = graph.bind(*cache->at);
-            k = cache_write(graph.bind(*cache->k[index]), k, at);
-            v = cache_write(graph.bind(*cache->v[index]), v, at);
+        Qkv y;
+        if (fuses({&layer.q, &layer.k, &layer.v})) {
+            y = norm_qkv(x, graph.bind(*layer.input_norm), weight(layer.q), weight(layer.k), weight(layer.v), eps());
+        } else {
+            const Tensor h = norm(x, *layer.input_norm);
+            y.q = linear(layer.q, h);
+            y.k = linear(layer.k, h);
+            y.v = linear(layer.v, h);
         }
+        return {heads(y.q, c.num_attention_heads), heads(y.k, c.num_key_value_heads),
+                heads(y.v, c.num_key_value_heads)};
+    }
+
+    Tensor attend(size_t index, const Qkv& x) const {
+        const LlamaConfig& c = llama.config;
         const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
-        const Tensor y = attention(q, k, v, in.spans, scale);
-        return linear(layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
+        const Tensor frequencies = graph.bind(*llama.frequencies);
+        if (const KvCache* cache = options.cache)
+            return cached_attention(graph.bind(*cache->k[index]), graph.bind(*cache->v[index]),
+                                    {x.q, x.k, x.v, in.positions, frequencies, graph.bind(*cache->at), in.spans},
+                                    scale);
+        const Tensor q = rope(x.q, in.positions, frequencies), k = rope(x.k, in.positions, frequencies);
+        return attention(q, k, x.v, in.spans, scale);
+    }
+
+    // x + linear(y)
+    Tensor add_to(Tensor x, const Linear& l, Tensor y, int64_t first_row = 0) const {
+        return fuses({&l}) ? add_linear(x, y, weight(l)) : add(x, linear(l, y, first_row));
+    }
+
+    Tensor add_attention(const LlamaLayer& layer, size_t index, Tensor x) const {
+        const LlamaConfig& c = llama.config;
+        const Tensor y = attend(index, project(layer, x));
+        return add_to(x, layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
     }
 
     // x + mlp(norm(x)), a tile of rows at a time. Halves of halves: so a sum of their gradients is no larger than they.
@@ -179,9 +213,14 @@ struct Forward {
                                add_mlp(layer, slice(x, 0, half, n_rows), first_row + half));
         }
         const TileScope scope(graph, tile > 0 ? static_cast<int32_t>(first_row / tile) : -1);
+        return add_to(x, layer.down, widen(layer, x, first_row), first_row);
+    }
+
+    Tensor widen(const LlamaLayer& layer, Tensor x, int64_t first_row) const {
+        if (fuses({&layer.gate, &layer.up}))
+            return norm_swiglu(x, graph.bind(*layer.post_attention_norm), weight(layer.gate), weight(layer.up), eps());
         const Tensor m = norm(x, *layer.post_attention_norm);
-        const Tensor wide = swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
-        return add(x, linear(layer.down, wide, first_row));
+        return swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
     }
 
     Tensor run() const {
@@ -189,8 +228,7 @@ struct Forward {
         for (size_t i = 0; i < llama.layers.size(); ++i) {
             const LlamaLayer& layer = llama.layers[i];
             const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
-            x = add(x, attend(layer, i, norm(x, *layer.input_norm)));
-            x = add_mlp(layer, x);
+            x = add_mlp(layer, add_attention(layer, i, x));
         }
         const LayerScope scope(graph, "model.norm");
         return norm(x, *llama.norm);

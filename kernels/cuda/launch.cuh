@@ -28,6 +28,26 @@ inline unsigned blocks_for(const CudaContext& ctx, int64_t n_items, int threads)
     return static_cast<unsigned>(blocks < fill ? blocks : fill);
 }
 
+// What a kernel that launch_dependent() starts does first: the next such kernel may start now, and this one goes on
+// once all that came before it on the stream is done and to be seen. Between the two a kernel may read what no kernel
+// writes, such as weights. On cards before Hopper there is nothing to say.
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void begin_dependent() {
+    let_next_start();
+    wait_for_previous();
+}
+
 // A grid of no blocks is no launch.
 template <typename... Params, typename... Args>
 void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
@@ -38,6 +58,38 @@ void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 b
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
     kernel<<<grid, block, shared_bytes, ctx.stream>>>(static_cast<Params>(args)...);
     GGQ_CUDA_CHECK(cudaGetLastError());
+}
+
+// Whether the code that the device runs is Hopper's or a later one, in which wait_for_previous() waits.
+inline bool starts_early(const CudaContext& ctx) {
+#if defined(__CUDA_ARCH_LIST__)
+    for (int arch : {__CUDA_ARCH_LIST__})
+        if (arch >= 900 && arch <= 10 * ctx.device->capability) return true;
+#endif
+    return false;
+}
+
+// The same for a kernel that calls wait_for_previous(): its blocks may start before the kernel in front of it has ended
+// (programmatic dependent launch), which hides the gap between two kernels, in recordings too.
+template <typename... Params, typename... Args>
+void launch_dependent(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+                      const Args&... args) {
+    if (!starts_early(ctx)) return launch(ctx, kernel, grid, block, shared_bytes, args...);
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared_bytes > 48 * 1024)
+        GGQ_CUDA_CHECK(
+            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = ctx.stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    GGQ_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
 }
 
 }  // namespace ggq::cuda
