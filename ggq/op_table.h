@@ -13,6 +13,7 @@
     X(norm_qkv) X(norm_swiglu) X(add_linear)                                      \
     X(rope)                                                                       \
     X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
+    X(next_token)                                                                 \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \
     X(add) X(mul) X(scale) X(scale_by) X(broadcast) X(full) X(accumulate) X(fill) \
     X(cast)                                                                       \

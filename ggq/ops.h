@@ -52,6 +52,13 @@ struct NewTokens {
 };
 Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale);
 
+// Makes a chosen token the next to be read: state ids[1] becomes it, positions[1], at[1] and the end of spans[1,2] go
+// on by one, and the element of log[S] that has the number of the old position becomes the token. All i32.
+struct Reading {
+    Tensor ids, positions, spans, at, log;
+};
+void next_token(const Reading& state, Tensor token);
+
 Tensor silu(Tensor x);
 Tensor swiglu(Tensor gate, Tensor up);  // silu(gate) * up
 

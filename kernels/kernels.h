@@ -123,6 +123,11 @@ GGQ_KERNEL(cache_write);
 // positions[T] i32, frequencies[D/2] f32, at[1] i32, spans[T,2] i32. AttentionParams
 GGQ_KERNEL(cached_attention);
 
+// next_token.cpp
+// inout ids[1], positions[1], spans[1,2], at[1], log[S], all i32; in these, token[1] i32: log[positions[0]] and ids
+// become the token, the others go on by one. Nothing is written to a log that is full.
+GGQ_KERNEL(next_token);
+
 // activation.cpp
 // out y; in x. silu(x) = x / (1 + exp(-x))
 GGQ_KERNEL(silu);

@@ -127,6 +127,15 @@ void add_argmax(std::vector<OpCase>& table, int64_t T, int64_t V, int64_t n) {
                      [=](In in) { return std::vector{argmax(in[0], n)}; }});
 }
 
+void add_next_token(std::vector<OpCase>& table, int64_t position) {
+    const auto one = [](int64_t value) { return state(ints(DType::i32, {1}, {value})); };
+    table.push_back({"next_token at " + std::to_string(position),
+                     &next_token_op,
+                     {one(7), one(position), state(ints(DType::i32, {1, 2}, {0, position + 1})), one(position),
+                      state(ints(DType::i32, {5}, {1, 2, 3, 4, 5})), ints(DType::i32, {1}, {99})},
+                     [](In in) { return in[0].graph->append(next_token_op, in); }});
+}
+
 }  // namespace
 
 void add_generate_cases(std::vector<OpCase>& table) {
@@ -139,6 +148,7 @@ void add_generate_cases(std::vector<OpCase>& table) {
     }
     add_cached_attention(table, {4, 9, 2, 1, 16, 7}, DType::f32);  // rows beyond the end of the cache
     add_cached_attention_twin(table, {2, 9, 4, 2, 8, 3});
+    for (int64_t position : {0, 4, 5}) add_next_token(table, position);
     for (int64_t V : {1, 5, 300}) add_argmax(table, 2, V, V);
     add_argmax(table, 3, 40, 11);
     table.push_back({"argmax of what is not finite",

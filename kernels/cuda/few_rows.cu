@@ -1,12 +1,12 @@
 // y[m,n] = x[m,k] w[n,k]^T for at most 8 rows: the weight is streamed once and multiplied with every row of x by float
 // multiply-adds. A block takes 4 rows of w; its threads take 8 consecutive k after 8 of each, so that x, which stays in
 // L1, is read once for four rows; then sums go over the warp and, in order, over the warps. 4-bit weights with x in
-// f16 or bf16 have the tensor cores' form in few_rows_4bit.cu. Whatever is not aligned, or has other strides, takes a
-// plain form with a warp for each element of y.
-// Floor: the bytes of w.
+// f16 or bf16 have the tensor cores' forms in one_row_4bit.cu and few_rows_4bit.cu. Whatever is not aligned, or has
+// other strides, takes a plain form with a warp for each element of y. Floor: the bytes of w.
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/few_rows_4bit.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/one_row_4bit.h"
 #include "kernels/cuda/product_output.cuh"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/cuda/ptx.cuh"
@@ -168,6 +168,12 @@ bool runs_are_aligned(const Product& p) {
     return aligned_rows(p.w.data, p.n > 1 ? row_bytes(p.w) : 0, 16);
 }
 
+OneRow one_row(const Product& p) {
+    OneRow call{.x = p.x.data, .format = p.w.dtype, .real = p.real, .k = static_cast<int>(p.k), .parts = {}};
+    call.parts[0] = {.w = p.w.quant, .y = p.y, .n_pairs = static_cast<int>(p.n / 2)};
+    return call;
+}
+
 template <typename W>
 void run(const CudaContext& ctx, const Args& p) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.n, kCols)));
@@ -192,7 +198,8 @@ void run_aligned(const CudaContext& ctx, const Args& p) {
 void few_rows(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const bool aligned = runs_are_aligned(p);
     if (aligned && p.x.dtype == p.real && few_rows_in_tensor_cores(p.k, p.real, p.w.dtype))
-        return few_rows_4bit(ctx, p, scratch);
+        return p.m == 1 && one_row_takes(p.n, p.k, p.real, p.w.dtype, *ctx.device) ? one_row_4bit(ctx, one_row(p))
+                                                                                   : few_rows_4bit(ctx, p, scratch);
     const Args args{.x = p.x, .w = p.w, .m = p.m, .n = p.n, .k = p.k, .shift = block_shift(p.w.quant), .y = p.y};
     if (aligned) return run_aligned(ctx, args);
     const dim3 grid(blocks_for(ctx, p.n, kWarps), static_cast<unsigned>(p.m));

@@ -1,5 +1,9 @@
-// Linear layers of text generation with what stands around them.
+// Linear layers of text generation with what stands around them: one launch for one row and 4-bit weights
+// (one_row_4bit.cu), else a row of the plain kernels. Floor: the bytes of the weights.
+#include <span>
+
 #include "kernels/composed.h"
+#include "kernels/cuda/one_row_4bit.h"
 #include "kernels/kernels.h"
 
 namespace ggq::cuda {
@@ -12,10 +16,72 @@ struct Plain {
                           swiglu = &cuda::swiglu, add = &cuda::add;
 };
 
+bool on_16(const View& v) { return reinterpret_cast<uintptr_t>(v.data) % 16 == 0; }
+
+// All weights in one form.
+bool takes(const CudaContext& ctx, const View& x, std::span<const View> weights) {
+    const View& first = weights[0];
+    const auto alike = [&](const View& w) {
+        return w.dtype == first.dtype && w.quant.block == first.quant.block &&
+               (w.quant.scales != nullptr) == (first.quant.scales != nullptr);
+    };
+    for (const View& w : weights)
+        if (!one_row_takes(w.shape[0], w.shape[1], x.dtype, w.dtype, *ctx.device) || !alike(w)) return false;
+    return x.shape[0] == 1 && on_16(x);
+}
+
+OneRow call_of(const View& x, std::span<const View> weights) {
+    return {.x = x.data,
+            .format = weights[0].dtype,
+            .real = x.dtype,
+            .k = static_cast<int>(x.shape[1]),
+            .n_parts = static_cast<int>(weights.size()),
+            .parts = {}};
+}
+
+void set_norm(OneRow& call, const View& norm, float eps) {
+    call.norm = norm.data;
+    call.norm_dtype = norm.dtype;
+    call.eps = eps;
+}
+
+OneRowPart part(const View& w, const View& y, int64_t n_pairs) {
+    return {.w = w.quant,
+            .y = {.data = y.data, .dtype = y.dtype, .row_stride = y.shape[1]},
+            .n_pairs = static_cast<int>(n_pairs)};
+}
+
 }  // namespace
 
-void norm_qkv(const CudaContext& ctx, const KernelArgs& args) { Composed<Plain>(ctx, args).norm_qkv(); }
-void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) { Composed<Plain>(ctx, args).norm_swiglu(); }
-void add_linear(const CudaContext& ctx, const KernelArgs& args) { Composed<Plain>(ctx, args).add_linear(); }
+void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights) || !on_16(norm)) return Composed<Plain>(ctx, args).norm_qkv();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<RmsNormParams>().eps);
+    for (size_t i = 0; i < 3; ++i) call.parts[i] = part(weights[i], args.out[i], weights[i].shape[0] / 2);
+    one_row_4bit(ctx, call);
+}
+
+void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights) || !on_16(norm)) return Composed<Plain>(ctx, args).norm_swiglu();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<RmsNormParams>().eps);
+    call.gated = true;
+    for (size_t i = 0; i < 2; ++i) call.parts[i] = part(weights[i], args.out[0], weights[i].shape[0]);
+    one_row_4bit(ctx, call);
+}
+
+void add_linear(const CudaContext& ctx, const KernelArgs& args) {
+    const View &r = args.in[0], &x = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights)) return Composed<Plain>(ctx, args).add_linear();
+    OneRow call = call_of(x, weights);
+    call.add = r.data;
+    call.parts[0] = part(weights[0], args.out[0], weights[0].shape[0] / 2);
+    one_row_4bit(ctx, call);
+}
 
 }  // namespace ggq::cuda

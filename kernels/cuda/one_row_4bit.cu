@@ -14,9 +14,12 @@
 // The codes of the first pairs and the table are there before the kernel waits for the one in front of it.
 #include "kernels/cuda/one_row_4bit.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/code_pairs.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product_output.cuh"
+#include "kernels/cuda/product_workspace.h"
 
 namespace ggq::cuda {
 
@@ -269,5 +272,49 @@ __global__ void __launch_bounds__(W* kWarp, W == 16 ? 1 : 2)
 }
 
 }  // namespace one_row
+
+namespace {
+
+constexpr int kWarps = 16, kDepth = 2;
+
+// Blocks so that each has as many rounds of pairs, one block a multiprocessor if the sums of all its pairs fit.
+struct Cut {
+    int n_slices, n_blocks;
+    int64_t shared;
+
+    Cut(int n_pairs, int k, const Device& device) : n_slices(ceil_div(k, one_row::kSlice)) {
+        const int lanes = kWarps / n_slices;
+        const int most = static_cast<int>((device.shared_bytes - one_row::kSumsAt) / (8 * n_slices)) / lanes;
+        const int rounds = std::clamp(ceil_div(n_pairs, device.n_sms * lanes), 1, most);
+        n_blocks = ceil_div(n_pairs, rounds * lanes);
+        shared = one_row::kSumsAt + int64_t{8} * n_slices * ceil_div(n_pairs, n_blocks);
+    }
+};
+
+int pairs_of(const OneRow& p) {
+    int n = p.parts[0].n_pairs;
+    for (int i = 1; i < p.n_parts && !p.gated; ++i) n += p.parts[i].n_pairs;
+    return n;
+}
+
+}  // namespace
+
+bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    constexpr int64_t kLeastShared = one_row::kSumsAt + 8 * kWarps * 16;
+    return few_rows_in_tensor_cores(k, real, w) && n % 2 == 0 && n <= INT_MAX / 2 && k <= kWarps * one_row::kSlice &&
+           device.shared_bytes >= kLeastShared;
+}
+
+void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
+    const int n_pairs = pairs_of(p);
+    const Cut cut(n_pairs, p.k, *ctx.device);
+    const int shift = block_shift(p.parts[0].w);
+    const auto run = [&](auto tag) {
+        launch_dependent(ctx, one_row::one_row_kernel<decltype(tag), kWarps, kDepth>,
+                         dim3(static_cast<unsigned>(cut.n_blocks)), kWarps * kWarp, static_cast<size_t>(cut.shared), p,
+                         n_pairs, shift);
+    };
+    p.real == DType::f16 ? run(f16{}) : run(bf16{});
+}
 
 }  // namespace ggq::cuda

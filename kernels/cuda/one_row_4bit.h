@@ -26,8 +26,8 @@ struct OneRow {
     OneRowPart parts[3];
 };
 
-// Whether one_row_4bit() takes such a product: whole pairs of rows, k in whole blocks and not beyond the block's warps.
-bool one_row_takes(int64_t n, int64_t k, DType real, const View& w);
+// Whether one_row_4bit() takes a matrix [n,k] of such codes. x, norm and rows of y begin on 16 bytes.
+bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& device);
 void one_row_4bit(const CudaContext& ctx, const OneRow& call);
 
 }  // namespace ggq::cuda
