@@ -11,6 +11,7 @@
     X(quant_matmul) X(quant_matmul_backward)                                      \
     X(lora_linear) X(lora_linear_backward)                                        \
     X(norm_qkv) X(norm_swiglu) X(add_linear)                                      \
+    X(lora_norm_qkv) X(lora_norm_swiglu) X(lora_add_linear)                       \
     X(rope)                                                                       \
     X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
     X(next_token)                                                                 \

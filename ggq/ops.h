@@ -35,6 +35,14 @@ Qkv norm_qkv(Tensor x, Tensor norm, Tensor wq, Tensor wk, Tensor wv, float eps);
 Tensor norm_swiglu(Tensor x, Tensor norm, Tensor gate, Tensor up, float eps);
 // r[T,N], x[T,C], w[N,C] -> r + linear(x, w)
 Tensor add_linear(Tensor r, Tensor x, Tensor w);
+// The same with an adapter on each of the weights: lora_linear, without dropout, in place of linear.
+struct Adapted {
+    Tensor w, a, b;  // [n,k], [r,k], [n,r]
+    float scaling = 1;
+};
+Qkv lora_norm_qkv(Tensor x, Tensor norm, const Adapted& q, const Adapted& k, const Adapted& v, float eps);
+Tensor lora_norm_swiglu(Tensor x, Tensor norm, const Adapted& gate, const Adapted& up, float eps);
+Tensor lora_add_linear(Tensor r, Tensor x, const Adapted& l);
 
 // x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies);

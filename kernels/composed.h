@@ -26,17 +26,41 @@ public:
 
     // out q, k, v; in x, norm, wq, wk, wv
     void norm_qkv() {
-        const View x = norm(args_.in[0], args_.in[1]);
+        const View x = norm(args_.in[0], args_.in[1], args_.template param<RmsNormParams>().eps);
         for (size_t i = 0; i < 3; ++i) linear(args_.out[i], x, args_.in[2 + i]);
     }
 
     // out y; in x, norm, gate, up
     void norm_swiglu() {
-        const View &y = args_.out[0], x = norm(args_.in[0], args_.in[1]);
+        const View& y = args_.out[0];
+        const View x = norm(args_.in[0], args_.in[1], args_.template param<RmsNormParams>().eps);
         const View gate = take(y.dtype, y.shape), up = take(y.dtype, y.shape);
         linear(gate, x, args_.in[2]);
         linear(up, x, args_.in[3]);
         run(Plain::swiglu, {y}, {gate, up});
+    }
+
+    // out q, k, v; in x, norm, wq, wk, wv, aq, bq, ak, bk, av, bv
+    void lora_norm_qkv() {
+        const View x = norm(args_.in[0], args_.in[1], eps());
+        for (size_t i = 0; i < 3; ++i) adapted(i, args_.out[i], x, args_.in[2 + i], 5);
+    }
+
+    // out y; in x, norm, gate, up, ag, bg, au, bu
+    void lora_norm_swiglu() {
+        const View &y = args_.out[0], x = norm(args_.in[0], args_.in[1], eps());
+        const View gate = take(y.dtype, y.shape), up = take(y.dtype, y.shape);
+        adapted(0, gate, x, args_.in[2], 4);
+        adapted(1, up, x, args_.in[3], 4);
+        run(Plain::swiglu, {y}, {gate, up});
+    }
+
+    // out y; in r, x, w, a, b
+    void lora_add_linear() {
+        const View& y = args_.out[0];
+        const View product = take(y.dtype, y.shape);
+        adapted(0, product, args_.in[1], args_.in[2], 3);
+        run(Plain::add, {y}, {args_.in[0], product});
     }
 
     // out k_cache, v_cache, y; in k_cache, v_cache, q, k, v, positions, frequencies, at, spans
@@ -79,11 +103,22 @@ private:
         run(info(w.dtype).quantized ? Plain::quant_matmul : Plain::matmul, {y}, {x, w});
     }
 
-    View norm(const View& x, const View& w) {
+    View norm(const View& x, const View& w, float eps) {
         const View y = take(x.dtype, x.shape);
         const View rstd = take(x.dtype == DType::f64 ? DType::f64 : DType::f32, {x.shape[0]});
-        run(Plain::rms_norm, {y, rstd}, {x, w}, args_.template param<RmsNormParams>());
+        run(Plain::rms_norm, {y, rstd}, {x, w}, RmsNormParams{eps});
         return y;
+    }
+
+    float eps() const { return args_.template param<AdaptedParams>().eps; }
+
+    // With the i-th of the adapters that stand from input `first` on, a and b of each.
+    void adapted(size_t i, const View& y, const View& x, const View& w, size_t first) {
+        const View &a = args_.in[first + 2 * i], &b = args_.in[first + 2 * i + 1];
+        static int64_t no_rng[2] = {};  // there is no dropout
+        const View xa = take(x.dtype, {x.shape[0], a.shape[0]}), rng = make_view(no_rng, DType::i64, {2});
+        run(Plain::lora_linear, {y, xa}, {x, w, a, b, rng},
+            LoraParams{args_.template param<AdaptedParams>().scaling[i], {}});
     }
 
     const KernelArgs& args_;

@@ -104,6 +104,14 @@ GGQ_KERNEL(norm_swiglu);
 // out y[T,N] = r + x w^T; in r[T,N], x[T,C], w[N,C]
 GGQ_KERNEL(add_linear);
 
+// The same with adapters: each linear layer is lora_linear without dropout. a, b any float. AdaptedParams
+// in x, norm, wq, wk, wv, aq[r,C], bq[N,r], ak[s,C], bk[G,s], av[t,C], bv[G,t]
+GGQ_KERNEL(lora_norm_qkv);
+// in x, norm, gate, up, ag[r,C], bg[N,r], au[s,C], bu[N,s]
+GGQ_KERNEL(lora_norm_swiglu);
+// in r, x, w, a[r,C], b[N,r]
+GGQ_KERNEL(lora_add_linear);
+
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
 // out y[T,H,D]; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
 GGQ_KERNEL(rope);

@@ -65,6 +65,12 @@ struct LoraParams {
     DropoutParams dropout;
 };
 
+// Of linear layers with adapters and what stands around them.
+struct AdaptedParams {
+    float eps = 0;          // of the norm, if there is one
+    float scaling[3] = {};  // of each adapter
+};
+
 // Which gradients linear_cross_entropy computes beside the loss.
 enum class HeadGradient : uint8_t { none, input, input_and_weight };
 

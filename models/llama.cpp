@@ -151,9 +151,17 @@ struct Forward {
 
     Tensor norm(Tensor x, const Buffer& w) const { return rms_norm(x, graph.bind(w), eps()); }
 
-    // Whether linears take the fused ops of text generation, which know no adapters.
+    // Whether linears take the fused ops of text generation: where none of them, or all, have an adapter.
     bool fuses(std::initializer_list<const Linear*> linears) const {
         return options.cache && std::ranges::all_of(linears, [](const Linear* l) { return !l->a; });
+    }
+    bool fuses_adapted(std::initializer_list<const Linear*> linears) const {
+        return options.cache && !options.dropout && std::ranges::all_of(linears, [](const Linear* l) { return l->a; });
+    }
+
+    Adapted adapted(const Linear& l) const {
+        const LayerScope scope(graph, l.module);
+        return {operand(graph, *l.weight, llama.compute), graph.bind(*l.a), graph.bind(*l.b), l.lora.scaling};
     }
 
     Tensor weight(const Linear& l) const {
@@ -169,8 +177,11 @@ struct Forward {
     Qkv project(const LlamaLayer& layer, Tensor x) const {
         const LlamaConfig& c = llama.config;
         Qkv y;
+        const Tensor w = graph.bind(*layer.input_norm);
         if (fuses({&layer.q, &layer.k, &layer.v})) {
-            y = norm_qkv(x, graph.bind(*layer.input_norm), weight(layer.q), weight(layer.k), weight(layer.v), eps());
+            y = norm_qkv(x, w, weight(layer.q), weight(layer.k), weight(layer.v), eps());
+        } else if (fuses_adapted({&layer.q, &layer.k, &layer.v})) {
+            y = lora_norm_qkv(x, w, adapted(layer.q), adapted(layer.k), adapted(layer.v), eps());
         } else {
             const Tensor h = norm(x, *layer.input_norm);
             y.q = linear(layer.q, h);
@@ -195,7 +206,8 @@ struct Forward {
 
     // x + linear(y)
     Tensor add_to(Tensor x, const Linear& l, Tensor y, int64_t first_row = 0) const {
-        return fuses({&l}) ? add_linear(x, y, weight(l)) : add(x, linear(l, y, first_row));
+        if (fuses({&l})) return add_linear(x, y, weight(l));
+        return fuses_adapted({&l}) ? lora_add_linear(x, y, adapted(l)) : add(x, linear(l, y, first_row));
     }
 
     Tensor add_attention(const LlamaLayer& layer, size_t index, Tensor x) const {
@@ -217,8 +229,10 @@ struct Forward {
     }
 
     Tensor widen(const LlamaLayer& layer, Tensor x, int64_t first_row) const {
-        if (fuses({&layer.gate, &layer.up}))
-            return norm_swiglu(x, graph.bind(*layer.post_attention_norm), weight(layer.gate), weight(layer.up), eps());
+        const Tensor w = graph.bind(*layer.post_attention_norm);
+        if (fuses({&layer.gate, &layer.up})) return norm_swiglu(x, w, weight(layer.gate), weight(layer.up), eps());
+        if (fuses_adapted({&layer.gate, &layer.up}))
+            return lora_norm_swiglu(x, w, adapted(layer.gate), adapted(layer.up), eps());
         const Tensor m = norm(x, *layer.post_attention_norm);
         return swiglu(linear(layer.gate, m, first_row), linear(layer.up, m, first_row));
     }

@@ -75,6 +75,58 @@ void add_linears(std::vector<OpCase>& table, const Sizes& s, const Format& f) {
     }
 }
 
+Tensor plain_adapted(Tensor x, Tensor w, Tensor a, Tensor b, float scaling) {
+    return add(plain_linear(x, w), scale(matmul(matmul(x, a), b), static_cast<double>(scaling)));
+}
+
+void add_adapted(std::vector<OpCase>& table, const Sizes& s, const Format& f, int64_t rank) {
+    const size_t first = table.size();
+    const auto x = [&](int64_t width) { return frozen(normal({s.T, width})); };
+    const CaseInput norm = frozen(normal({s.C}));
+    const auto a = [&](int64_t r) { return frozen(normal({r, s.C}, 0.1)); };
+    const auto b = [&](int64_t n, int64_t r) { return frozen(normal({n, r})); };
+    table.push_back({case_name(lora_norm_qkv_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N, s.G),
+                     &lora_norm_qkv_op,
+                     {x(s.C), norm, weight({s.N, s.C}, f), weight({s.G, s.C}, f), weight({s.G, s.C}, f), a(rank),
+                      b(s.N, rank), a(rank + 1), b(s.G, rank + 1), kept_as(a(rank), DType::bf16), b(s.G, rank)},
+                     [](In in) {
+                         const Qkv y = lora_norm_qkv(in[0], in[1], {in[2], in[5], in[6], 0.5f},
+                                                     {in[3], in[7], in[8], 2}, {in[4], in[9], in[10], 1}, kEps);
+                         return std::vector{y.q, y.k, y.v};
+                     },
+                     [](In in) {
+                         const Tensor h = rms_norm(in[0], in[1], kEps);
+                         return std::vector{plain_adapted(h, in[2], in[5], in[6], 0.5f),
+                                            plain_adapted(h, in[3], in[7], in[8], 2),
+                                            plain_adapted(h, in[4], in[9], in[10], 1)};
+                     }});
+    table.push_back(
+        {case_name(lora_norm_swiglu_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N),
+         &lora_norm_swiglu_op,
+         {x(s.C), norm, weight({s.N, s.C}, f), weight({s.N, s.C}, f), a(rank), b(s.N, rank), a(rank), b(s.N, rank)},
+         [](In in) {
+             return std::vector{
+                 lora_norm_swiglu(in[0], in[1], {in[2], in[4], in[5], 0.5f}, {in[3], in[6], in[7], 2}, kEps)};
+         },
+         [](In in) {
+             const Tensor h = rms_norm(in[0], in[1], kEps);
+             return std::vector{
+                 swiglu(plain_adapted(h, in[2], in[4], in[5], 0.5f), plain_adapted(h, in[3], in[6], in[7], 2))};
+         }});
+    table.push_back({case_name(lora_add_linear_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N),
+                     &lora_add_linear_op,
+                     {x(s.N), x(s.C), weight({s.N, s.C}, f), a(rank), b(s.N, rank)},
+                     [](In in) {
+                         return std::vector{lora_add_linear(in[0], in[1], {in[2], in[3], in[4], 0.5f})};
+                     },
+                     [](In in) { return std::vector{add(in[0], plain_adapted(in[1], in[2], in[3], in[4], 0.5f))}; }});
+    for (size_t i = first; i < table.size(); ++i) {
+        table[i].rounds_operand = true;
+        table[i].floor = 1;
+        table[i].tolerance = 1e-5;
+    }
+}
+
 struct Heads {
     int64_t T, S, H, G, D, at;
 };
@@ -142,6 +194,8 @@ void add_generate_cases(std::vector<OpCase>& table) {
     for (const Format& f : kFormats)
         for (const Sizes& s : {Sizes{1, 1, 1, 1}, Sizes{1, 64, 6, 2}, Sizes{3, 33, 17, 5}, Sizes{9, 128, 8, 16}})
             add_linears(table, s, f);
+    for (const Format& f : kFormats)
+        for (const Sizes& s : {Sizes{1, 64, 6, 2}, Sizes{3, 33, 17, 5}}) add_adapted(table, s, f, 3);
     for (DType cached : {DType::f32, DType::f16, DType::bf16}) {
         add_cached_attention(table, {1, 9, 4, 2, 8, 4}, cached);
         add_cached_attention(table, {3, 11, 6, 3, 18, 7}, cached);
@@ -163,6 +217,8 @@ void add_large_generate_cases(std::vector<OpCase>& table) {
         for (const Sizes& s : {Sizes{1, 320, 70, 34}, Sizes{1, 2048, 34, 6}, Sizes{1, 4096, 300, 52},
                                Sizes{1, 11008, 66, 2}, Sizes{2, 640, 70, 34}})
             add_linears(table, s, f);
+    for (const Format& f : kFormats)
+        for (int64_t rank : {8, 16}) add_adapted(table, {1, 4096, 300, 52}, f, rank);
     for (DType cached : {DType::f32, DType::f16, DType::bf16}) {
         add_cached_attention(table, {1, 300, 8, 2, 128, 291}, cached);
         add_cached_attention(table, {1, 700, 4, 4, 64, 129}, cached);

@@ -96,6 +96,9 @@ TEST_CASE("only these ops, and backwards, have no gradient") {
                                             "cached_attention",
                                             "argmax",
                                             "next_token",
+                                            "lora_norm_qkv",
+                                            "lora_norm_swiglu",
+                                            "lora_add_linear",
                                             "full"};  // a constant
     std::set<std::string> without;
     for (const OpDef* op : op_table())

@@ -47,77 +47,118 @@ __device__ __forceinline__ void fill_wide_table(char* table, DType format, int w
     }
 }
 
-struct Place {
-    int lane, g, t, warp, slice, pair_lane, n_slices, n_pair_lanes, first_pair, last_pair;
-    int64_t k;  // of the first weight of this lane's group 0
+// How rows make pairs: neighbours of one matrix, neighbours in one of several, or the same row of two.
+enum class Pairs { of_one, of_several, of_two };
 
-    __device__ Place(const OneRow& p, int n_pairs, int warps)
+struct Place {
+    int lane, g, t, slice, pair_lane, n_slices, n_pair_lanes, first_pair, last_pair;
+
+    __device__ Place(const OneRow& p, int n_pairs, int n_warps)
         : lane(static_cast<int>(threadIdx.x) % kWarp),
           g(lane / 4),
           t(lane % 4),
-          warp(static_cast<int>(threadIdx.x) / kWarp),
           n_slices(ceil_div(p.k, kSlice)),
-          n_pair_lanes(warps / n_slices),
+          n_pair_lanes(n_warps / n_slices),
           first_pair(static_cast<int>(int64_t{blockIdx.x} * n_pairs / gridDim.x)),
           last_pair(static_cast<int>(int64_t{blockIdx.x + 1} * n_pairs / gridDim.x)) {
+        const int warp = static_cast<int>(threadIdx.x) / kWarp;
         slice = warp % n_slices;
         pair_lane = warp / n_slices;
-        k = slice * kSlice + g * kUnit + t * 16;
     }
-    __device__ bool works() const { return pair_lane < n_pair_lanes; }
+    __device__ int first_pair_of_warp() const { return pair_lane < n_pair_lanes ? first_pair + pair_lane : last_pair; }
     __device__ int own_group() const { return (g / 2 - t) & 3; }
 };
 
+// Scales of one level have the code 0, for which the map has 1.
 struct Item {
-    uint2 codes[2][kGroups];
+    uint2 codes[2][kGroups] = {};
     RawScale scale[2];
 };
 
-// The matrix of a pair and the pair's number in it.
+// The matrix of a pair; the pair becomes its number there.
+template <Pairs pairs>
 __device__ __forceinline__ int part_of(const OneRow& p, int& pair) {
-    if (p.gated || p.n_parts == 1 || pair < p.parts[0].n_pairs) return 0;
+    if (pairs != Pairs::of_several || pair < p.parts[0].n_pairs) return 0;
     pair -= p.parts[0].n_pairs;
     if (pair < p.parts[1].n_pairs) return 1;
     pair -= p.parts[1].n_pairs;
     return 2;
 }
 
-__device__ __forceinline__ void load_row(const OneRow& p, const QuantParts& w, int64_t row, const Place& at, int shift,
-                                         uint2 (&codes)[kGroups], RawScale& scale) {
-    const int64_t begin = row * p.k + at.k;
-    const auto* from = reinterpret_cast<const uint2*>(w.codes + begin / 2);
-#pragma unroll
-    for (int q = 0; q < kGroups; ++q) codes[q] = at.k + q * 512 < p.k ? load_streamed(from + q * 32) : uint2{0, 0};
-    const int64_t own = at.slice * kSlice + at.own_group() * 512 + at.g * kUnit;
-    if (own < p.k) scale = raw_scale(w, (row * p.k + own) >> shift);
+// Two loads of one pair, or none: without a branch, around which instructions of other groups could not move.
+__device__ __forceinline__ void load_if(bool wanted, const uint8_t* from0, const uint8_t* from1, uint2& to0,
+                                        uint2& to1) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.u32 p, %6, 0;\n"
+        "@p ld.global.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%4];\n"
+        "@p ld.global.L1::no_allocate.L2::128B.v2.u32 {%2, %3}, [%5];\n}"
+        : "+r"(to0.x), "+r"(to0.y), "+r"(to1.x), "+r"(to1.y)
+        : "l"(from0), "l"(from1), "r"(static_cast<uint32_t>(wanted)));
 }
 
-__device__ __forceinline__ void load_item(const OneRow& p, const Place& at, int pair, int shift, Item& item) {
-    const int part = part_of(p, pair);
-    if (p.gated) {
-        load_row(p, p.parts[0].w, pair, at, shift, item.codes[0], item.scale[0]);
-        load_row(p, p.parts[1].w, pair, at, shift, item.codes[1], item.scale[1]);
-    } else {
-        load_row(p, p.parts[part].w, 2 * pair, at, shift, item.codes[0], item.scale[0]);
-        load_row(p, p.parts[part].w, 2 * pair + 1, at, shift, item.codes[1], item.scale[1]);
-    }
+__device__ __forceinline__ void load_if(bool wanted, const float* from, float& to) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p ld.global.f32 %0, [%1];\n}"
+                 : "+f"(to)
+                 : "l"(from), "r"(static_cast<uint32_t>(wanted)));
 }
 
-// This lane's x, of column g: 16 elements of segment (g + 2 q) % 8 of each group q.
-template <typename T>
-struct Column {
-    uint4 of[kGroups][2];
+__device__ __forceinline__ void load_if(bool wanted, const uint8_t* from, uint32_t& to) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %2, 0;\n@p ld.global.u8 %0, [%1];\n}"
+                 : "+r"(to)
+                 : "l"(from), "r"(static_cast<uint32_t>(wanted)));
+}
 
-    __device__ static int64_t first_k(const Place& at, int q) {
-        return at.slice * kSlice + q * 512 + (at.g + 2 * q) % kSegments * kUnit + at.t * 16;
-    }
-    __device__ void load(const OneRow& p, const void* from, const Place& at) {
+// What is the same for all of a lane's items. Sizes of matrices are such that 32 bits number their blocks of 64. Where
+// k ends within the slice nothing is loaded: x is zero there.
+struct Loader {
+    uint32_t row_bytes, row_units, own_unit, code_at;  // of the slice and the lane in a row
+    int shift;                                         // from units of 64 to blocks
+    bool nested;                                       // scales are in two levels
+
+    __device__ Loader(const OneRow& p, const Place& at, int block_shift)
+        : row_bytes(static_cast<uint32_t>(p.k) / 2),
+          row_units(static_cast<uint32_t>(p.k) / kUnit),
+          own_unit(static_cast<uint32_t>((at.slice * kGroups + at.own_group()) * kSegments + at.g)),
+          code_at(static_cast<uint32_t>(at.slice * (kSlice / 2) + at.lane * 8)),
+          shift(block_shift - 6),
+          nested(p.parts[0].w.scales == nullptr) {}
+
+    // Where a pair is; its rows are of the matrices w.
+    struct Source {
+        const uint8_t* from[2];
+        const QuantParts* w[2];
+        uint32_t row[2];
+        bool there;
+    };
+
+    template <Pairs pairs>
+    __device__ __forceinline__ Source find(const OneRow& p, int pair, bool there) const {
+        const int part = part_of<pairs>(p, pair);
+        const auto row = static_cast<uint32_t>(pairs == Pairs::of_two ? pair : 2 * pair);
+        Source s;
+        s.there = there;
+        s.w[0] = &p.parts[part].w;
+        s.w[1] = pairs == Pairs::of_two ? &p.parts[1].w : s.w[0];
+        s.row[0] = row;
+        s.row[1] = pairs == Pairs::of_two ? row : row + 1;
 #pragma unroll
-        for (int q = 0; q < kGroups; ++q) {
-            const bool inside = first_k(at, q) < p.k;
-            const auto* x = reinterpret_cast<const uint4*>(static_cast<const T*>(from) + first_k(at, q));
-            of[q][0] = inside ? x[0] : uint4{0, 0, 0, 0};
-            of[q][1] = inside ? x[1] : uint4{0, 0, 0, 0};
+        for (int i = 0; i < 2; ++i) s.from[i] = s.w[i]->codes + code_at + static_cast<uint64_t>(s.row[i]) * row_bytes;
+        return s;
+    }
+
+    __device__ __forceinline__ void load_codes(const Source& s, int q, Item& item) const {
+        load_if(s.there && code_at + q * 256 < row_bytes, s.from[0] + q * 256, s.from[1] + q * 256, item.codes[0][q],
+                item.codes[1][q]);
+    }
+
+    __device__ __forceinline__ void load_scales(const Source& s, Item& item) const {
+        const bool wanted = s.there && own_unit < row_units;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const uint32_t block = (s.row[i] * row_units + own_unit) >> shift;
+            const float* factors = nested ? s.w[i]->nested : s.w[i]->scales;
+            load_if(wanted, factors + (nested ? block / kNestedBlock : block), item.scale[i].nested);
+            load_if(wanted && nested, s.w[i]->scale_codes + block, item.scale[i].code);
         }
     }
 };
@@ -129,35 +170,53 @@ __device__ __forceinline__ void unpack(const uint4& pack, float (&to)[8]) {
     for (int i = 0; i < 8; ++i) to[i] = to_float(values.of[i]);
 }
 
-// x times the norm's weight, rounded; returns the sum of the squares of x that this lane has.
-template <typename T>
-__device__ __forceinline__ float apply_norm(const OneRow& p, const Place& at, Column<T>& x) {
+// Where piece `piece` of 8 elements of a segment of x stands: odd segments have other banks than even ones.
+__device__ __forceinline__ int place_of_piece(int segment, int piece) { return segment * 8 + (piece ^ (segment & 1)); }
+
+// The block's threads bring x, times the norm's weight if there is one, to shared memory, zeros behind it; returns the
+// sum of the squares of what a thread has had.
+template <typename T, int n_threads>
+__device__ __forceinline__ float stage_x(const OneRow& p, int n_slices, uint4* to) {
     float sum = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < n_slices * (kSlice / 8); i += n_threads) {
+        const bool inside = i < p.k / 8;
+        uint4 pack = inside ? static_cast<const uint4*>(p.x)[i] : uint4{0, 0, 0, 0};
+        if (inside && p.norm != nullptr) {
+            float v[8], weight[8];
+            eight_at(p.norm, p.norm_dtype, int64_t{i} * 8, weight);
+            unpack<T>(pack, v);
 #pragma unroll
-    for (int q = 0; q < kGroups; ++q)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int64_t k = Column<T>::first_k(at, q) + 8 * half;
-            if (k >= p.k) continue;
-            float v[8], w[8];
-            unpack<T>(x.of[q][half], v);
-            eight_at(p.norm, p.norm_dtype, k, w);
-#pragma unroll
-            for (int i = 0; i < 8; ++i) {
-                sum += v[i] * v[i];
-                v[i] *= w[i];
+            for (int e = 0; e < 8; ++e) {
+                sum += v[e] * v[e];
+                v[e] *= weight[e];
             }
-            store<8>(reinterpret_cast<T*>(&x.of[q][half]), v);
+            store<8>(reinterpret_cast<T*>(&pack), v);
         }
+        to[place_of_piece(i / 8, i % 8)] = pack;
+    }
     return sum;
 }
 
-// The two rows' sums over the slice, in lanes 0 and 16 of the warp.
-template <typename T>
-__device__ __forceinline__ float multiply_item(const OneRow& p, const Place& at, const Item& item, const char* table,
-                                               const float* map, const float (&offset)[2], const Column<T>& x) {
+// This lane's x, of column g: 16 elements of segment (g + 2 q) % 8 of each group q.
+struct Column {
+    uint4 of[kGroups][2];
+
+    __device__ __forceinline__ Column(const Place& at, const uint4* x) {
+#pragma unroll
+        for (int q = 0; q < kGroups; ++q)
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+                of[q][half] = x[place_of_piece((at.slice * kGroups + q) * kSegments + (at.g + 2 * q) % kSegments,
+                                               2 * at.t + half)];
+    }
+};
+
+// The sums of a lane's own blocks of both rows, without their scales. `next` is called as soon as a group's codes are
+// used.
+template <typename T, typename Next>
+__device__ __forceinline__ void multiply_item(const Place& at, const Item& item, const char* table, const Column& x,
+                                              float (&own)[2], const Next& next) {
     const auto lane_bytes = static_cast<uint32_t>(4 * at.lane);
-    float own[2] = {0, 0};
 #pragma unroll
     for (int q = 0; q < kGroups; ++q) {
         float c[4] = {0, 0, 0, 0};
@@ -174,14 +233,20 @@ __device__ __forceinline__ float multiply_item(const OneRow& p, const Place& at,
             }
             multiply_add<T>(c, a, b[2 * step], b[2 * step + 1]);
         }
+        next(q);
         if (q == at.own_group()) {
             own[0] = at.g % 2 ? c[1] : c[0];
             own[1] = at.g % 2 ? c[3] : c[2];
         }
     }
-    const QuantParts& w = p.parts[0].w;
-#pragma unroll
-    for (int row = 0; row < 2; ++row) own[row] *= restored(w, item.scale[row], map, offset[row]);
+}
+
+__device__ __forceinline__ float scale_of(const RawScale& raw, const float* map, float offset) {
+    return __fadd_rn(__fmul_rn(map[raw.code], raw.nested), offset);
+}
+
+// The sum of own[0] over the warp in lanes 0 to 15, of own[1] in the others.
+__device__ __forceinline__ float sum_over_lanes(const Place& at, const float (&own)[2]) {
     const bool upper = at.lane >= 16;
     float sum = upper ? own[1] : own[0];
     sum += __shfl_xor_sync(0xffffffffu, upper ? own[0] : own[1], 16);
@@ -195,75 +260,35 @@ __device__ __forceinline__ void write_row(const OneRow& p, const OneRowPart& par
     finish(part.y, 0, row, sum);
 }
 
-// Shared memory: the table, kSignedMap, sums of squares of the warps, then sums[pairs][slices][2].
-constexpr int kMapAt = kTableBytes, kSquaresAt = kMapAt + 256 * 4, kSumsAt = kSquaresAt + 128;
+// Shared memory: the table, kSignedMap, sums of squares of the warps, x in whole slices, then sums[pairs][slices][2].
+constexpr int kMapAt = kTableBytes, kSquaresAt = kMapAt + 256 * 4, kXAt = kSquaresAt + 128, kSliceBytes = kSlice * 2;
 
-template <typename T, int W, int D>
-__global__ void __launch_bounds__(W* kWarp, W == 16 ? 1 : 2)
-    one_row_kernel(const __grid_constant__ OneRow p, int n_pairs, int shift) {
-    let_next_start();
-    unsigned char* shared = dynamic_shared();
-    auto* table = reinterpret_cast<char*>(shared);
-    auto* map = reinterpret_cast<float*>(shared + kMapAt);
-    auto* squares = reinterpret_cast<float*>(shared + kSquaresAt);
-    auto* sums = reinterpret_cast<float*>(shared + kSumsAt);
-    const Place at(p, n_pairs, W);
-    const int first = at.works() ? at.first_pair + at.pair_lane : at.last_pair, stride = at.n_pair_lanes;
-    Item ring[D];
-#pragma unroll
-    for (int i = 0; i < D; ++i)
-        if (first + i * stride < at.last_pair) load_item(p, at, first + i * stride, shift, ring[i]);
-    float offsets[3] = {0, 0, 0};
-#pragma unroll
-    for (int i = 0; i < 3; ++i)
-        if (i < p.n_parts) offsets[i] = scale_offset(p.parts[i].w);
-    fill_wide_table<T, W>(table, p.format, at.warp, at.lane);
-    for (int i = static_cast<int>(threadIdx.x); i < 256; i += W * kWarp) map[i] = kDeviceSignedMap.of[i];
-    wait_for_previous();
-
-    Column<T> x;
-    x.load(p, p.x, at);
-    if (p.norm != nullptr) {
-        const float sum = warp_reduce<Sum>(apply_norm<T>(p, at, x));
-        if (at.lane == 0 && at.pair_lane == 0) squares[at.slice] = sum;
-    }
-    __syncthreads();
-#pragma unroll 1
-    for (int pair = first; pair < at.last_pair; pair += D * stride) {
-#pragma unroll
-        for (int i = 0; i < D; ++i) {
-            const int now = pair + i * stride;
-            if (now < at.last_pair) {
-                int in_part = now;
-                const int part = part_of(p, in_part);
-                const float of_part = part == 0 ? offsets[0] : part == 1 ? offsets[1] : offsets[2];
-                const float offset[2] = {of_part, p.gated ? offsets[1] : of_part};
-                const float sum = multiply_item<T>(p, at, ring[i], table, map, offset, x);
-                if (at.lane % 16 == 0) sums[((now - at.first_pair) * at.n_slices + at.slice) * 2 + at.lane / 16] = sum;
-                if (now + D * stride < at.last_pair) load_item(p, at, now + D * stride, shift, ring[i]);
-            }
-        }
-    }
-    __syncthreads();
+// The outputs of the block's pairs, a thread each.
+template <typename T, int W, Pairs pairs>
+__device__ __forceinline__ void write_pairs(const OneRow& p, const Place& at, const float* squares, const float* sums) {
     float rstd = 1;
     if (p.norm != nullptr) {
         float sum = 0;
-        for (int i = 0; i < at.n_slices; ++i) sum += squares[i];
+        for (int i = 0; i < W; ++i) sum += squares[i];
         rstd = 1 / sqrtf(sum / static_cast<float>(p.k) + p.eps);
     }
     for (int i = static_cast<int>(threadIdx.x); i < at.last_pair - at.first_pair; i += W * kWarp) {
         float2 sum{0, 0};
         for (int slice = 0; slice < at.n_slices; ++slice) {
-            const float2 of_slice = *reinterpret_cast<const float2*>(sums + (i * at.n_slices + slice) * 2);
+            const float2 of_slice = reinterpret_cast<const float2*>(sums)[i * at.n_slices + slice];
             sum.x += of_slice.x;
             sum.y += of_slice.y;
         }
         sum.x *= rstd;
         sum.y *= rstd;
         int pair = at.first_pair + i;
-        const OneRowPart& part = p.parts[part_of(p, pair)];
-        if (p.gated) {
-            finish(part.y, 0, pair, sum.x / (1 + expf(-sum.x)) * sum.y);
+        const OneRowPart& part = p.parts[part_of<pairs>(p, pair)];
+        if constexpr (pairs == Pairs::of_two) {
+            if (part.y.low_rank.rank > 0) {
+                sum.x += low_rank_at(part.y.low_rank, 0, pair);
+                sum.y += low_rank_at(p.parts[1].y.low_rank, 0, pair);
+            }
+            static_cast<T*>(part.y.data)[pair] = from_float<T>(sum.x / (1 + expf(-sum.x)) * sum.y);
         } else {
             write_row(p, part, 2 * pair, sum.x);
             write_row(p, part, 2 * pair + 1, sum.y);
@@ -271,11 +296,70 @@ __global__ void __launch_bounds__(W* kWarp, W == 16 ? 1 : 2)
     }
 }
 
+template <typename T, int W, int min_blocks, Pairs pairs>
+__global__ void __launch_bounds__(W* kWarp, min_blocks)
+    one_row_kernel(const __grid_constant__ OneRow p, int n_pairs, int shift) {
+    let_next_start();
+    unsigned char* shared = dynamic_shared();
+    auto* table = reinterpret_cast<char*>(shared);
+    auto* map = reinterpret_cast<float*>(shared + kMapAt);
+    auto* squares = reinterpret_cast<float*>(shared + kSquaresAt);
+    auto* staged = reinterpret_cast<uint4*>(shared + kXAt);
+    const Place at(p, n_pairs, W);
+    auto* sums = reinterpret_cast<float*>(shared + kXAt + at.n_slices * kSliceBytes);
+    const Loader loader(p, at, shift);
+    const int first = at.first_pair_of_warp();
+    Item item;
+    const Loader::Source source = loader.find<pairs>(p, first, first < at.last_pair);
+#pragma unroll
+    for (int q = 0; q < kGroups; ++q) loader.load_codes(source, q, item);
+    loader.load_scales(source, item);
+    float offsets[3] = {0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 3; ++i)
+        if (i < p.n_parts) offsets[i] = scale_offset(p.parts[i].w);
+    fill_wide_table<T, W>(table, p.format, static_cast<int>(threadIdx.x) / kWarp, at.lane);
+    for (int i = static_cast<int>(threadIdx.x); i < 256; i += W * kWarp)
+        map[i] = loader.nested ? kDeviceSignedMap.of[i] : 1.0f;
+    wait_for_previous();
+    const float square = warp_reduce<Sum>(stage_x<T, W * kWarp>(p, at.n_slices, staged));
+    if (at.lane == 0) squares[threadIdx.x / kWarp] = square;
+    __syncthreads();
+    const Column x(at, staged);
+    float* to = sums + ((first - at.first_pair) * at.n_slices + at.slice) * 2 + at.lane / 16;
+#pragma unroll 1
+    for (int pair = first; pair < at.last_pair; pair += at.n_pair_lanes) {
+        int in_part = pair;
+        const int part = part_of<pairs>(p, in_part);
+        const float of_part = part == 0 ? offsets[0] : part == 1 ? offsets[1] : offsets[2];
+        const float offset[2] = {of_part, pairs == Pairs::of_two ? offsets[1] : of_part};
+        const float scale[2] = {scale_of(item.scale[0], map, offset[0]), scale_of(item.scale[1], map, offset[1])};
+        const int following = pair + at.n_pair_lanes;
+        const Loader::Source next = loader.find<pairs>(p, following, following < at.last_pair);
+        loader.load_scales(next, item);
+        float own[2] = {0, 0};
+        multiply_item<T>(at, item, table, x, own, [&](int q) { loader.load_codes(next, q, item); });
+        own[0] *= scale[0];
+        own[1] *= scale[1];
+        const float sum = sum_over_lanes(at, own);
+        if (at.lane % 16 == 0) *to = sum;
+        to += 2 * at.n_pair_lanes * at.n_slices;
+    }
+    __syncthreads();
+    write_pairs<T, W, pairs>(p, at, squares, sums);
+}
+
+template <typename T, int W>
+auto kernel_of(const OneRow& p) {
+    if (p.gated) return one_row_kernel<T, W, 1, Pairs::of_two>;
+    return p.n_parts > 1 ? one_row_kernel<T, W, 1, Pairs::of_several> : one_row_kernel<T, W, 1, Pairs::of_one>;
+}
+
 }  // namespace one_row
 
 namespace {
 
-constexpr int kWarps = 16, kDepth = 2;
+constexpr int kWarps = 16;
 
 // Blocks so that each has as many rounds of pairs, one block a multiprocessor if the sums of all its pairs fit.
 struct Cut {
@@ -284,10 +368,11 @@ struct Cut {
 
     Cut(int n_pairs, int k, const Device& device) : n_slices(ceil_div(k, one_row::kSlice)) {
         const int lanes = kWarps / n_slices;
-        const int most = static_cast<int>((device.shared_bytes - one_row::kSumsAt) / (8 * n_slices)) / lanes;
+        const int64_t before = one_row::kXAt + int64_t{n_slices} * one_row::kSliceBytes;
+        const int most = static_cast<int>((device.shared_bytes - before) / (8 * n_slices)) / lanes;
         const int rounds = std::clamp(ceil_div(n_pairs, device.n_sms * lanes), 1, most);
         n_blocks = ceil_div(n_pairs, rounds * lanes);
-        shared = one_row::kSumsAt + int64_t{8} * n_slices * ceil_div(n_pairs, n_blocks);
+        shared = before + int64_t{8} * n_slices * ceil_div(n_pairs, n_blocks);
     }
 };
 
@@ -300,21 +385,20 @@ int pairs_of(const OneRow& p) {
 }  // namespace
 
 bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& device) {
-    constexpr int64_t kLeastShared = one_row::kSumsAt + 8 * kWarps * 16;
+    const int64_t least = one_row::kXAt + ceil_div(k, int64_t{one_row::kSlice}) * (one_row::kSliceBytes + 8 * kWarps);
     return few_rows_in_tensor_cores(k, real, w) && n % 2 == 0 && n <= INT_MAX / 2 && k <= kWarps * one_row::kSlice &&
-           device.shared_bytes >= kLeastShared;
+           device.shared_bytes >= least;
 }
 
 void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
     const int n_pairs = pairs_of(p);
     const Cut cut(n_pairs, p.k, *ctx.device);
     const int shift = block_shift(p.parts[0].w);
-    const auto run = [&](auto tag) {
-        launch_dependent(ctx, one_row::one_row_kernel<decltype(tag), kWarps, kDepth>,
-                         dim3(static_cast<unsigned>(cut.n_blocks)), kWarps * kWarp, static_cast<size_t>(cut.shared), p,
-                         n_pairs, shift);
+    const auto run = [&](auto kernel) {
+        launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), kWarps * kWarp,
+                         static_cast<size_t>(cut.shared), p, n_pairs, shift);
     };
-    p.real == DType::f16 ? run(f16{}) : run(bf16{});
+    p.real == DType::f16 ? run(one_row::kernel_of<f16, kWarps>(p)) : run(one_row::kernel_of<bf16, kWarps>(p));
 }
 
 }  // namespace ggq::cuda
