@@ -137,8 +137,8 @@ __device__ __forceinline__ uint32_t pack_pair(float a, float b) {
     return bits;
 }
 
-// Weights pass through once: they leave no trace in L1, where x stays, and L2 is asked for whole lines. Not .nc: a kernel
-// that starts early may read what the one in front of it has just written.
+// Weights pass through once: they leave no trace in L1, where x stays, and L2 is asked for whole lines. Not .nc: a
+// kernel that starts early may read what the one in front of it has just written.
 __device__ __forceinline__ uint32_t load_streamed(const uint32_t* from) {
     uint32_t v;
     asm volatile("ld.global.L1::no_allocate.L2::128B.u32 %0, [%1];" : "=r"(v) : "l"(from));
