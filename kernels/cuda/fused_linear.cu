@@ -33,6 +33,9 @@ bool takes(const CudaContext& ctx, const View& x, std::span<const View> weights)
     return x.shape[0] == 1 && on_16(x);
 }
 
+// x times the norm's weight, before it is divided by its size, may be too large for f16.
+bool takes_norm(const View& x, const View& norm) { return x.dtype == DType::bf16 && on_16(norm); }
+
 OneRow call_of(const View& x, std::span<const View> weights) {
     return {.x = x.data,
             .format = weights[0].dtype,
@@ -86,7 +89,7 @@ bool all_on_16(std::span<const View> views) { return std::ranges::all_of(views, 
 void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2);
-    if (!takes(ctx, x, weights) || !on_16(norm)) return Composed<Plain>(ctx, args).norm_qkv();
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_qkv();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<RmsNormParams>().eps);
     for (size_t i = 0; i < 3; ++i) call.parts[i] = part(weights[i], args.out[i], weights[i].shape[0] / 2);
@@ -96,7 +99,7 @@ void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
 void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2);
-    if (!takes(ctx, x, weights) || !on_16(norm)) return Composed<Plain>(ctx, args).norm_swiglu();
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_swiglu();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<RmsNormParams>().eps);
     call.gated = true;
@@ -117,7 +120,7 @@ void add_linear(const CudaContext& ctx, const KernelArgs& args) {
 void lora_norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2, 3), adapters = args.in.subspan(5);
-    if (!takes(ctx, x, weights) || !on_16(norm) || !all_on_16(adapters))
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
         return Composed<Plain>(ctx, args).lora_norm_qkv();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<AdaptedParams>().eps);
@@ -129,7 +132,7 @@ void lora_norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
 void lora_norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2, 2), adapters = args.in.subspan(4);
-    if (!takes(ctx, x, weights) || !on_16(norm) || !all_on_16(adapters))
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
         return Composed<Plain>(ctx, args).lora_norm_swiglu();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<AdaptedParams>().eps);
