@@ -1,6 +1,6 @@
 // decode: tokens per second of greedy generation, batch 1, with a Llama shape of random weights.
 //
-//   build/bin/decode --shape llama3-8b --quant nf4 --prompt 128 --new 256
+//   build/bin/decode --shape llama3-8b --quant nf4 --prompt 128 --new 256 --lora-r 16
 //
 // Prints tokens/s, the bytes of weights that a token reads as a share of the copy rate measured in the same run, and
 // memory.
@@ -9,6 +9,7 @@
 #include "bench/model_bench.h"
 #include "bench/processor_time.h"
 #include "models/generate/generator.h"
+#include "models/lora.h"
 
 namespace ggq::bench {
 
@@ -16,6 +17,7 @@ namespace {
 
 struct Options : ModelOptions {
     int64_t prompt = 128, n_new = 256;
+    int64_t rank = 0;  // of an adapter on all linear layers; 0: none
 };
 
 struct Result {
@@ -38,6 +40,7 @@ Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
     set.fit();
     set.require_fits("take a smaller shape or a shorter context");
     set.allocate([&] { load_weights(set.store(), *llama, *model.weights); });
+    fill_new_adapter(set.store(), *llama, 1);
 
     const std::vector<int32_t> prompt(static_cast<size_t>(o.prompt), 1);
     GenerationOptions g;
@@ -73,11 +76,18 @@ void run(const Options& o) {
     WeightChoice choice;
     choice.quant = o.quant_dtype();
     choice.compute_dtype = compute_type(o.compute_dtype, *backend);
+    if (o.rank > 0) {
+        choice.lora.emplace();
+        choice.lora->r = o.rank;
+        choice.lora->alpha = static_cast<double>(2 * o.rank);
+        choice.lora->target_pattern = std::string(kAllLinear);
+    }
     const Result r = measure(*backend, choice, o);
     const double ceiling = backend->reads_host_memory() ? measure_read_bandwidth() : measure_gpu(*backend).copy;
     const nlohmann::ordered_json result = {{"device", backend->description()},
                                            {"shape", o.shape},
                                            {"quant", o.quant},
+                                           {"lora_r", o.rank},
                                            {"compute_dtype", name(choice.compute())},
                                            {"tokens_per_second", r.rate},
                                            {"prompt_tokens_per_second", r.prompt_rate},
@@ -100,6 +110,7 @@ int main(int argc, char** argv) {
     CLI::App app("Greedy generation, batch 1, with a Llama shape of random weights", "decode");
     add_flags(app, o);
     app.add_option("--prompt", o.prompt, "tokens of the prompt")->capture_default_str();
+    app.add_option("--lora-r", o.rank, "rank of an adapter on all linear layers; 0: none")->capture_default_str();
     app.add_option("--new", o.n_new, "tokens to generate")->capture_default_str();
     return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
 }

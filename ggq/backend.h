@@ -55,6 +55,9 @@ public:
     // Takes the time when a lane has come so far, on devices that can; to be read after synchronize().
     virtual void stamp(Lane /*lane*/, int32_t /*stamp*/) {}
     virtual double seconds_between(int32_t /*stamp*/, int32_t /*later_stamp*/) const { return 0; }
+    // A milestone has been passed when all that the computing lane was given before has ended; await() waits for it.
+    virtual void milestone(int32_t /*number*/) {}
+    virtual void await(int32_t /*number*/) { synchronize(); }
     virtual void synchronize() = 0;  // all lanes
     // What `steps` runs, recorded instead of run, on devices where that saves time.
     virtual bool records() const { return false; }

@@ -134,6 +134,7 @@ public:
         blas_.reset();
         for (cudaEvent_t e : events_) cudaEventDestroy(e);
         for (cudaEvent_t e : stamps_) cudaEventDestroy(e);
+        for (cudaEvent_t e : milestones_) cudaEventDestroy(e);
         for (Stage& s : stages_) {
             cudaEventDestroy(s.free);
             cudaFreeHost(s.data);
@@ -187,6 +188,13 @@ public:
         GGQ_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, stamps_[static_cast<size_t>(stamp)],
                                             stamps_[static_cast<size_t>(later_stamp)]));
         return static_cast<double>(milliseconds) * 1e-3;
+    }
+
+    void milestone(int32_t number) override {
+        GGQ_CUDA_CHECK(cudaEventRecord(event_of(milestones_, number, cudaEventDisableTiming), compute()));
+    }
+    void await(int32_t number) override {
+        GGQ_CUDA_CHECK(cudaEventSynchronize(event_of(milestones_, number, cudaEventDisableTiming)));
     }
 
     void synchronize() override {
@@ -416,7 +424,7 @@ private:
     cuda::Device device_;
     std::string device_name_;
     cudaStream_t streams_[std::size(kLanes)] = {};
-    std::vector<cudaEvent_t> events_, stamps_;
+    std::vector<cudaEvent_t> events_, stamps_, milestones_;
     bool recording_ = false;
     HostBlocks host_blocks_;
     int64_t unified_room_ = 0;  // free on the device when it was opened: the same for who plans and who allocates

@@ -107,10 +107,10 @@ void Store::write_part(const Buffer& buffer, int64_t at, const void* host, int64
     else backend_->copy_in(to, host, n_bytes);
 }
 
-void Store::read(const Buffer& buffer, void* host) const {
-    const int64_t n = buffer.bytes();
-    if (buffer.on_host() && n > 0) std::memcpy(host, buffer.data, static_cast<size_t>(n));
-    else backend_->copy_out(host, buffer.data, n);
+void Store::read_part(const Buffer& buffer, int64_t at, void* host, int64_t n_bytes) const {
+    const auto* from = static_cast<const std::byte*>(buffer.data) + at;
+    if (buffer.on_host() && n_bytes > 0) std::memcpy(host, from, static_cast<size_t>(n_bytes));
+    else backend_->copy_out(host, from, n_bytes);
 }
 
 }  // namespace ggq

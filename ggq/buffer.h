@@ -18,7 +18,8 @@ class Backend;
 // Where the bytes of a buffer have their home.
 enum class Residence : uint8_t {
     device,
-    mapped,  // in host memory that kernels read by its address: for what is read little, like the embedding's rows
+    mapped,  // in host memory that kernels reach by its address: for what is read or written little, like the
+             // embedding's rows
     paged    // in host memory, and on the device around its uses, as plans say
 };
 
@@ -77,7 +78,8 @@ public:
     void write(const Buffer& buffer, const void* host);
     // `n_bytes` of what it stores, from its byte `at` on.
     void write_part(const Buffer& buffer, int64_t at, const void* host, int64_t n_bytes);
-    void read(const Buffer& buffer, void* host) const;
+    void read(const Buffer& buffer, void* host) const { read_part(buffer, 0, host, buffer.bytes()); }
+    void read_part(const Buffer& buffer, int64_t at, void* host, int64_t n_bytes) const;
 
 private:
     struct Block {

@@ -9,14 +9,18 @@
     X(rms_norm) X(rms_norm_backward)                                              \
     X(matmul)                                                                     \
     X(quant_matmul) X(linear_input_gradient)                                      \
-    X(lora_down) X(lora_down_backward) X(lora_down_input_gradient) X(lora_linear) X(lora_linear_backward)                                        \
+    X(lora_down) X(lora_down_backward) X(lora_down_input_gradient)                \
+    X(lora_linear) X(lora_linear_backward)                                        \
+    X(norm_qkv) X(norm_swiglu) X(add_linear)                                      \
+    X(lora_norm_qkv) X(lora_norm_swiglu) X(lora_add_linear)                       \
     X(rope)                                                                       \
-    X(attention) X(attention_backward) X(cache_write)                             \
+    X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
+    X(next_token)                                                                 \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \
     X(add) X(mul) X(scale) X(scale_by) X(broadcast) X(full) X(accumulate) X(fill) \
     X(cast)                                                                       \
     X(softmax) X(softmax_backward)                                                \
-    X(sum) X(global_norm) X(clip_factor)                                          \
+    X(sum) X(global_norm) X(clip_factor) X(argmax)                                \
     X(dropout)                                                                    \
     X(reshape) X(transpose) X(slice) X(slice_backward) X(copy) X(concat_rows)     \
     X(cross_entropy) X(cross_entropy_backward)                                    \

@@ -29,6 +29,25 @@ std::vector<Tensor> lora_down(Tensor x, Tensor rng, const std::vector<Tensor>& a
 // x[m,k], w[n,k] frozen, xa[m,r] = dropout(x) a^T, b[n,r], sum[m,n] or none -> x w^T + scaling xa b^T (+ sum) [m,n]
 Tensor lora_linear(Tensor x, Tensor w, Tensor xa, Tensor b, double scaling, Tensor sum = {});
 
+// What a layer does when it generates text, a launch each where the device has such kernels; no gradients.
+// x[T,C], norm[C], w[N,C], w[G,C], w[G,C] -> linear(rms_norm(x, norm, eps), w) of each: [T,N], [T,G], [T,G]
+struct Qkv {
+    Tensor q, k, v;
+};
+Qkv norm_qkv(Tensor x, Tensor norm, Tensor wq, Tensor wk, Tensor wv, float eps);
+// x[T,C], norm[C], gate[N,C], up[N,C] -> swiglu(linear(h, gate), linear(h, up)) [T,N] of h = rms_norm(x, norm, eps)
+Tensor norm_swiglu(Tensor x, Tensor norm, Tensor gate, Tensor up, float eps);
+// r[T,N], x[T,C], w[N,C] -> r + linear(x, w)
+Tensor add_linear(Tensor r, Tensor x, Tensor w);
+// The same with an adapter on each of the weights: lora_linear, without dropout, in place of linear.
+struct Adapted {
+    Tensor w, a, b;  // [n,k], [r,k], [n,r]
+    float scaling = 1;
+};
+Qkv lora_norm_qkv(Tensor x, Tensor norm, const Adapted& q, const Adapted& k, const Adapted& v, float eps);
+Tensor lora_norm_swiglu(Tensor x, Tensor norm, const Adapted& gate, const Adapted& up, float eps);
+Tensor lora_add_linear(Tensor r, Tensor x, const Adapted& l);
+
 // x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies);
 
@@ -37,6 +56,20 @@ Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
 
 // Writes x[T,G,D] to rows at[0].. of the state cache[S,G,D]; returns its new version.
 Tensor cache_write(Tensor cache, Tensor x, Tensor at);
+
+// Attention of the newest tokens: rotated k and v go to rows at[0].. of the caches [S,G,D], then rotated q attends to
+// them. q[T,H,D], k[T,G,D], v[T,G,D] as the linear layers give them -> [T,H,D]; no gradient.
+struct NewTokens {
+    Tensor q, k, v, positions, frequencies, at, spans;  // [T] i32, [D/2] f32, [1] i32, [T,2] i32
+};
+Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale);
+
+// Makes a chosen token the next to be read: state ids[1] becomes it, positions[1], at[1] and the end of spans[1,2] go
+// on by one, and the element of log[S] that has the number of the old position becomes the token. All i32.
+struct Reading {
+    Tensor ids, positions, spans, at, log;
+};
+void next_token(const Reading& state, Tensor token);
 
 Tensor silu(Tensor x);
 Tensor swiglu(Tensor gate, Tensor up);  // silu(gate) * up
@@ -51,9 +84,11 @@ Tensor accumulate(Tensor sum, Tensor x);                          // state sum +
 Tensor fill(Tensor state, double value);                          // overwrites a state; the new version
 
 Tensor cast(Tensor x, DType to);
-Tensor softmax(Tensor x);  // over the last dimension
-Tensor sum(Tensor x);      // [1]
-Tensor mean(Tensor x);     // [1]
+Tensor softmax(Tensor x);                // over the last dimension
+Tensor argmax(Tensor x, int64_t n = 0);  // x[T,V] -> [T] i32: the first of the largest of n elements (0: all) of a row,
+                                         // -1 where one of them is not finite; no gradient
+Tensor sum(Tensor x);                    // [1]
+Tensor mean(Tensor x);                   // [1]
 Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params);
 
 // Views share their input's memory.

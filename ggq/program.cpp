@@ -121,7 +121,7 @@ void Program::wait_for(const std::vector<int32_t>& events) {
     backend_->stamp(Lane::compute, n_stamps_++);
 }
 
-void Program::start(const BoundStep& s) {
+void Program::start_step(const BoundStep& s) {
     if (s.lane == Lane::compute) wait_for(s.waits);
     else
         for (int32_t event : s.waits) backend_->wait(s.lane, event);
@@ -136,7 +136,7 @@ void Program::start_all() {
     n_stamps_ = 0;
     if (!last_copies_.empty()) backend_->mark(Lane::compute, kStarted);
     for (const auto& [lane, event] : last_copies_) backend_->wait(lane, kStarted);
-    for (const BoundStep& s : steps_) start(s);
+    for (const BoundStep& s : steps_) start_step(s);
     std::vector<int32_t> last_events;
     for (const auto& [lane, event] : last_copies_) last_events.push_back(event);
     wait_for(last_events);
@@ -190,7 +190,7 @@ void Program::run_apart(Profile* profile) {
     for (const BoundStep& s : steps_) {
         const auto step_start = std::chrono::steady_clock::now();
         try {
-            start(s);
+            start_step(s);
             backend_->synchronize();
         } catch (const Error& e) {
             fail("[{}] {}: {}", name_of(s), s.step ? graph_->scope_of(*s.step) : "", e.what());
@@ -200,21 +200,39 @@ void Program::run_apart(Profile* profile) {
 }
 
 void Program::run(Profile* profile) {
+    if (!profile && !wants_steps_apart()) {
+        start();
+        try {
+            backend_->synchronize();
+        } catch (const Error& e) {
+            fail("{}", failure(e.what()));
+        }
+        return;
+    }
     GGQ_ASSERT(backend_ != nullptr, "run before bind");
     const auto run_start = std::chrono::steady_clock::now();
     try {
-        if (profile || wants_steps_apart()) {
-            run_apart(profile);
-        } else {
-            if (recording_) recording_->replay();
-            else start_all();
-            backend_->synchronize();
-        }
+        run_apart(profile);
     } catch (const Error& e) {
-        const bool apart = profile || wants_steps_apart() || !backend_->records();
-        fail("{}: {}{}", name_, e.what(), apart ? "" : "; run with GGQ_SYNC=1 to learn at which step");
+        fail("{}: {}", name_, e.what());
     }
     if (profile) profile->wall_seconds += seconds_since(run_start);
+}
+
+void Program::start() {
+    GGQ_ASSERT(backend_ != nullptr, "run before bind");
+    if (wants_steps_apart()) return run();
+    try {
+        if (recording_) recording_->replay();
+        else start_all();
+    } catch (const Error& e) {
+        fail("{}", failure(e.what()));
+    }
+}
+
+std::string Program::failure(const std::string& what) const {
+    return fmt::format("{}: {}{}", name_, what,
+                       backend_->records() ? "; run with GGQ_SYNC=1 to learn at which step" : "");
 }
 
 void Program::read(Tensor t, void* host) const {

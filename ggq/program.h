@@ -71,6 +71,9 @@ public:
     // Throws Error naming the program if a step fails on the device; under GGQ_SYNC=1, naming the op and its layer.
     void run(Profile* profile = nullptr);
 
+    // The same without waiting: the run has ended when the backend says so. One after the other may be started.
+    void start();
+
     // Of the last run.
     PageTraffic traffic() const;
 
@@ -105,7 +108,8 @@ private:
     std::string name_of(const BoundStep& s) const;
     void add_to(Profile& profile, const BoundStep& s, double seconds) const;
     View view_of(int32_t tensor) const;
-    void start(const BoundStep& s);
+    void start_step(const BoundStep& s);
+    std::string failure(const std::string& what) const;
     void run_apart(Profile* profile);
 
     std::shared_ptr<const Graph> graph_;

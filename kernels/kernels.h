@@ -102,6 +102,24 @@ GGQ_KERNEL(lora_linear);
 // out dxa[m,r] stat = s dy b, db[n,r] stat = s dy^T xa; in dy[m,n], xa[m,r], b[n,r] any float. ScaleParams
 GGQ_KERNEL(lora_linear_backward);
 
+// fused_linear.cpp   what stands around linear layers, in one call; weights w are quantized or any float, and w^T x is
+// quant_matmul or matmul. h = rms_norm(x, norm)
+// out q[T,N], k[T,G], v[T,G] = h wq^T, h wk^T, h wv^T; in x[T,C], norm[C] any float, wq[N,C], wk[G,C], wv[G,C].
+// RmsNormParams
+GGQ_KERNEL(norm_qkv);
+// out y[T,N] = swiglu(h gate^T, h up^T); in x[T,C], norm[C] any float, gate[N,C], up[N,C]. RmsNormParams
+GGQ_KERNEL(norm_swiglu);
+// out y[T,N] = r + x w^T; in r[T,N], x[T,C], w[N,C]
+GGQ_KERNEL(add_linear);
+
+// The same with adapters: each linear layer is lora_linear without dropout. a, b any float. AdaptedParams
+// in x, norm, wq, wk, wv, aq[r,C], bq[N,r], ak[s,C], bk[G,s], av[t,C], bv[G,t]
+GGQ_KERNEL(lora_norm_qkv);
+// in x, norm, gate, up, ag[r,C], bg[N,r], au[s,C], bu[N,s]
+GGQ_KERNEL(lora_norm_swiglu);
+// in r, x, w, a[r,C], b[N,r]
+GGQ_KERNEL(lora_add_linear);
+
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
 // out y[T,H,D]; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
 GGQ_KERNEL(rope);
@@ -116,6 +134,15 @@ GGQ_KERNEL(attention_backward);
 // inout cache[S,G,D] any float; in cache, x[T,G,D], at[1] i32: rows at[0] .. at[0]+T-1 become x.
 // Rows beyond the cache are not written.
 GGQ_KERNEL(cache_write);
+// cached_attention.cpp   rope of q and k, cache_write of k and v, then attention
+// inout k_cache[S,G,D], v_cache[S,G,D] any float, out y[T,H,D]; in k_cache, v_cache, q[T,H,D], k[T,G,D], v[T,G,D],
+// positions[T] i32, frequencies[D/2] f32, at[1] i32, spans[T,2] i32. AttentionParams
+GGQ_KERNEL(cached_attention);
+
+// next_token.cpp
+// inout ids[1], positions[1], spans[1,2], at[1], log[S], all i32; in these, token[1] i32: log[positions[0]] and ids
+// become the token, the others go on by one. Nothing is written to a log that is full.
+GGQ_KERNEL(next_token);
 
 // activation.cpp
 // out y; in x. silu(x) = x / (1 + exp(-x))
@@ -169,6 +196,11 @@ GGQ_KERNEL(global_norm);
 // out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1, NaN if the norm is not finite; in
 // norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
+
+// argmax.cpp
+// out id[T] i32, the first of the largest of the first n elements of a row, -1 where one of these is not finite; in
+// x[T,V]. ArgmaxParams
+GGQ_KERNEL(argmax);
 
 // dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = 16-bit half i%8 of philox(seed, stream,
 // (first+i)/8) >= 65536 p rounded, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x,

@@ -32,6 +32,11 @@ struct AttentionParams {
     float scale = 1;  // of the scores, usually 1 / sqrt(head size)
 };
 
+// Which elements of a row are looked at.
+struct ArgmaxParams {
+    int64_t n = 0;  // the first so many
+};
+
 struct ScaleParams {
     double factor = 1;
 };
@@ -58,6 +63,12 @@ struct DropoutParams {
 
     // Of the 65536 values of 16 random bits, those below it drop an element.
     uint32_t threshold() const { return static_cast<uint32_t>(static_cast<double>(p) * 65536 + 0.5); }
+};
+
+// Of linear layers with adapters and what stands around them.
+struct AdaptedParams {
+    float eps = 0;          // of the norm, if there is one
+    float scaling[3] = {};  // of each adapter
 };
 
 // Which gradients linear_cross_entropy computes beside the loss.

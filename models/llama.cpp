@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 
 #include "ggq/ops.h"
 #include "kernels/rounding.h"
@@ -149,7 +150,8 @@ struct Forward {
     std::vector<Tensor> down(const std::vector<const Linear*>& linears, Tensor x, int64_t first_row) const {
         std::vector<Tensor> all(linears.size());
         for (size_t i = 0, end = 0; i < linears.size(); i = end) {
-            for (end = i + 1; end < linears.size() && go_together(*linears[end - 1], *linears[end]); ++end) {}
+            for (end = i + 1; end < linears.size() && go_together(*linears[end - 1], *linears[end]); ++end) {
+            }
             if (!linears[i]->a) continue;
             const LayerScope scope(graph, linears[i]->module);
             DropoutParams dropout = linears[i]->dropout;
@@ -171,32 +173,74 @@ struct Forward {
         return sum ? add(sum, y) : y;
     }
 
-    Tensor add_linear(Tensor sum, const Linear& l, Tensor x, int64_t first_row = 0) const {
-        return linear(l, x, down({&l}, x, first_row)[0], sum);
+    Tensor norm(Tensor x, const Buffer& w) const { return rms_norm(x, graph.bind(w), eps()); }
+
+    // Whether linears take the fused ops of text generation: where none of them, or all, have an adapter.
+    bool fuses(std::initializer_list<const Linear*> linears) const {
+        return options.cache && std::ranges::all_of(linears, [](const Linear* l) { return !l->a; });
+    }
+    bool fuses_adapted(std::initializer_list<const Linear*> linears) const {
+        return options.cache && !options.dropout && std::ranges::all_of(linears, [](const Linear* l) { return l->a; });
     }
 
-    Tensor norm(Tensor x, const Buffer& w) const {
-        return rms_norm(x, graph.bind(w), static_cast<float>(llama.config.rms_norm_eps));
+    Adapted adapted(const Linear& l) const {
+        const LayerScope scope(graph, l.module);
+        return {operand(graph, *l.weight, llama.compute), graph.bind(*l.a), graph.bind(*l.b),
+                static_cast<float>(l.scaling)};
+    }
+
+    Tensor weight(const Linear& l) const {
+        const LayerScope scope(graph, l.module);
+        return operand(graph, *l.weight, llama.compute);
     }
 
     Tensor heads(Tensor x, int64_t n_heads) const { return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim}); }
 
-    // residual + attention(norm(residual))
-    Tensor add_attention(const LlamaLayer& layer, size_t index, Tensor residual) const {
+    float eps() const { return static_cast<float>(llama.config.rms_norm_eps); }
+
+    // q, k and v of the normalized x as heads.
+    Qkv project(const LlamaLayer& layer, Tensor x) const {
         const LlamaConfig& c = llama.config;
-        const Tensor x = norm(residual, *layer.input_norm), frequencies = graph.bind(*llama.frequencies);
-        const std::vector<Tensor> xa = down({&layer.q, &layer.k, &layer.v}, x, 0);
-        const Tensor q = rope(heads(linear(layer.q, x, xa[0]), c.num_attention_heads), in.positions, frequencies);
-        Tensor k = rope(heads(linear(layer.k, x, xa[1]), c.num_key_value_heads), in.positions, frequencies);
-        Tensor v = heads(linear(layer.v, x, xa[2]), c.num_key_value_heads);
-        if (const KvCache* cache = options.cache) {
-            const Tensor at = graph.bind(*cache->at);
-            k = cache_write(graph.bind(*cache->k[index]), k, at);
-            v = cache_write(graph.bind(*cache->v[index]), v, at);
+        Qkv y;
+        const Tensor w = graph.bind(*layer.input_norm);
+        if (fuses({&layer.q, &layer.k, &layer.v})) {
+            y = norm_qkv(x, w, weight(layer.q), weight(layer.k), weight(layer.v), eps());
+        } else if (fuses_adapted({&layer.q, &layer.k, &layer.v})) {
+            y = lora_norm_qkv(x, w, adapted(layer.q), adapted(layer.k), adapted(layer.v), eps());
+        } else {
+            const Tensor h = norm(x, *layer.input_norm);
+            const std::vector<Tensor> ha = down({&layer.q, &layer.k, &layer.v}, h, 0);
+            y.q = linear(layer.q, h, ha[0]);
+            y.k = linear(layer.k, h, ha[1]);
+            y.v = linear(layer.v, h, ha[2]);
         }
+        return {heads(y.q, c.num_attention_heads), heads(y.k, c.num_key_value_heads),
+                heads(y.v, c.num_key_value_heads)};
+    }
+
+    Tensor attend(size_t index, const Qkv& x) const {
+        const LlamaConfig& c = llama.config;
         const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
-        const Tensor y = attention(q, k, v, in.spans, scale);
-        return add_linear(residual, layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
+        const Tensor frequencies = graph.bind(*llama.frequencies);
+        if (const KvCache* cache = options.cache)
+            return cached_attention(graph.bind(*cache->k[index]), graph.bind(*cache->v[index]),
+                                    {x.q, x.k, x.v, in.positions, frequencies, graph.bind(*cache->at), in.spans},
+                                    scale);
+        const Tensor q = rope(x.q, in.positions, frequencies), k = rope(x.k, in.positions, frequencies);
+        return attention(q, k, x.v, in.spans, scale);
+    }
+
+    // x + linear(y)
+    Tensor add_to(Tensor x, const Linear& l, Tensor y, int64_t first_row = 0) const {
+        if (fuses({&l})) return add_linear(x, y, weight(l));
+        if (fuses_adapted({&l})) return lora_add_linear(x, y, adapted(l));
+        return linear(l, y, down({&l}, y, first_row)[0], x);
+    }
+
+    Tensor add_attention(const LlamaLayer& layer, size_t index, Tensor x) const {
+        const LlamaConfig& c = llama.config;
+        const Tensor y = attend(index, project(layer, x));
+        return add_to(x, layer.o, reshape(y, {x.shape()[0], c.num_attention_heads * c.head_dim}));
     }
 
     // x + mlp(norm(x)), a tile of rows at a time. Halves of halves: so a sum of their gradients is no larger than they.
@@ -208,10 +252,17 @@ struct Forward {
                                add_mlp(layer, slice(x, 0, half, n_rows), first_row + half));
         }
         const TileScope scope(graph, tile > 0 ? static_cast<int32_t>(first_row / tile) : -1);
+        return add_to(x, layer.down, widen(layer, x, first_row), first_row);
+    }
+
+    Tensor widen(const LlamaLayer& layer, Tensor x, int64_t first_row) const {
+        const Tensor w = graph.bind(*layer.post_attention_norm);
+        if (fuses({&layer.gate, &layer.up})) return norm_swiglu(x, w, weight(layer.gate), weight(layer.up), eps());
+        if (fuses_adapted({&layer.gate, &layer.up}))
+            return lora_norm_swiglu(x, w, adapted(layer.gate), adapted(layer.up), eps());
         const Tensor m = norm(x, *layer.post_attention_norm);
         const std::vector<Tensor> ma = down({&layer.gate, &layer.up}, m, first_row);
-        const Tensor wide = swiglu(linear(layer.gate, m, ma[0]), linear(layer.up, m, ma[1]));
-        return add_linear(x, layer.down, wide, first_row);
+        return swiglu(linear(layer.gate, m, ma[0]), linear(layer.up, m, ma[1]));
     }
 
     Tensor run() const {
@@ -219,8 +270,7 @@ struct Forward {
         for (size_t i = 0; i < llama.layers.size(); ++i) {
             const LlamaLayer& layer = llama.layers[i];
             const LayerScope scope(graph, "model.layers." + std::to_string(i), static_cast<int>(i));
-            x = add_attention(layer, i, x);
-            x = add_mlp(layer, x);
+            x = add_mlp(layer, add_attention(layer, i, x));
         }
         const LayerScope scope(graph, "model.norm");
         return norm(x, *llama.norm);

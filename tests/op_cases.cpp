@@ -23,8 +23,9 @@ std::vector<OpCase> wanted_of(std::vector<OpCase> all) {
 }  // namespace
 
 const std::vector<OpCase>& all_op_cases() {
-    static const std::vector<OpCase> table = table_of({add_elementwise_cases, add_view_cases, add_product_cases,
-                                                       add_attention_cases, add_model_cases, add_update_cases});
+    static const std::vector<OpCase> table =
+        table_of({add_elementwise_cases, add_view_cases, add_product_cases, add_attention_cases, add_model_cases,
+                  add_generate_cases, add_update_cases});
     return table;
 }
 
@@ -34,8 +35,8 @@ const std::vector<OpCase>& op_cases() {
 }
 
 const std::vector<OpCase>& large_op_cases() {
-    static const std::vector<OpCase> table =
-        wanted_of(table_of({add_large_product_cases, add_large_attention_cases, add_large_model_cases}));
+    static const std::vector<OpCase> table = wanted_of(table_of(
+        {add_large_product_cases, add_large_attention_cases, add_large_model_cases, add_large_generate_cases}));
     return table;
 }
 

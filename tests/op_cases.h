@@ -44,10 +44,12 @@ void add_view_cases(std::vector<OpCase>& table);
 void add_product_cases(std::vector<OpCase>& table);
 void add_attention_cases(std::vector<OpCase>& table);
 void add_model_cases(std::vector<OpCase>& table);
+void add_generate_cases(std::vector<OpCase>& table);
 void add_update_cases(std::vector<OpCase>& table);
 void add_large_product_cases(std::vector<OpCase>& table);
 void add_large_attention_cases(std::vector<OpCase>& table);
 void add_large_model_cases(std::vector<OpCase>& table);
+void add_large_generate_cases(std::vector<OpCase>& table);
 
 // "rms_norm [3,5]"
 template <typename... Sizes>

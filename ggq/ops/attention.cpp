@@ -4,6 +4,7 @@
 #include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/composed_workspace.h"
 #include "kernels/cpu/attention_workspace.h"
 #include "kernels/cuda/attention_workspace.h"
 #include "kernels/kernels.h"
@@ -87,11 +88,57 @@ const OpDef cache_write_op = {
     .kernel = kernels::cache_write,
 };
 
+namespace {
+
+int64_t composed_attention_bytes(const OpCall& c) {
+    const Shape &q = c.in[2].shape, &k = c.in[3].shape;
+    return ggq::composed_attention_bytes(q[0], q[1], k[1], q[2], info(c.in[2].dtype).bytes);
+}
+
+}  // namespace
+
+const OpDef cached_attention_op = {
+    .name = "cached_attention",
+    .signature =
+        "k_cache!:float[S,G,D] v_cache!:float[S,G,D] q:real[T,H,D] k:real[T,G,D] v:real[T,G,D] positions:i32[T] "
+        "frequencies:f32[D/2] at:i32[1] spans:i32[T,2] -> y[T,H,D]",
+    .cpu_workspace =
+        [](const OpCall& c, int n_threads) {
+            const Shape &q = c.in[2].shape, &cache = c.in[0].shape;
+            return composed_attention_bytes(c) +
+                   cpu::attention_workspace(q[0], q[1], q[2], cache[0], cache[1], n_threads, info(c.in[2].dtype).bytes);
+        },
+    .cuda_workspace =
+        [](const OpCall& c, const cuda::Device&) {
+            const Shape& q = c.in[2].shape;
+            check_cuda_head_size(c, q[2]);
+            return composed_attention_bytes(c) + cuda::attention_workspace(q[0], q[1], q[2], c.in[0].shape[0]);
+        },
+    .flops =
+        [](const OpCall& c) {
+            const TensorType of_attention[] = {c.in[2], c.in[0]};
+            return attention_flops({c.op, of_attention, c.out, c.params, c.where, c.keys_a_query});
+        },
+    // Rows of the caches are written by the token; those that are read are taken to be half of them.
+    .bytes =
+        [](const OpCall& c) {
+            return 2 * (c.in[2].bytes() + c.in[3].bytes() + c.in[4].bytes()) + c.in[0].bytes() / 2 +
+                   c.in[1].bytes() / 2;
+        },
+    .kernel = kernels::cached_attention,
+};
+
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {
     require(k.shape().rank == 3 && q.shape().rank == 3 && k.shape()[1] > 0 && q.shape()[1] % k.shape()[1] == 0,
             "[attention] k: expected key heads that divide the query heads, got q {} and k {}", to_string(q.shape()),
             to_string(k.shape()));
     return q.graph->append(attention_op, {q, k, v, spans}, AttentionParams{scale})[0];
+}
+
+Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale) {
+    return in.q.graph->append(cached_attention_op,
+                              {k_cache, v_cache, in.q, in.k, in.v, in.positions, in.frequencies, in.at, in.spans},
+                              AttentionParams{scale})[2];
 }
 
 Tensor cache_write(Tensor cache, Tensor x, Tensor at) { return cache.graph->append(cache_write_op, {cache, x, at})[0]; }

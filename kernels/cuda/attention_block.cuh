@@ -41,7 +41,7 @@ struct Span {
 };
 
 __device__ __forceinline__ Span span_of(const int* spans, int query) {
-    return {__ldg(spans + 2 * static_cast<int64_t>(query)), __ldg(spans + 2 * static_cast<int64_t>(query) + 1)};
+    return {spans[2 * static_cast<int64_t>(query)], spans[2 * static_cast<int64_t>(query) + 1]};
 }
 
 // The keys that any of several queries sees, and those that every one of them sees.

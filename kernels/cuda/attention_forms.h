@@ -26,6 +26,10 @@ void attention_hopper(const CudaContext& ctx, const KernelArgs& args);
 bool attention_decode_takes(const KernelArgs& args);
 void attention_decode(const CudaContext& ctx, const KernelArgs& args);
 
+// The same of cached_attention: blocks rotate what they read, and write the new rows of the cache that they attend to.
+bool cached_attention_decode_takes(const KernelArgs& args);
+void cached_attention_decode(const CudaContext& ctx, const KernelArgs& args);
+
 // Everything else, in float32.
 void attention_fma(const CudaContext& ctx, const KernelArgs& args);
 

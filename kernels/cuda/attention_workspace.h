@@ -13,7 +13,7 @@ namespace ggq::cuda {
 inline constexpr int64_t kMostHeadSize = 256;
 
 // Decode: so few queries against so many keys that there is one block of threads for each piece of the keys.
-inline constexpr int64_t kDecodeQueries = 8, kDecodeKeys = 256, kDecodePiece = 128;
+inline constexpr int64_t kDecodeQueries = 8, kDecodeKeys = 256, kDecodePiece = 64;
 
 constexpr bool attention_may_decode(int64_t T, int64_t S) { return T <= kDecodeQueries && S >= kDecodeKeys; }
 constexpr int64_t decode_pieces(int64_t S) { return ceil_div(S, kDecodePiece); }

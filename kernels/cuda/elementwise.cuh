@@ -21,6 +21,7 @@ inline constexpr int kWidthOf = []() {
 
 template <int width, typename Body>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(int64_t n, Body body) {
+    begin_dependent();
     const int64_t first = int64_t{blockIdx.x} * kMapThreads + threadIdx.x, step = int64_t{gridDim.x} * kMapThreads;
     const int64_t n_groups = n / width;
     for (int64_t group = first; group < n_groups; group += step) body.template run<width>(group * width);
@@ -32,9 +33,9 @@ template <typename Body>
 void map(const CudaContext& ctx, int64_t n, const Body& body) {
     if (body.wide()) {
         const unsigned blocks = blocks_for(ctx, ceil_div(n, Body::kWidth), kMapThreads);
-        launch(ctx, map_kernel<Body::kWidth, Body>, blocks, kMapThreads, 0, n, body);
+        launch_dependent(ctx, map_kernel<Body::kWidth, Body>, blocks, kMapThreads, 0, n, body);
     } else {
-        launch(ctx, map_kernel<1, Body>, blocks_for(ctx, n, kMapThreads), kMapThreads, 0, n, body);
+        launch_dependent(ctx, map_kernel<1, Body>, blocks_for(ctx, n, kMapThreads), kMapThreads, 0, n, body);
     }
 }
 

@@ -19,6 +19,7 @@ template <bool wide, typename T, typename W>
 __global__ void __launch_bounds__(kRowThreads)
     gather_rows(T* y, const W* table, int64_t row_stride, const int32_t* ids, int64_t C) {
     constexpr int N = kWidthOf<T, W>;
+    begin_dependent();
     const W* from = table + ids[blockIdx.x] * row_stride;
     T* to = y + blockIdx.x * C;
     for (int64_t at = static_cast<int64_t>(threadIdx.x) * N; at < C; at += kRowThreads * N) {
@@ -102,8 +103,8 @@ void embedding(const CudaContext& ctx, const KernelArgs& args) {
             constexpr int N = kWidthOf<T, W>;
             const bool all_wide = wide_rows<N>(y.as<T>(), C) && wide_rows<N>(table.as<W>(), C) && row_stride % N == 0;
             with_bool(all_wide, [&](auto wide) {
-                launch(ctx, gather_rows<wide.value, T, W>, static_cast<unsigned>(y.shape[0]), kRowThreads, 0, y.as<T>(),
-                       table.as<W>(), row_stride, args.in[1].as<int32_t>(), C);
+                launch_dependent(ctx, gather_rows<wide.value, T, W>, static_cast<unsigned>(y.shape[0]), kRowThreads, 0,
+                                 y.as<T>(), table.as<W>(), row_stride, args.in[1].as<int32_t>(), C);
             });
         });
     });

@@ -1,12 +1,13 @@
 // y[m,n] = x[m,k] w[n,k]^T for at most 8 rows: the weight is streamed once and multiplied with every row of x by float
-// multiply-adds. A block takes 4 rows of w; its threads take 8 consecutive k after 8 of each, so that x, which stays in
-// L1, is read once for four rows; then sums go over the warp and, in order, over the warps. 4-bit weights with x in
-// f16 or bf16 have the tensor cores' form in few_rows_4bit.cu. Whatever is not aligned, or has other strides, takes a
-// plain form with a warp for each element of y.
-// Floor: the bytes of w.
+// multiply-adds. A block takes 4 rows of w (one, where that makes too few blocks, as of LoRA's a); its threads take 8
+// consecutive k after 8 of each, so that x, which stays in L1, is read once for four rows; then sums go over the warp
+// and, in order, over the warps. 4-bit weights with x in f16 or bf16 have the tensor cores' forms in one_row_4bit.cu
+// and few_rows_4bit.cu. Whatever is not aligned, or has other strides, takes a plain form with a warp for each element
+// of y. Floor: the bytes of w.
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/few_rows_4bit.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/one_row_4bit.h"
 #include "kernels/cuda/product_output.cuh"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/cuda/ptx.cuh"
@@ -17,8 +18,7 @@ namespace ggq::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
-constexpr int kCols = 4;  // rows of w together
-constexpr int kRun = 8;   // consecutive k of a thread
+constexpr int kRun = 8;  // consecutive k of a thread
 
 struct Args {
     Operand x, w;
@@ -79,14 +79,18 @@ struct RunInt8 {
 };
 
 // Rows beyond m or n compute a copy of the last one.
-template <typename W, int M>
+template <typename W, int M, int kCols>
 __device__ __forceinline__ void add_run(const Args& p, const float* levels, int64_t first_col, int64_t k,
                                         float (&sums)[kCols][M]) {
     const auto col = [&](int c) { return first_col + c < p.n ? first_col + c : p.n - 1; };
-    const W runs[kCols] = {W(p, col(0), k), W(p, col(1), k), W(p, col(2), k), W(p, col(3), k)};
     float w[kCols][kRun];
+    if constexpr (kCols == 1) {
+        W(p, first_col, k).decode(p, levels, w[0]);
+    } else {
+        const W runs[kCols] = {W(p, col(0), k), W(p, col(1), k), W(p, col(2), k), W(p, col(3), k)};
 #pragma unroll
-    for (int c = 0; c < kCols; ++c) runs[c].decode(p, levels, w[c]);
+        for (int c = 0; c < kCols; ++c) runs[c].decode(p, levels, w[c]);
+    }
 #pragma unroll
     for (int i = 0; i < M; ++i) {
         float x[kRun];
@@ -98,19 +102,21 @@ __device__ __forceinline__ void add_run(const Args& p, const float* levels, int6
     }
 }
 
-// Grid: groups of kCols rows of w. M is m rounded up to a power of two; k is a multiple of 8.
-template <typename W, int M>
+// Grid: groups of kCols rows of w, 1 or 4. M is m rounded up to a power of two; k is a multiple of 8.
+template <typename W, int M, int kCols>
 __global__ void __launch_bounds__(kThreads) few_rows_kernel(const __grid_constant__ Args p) {
     __shared__ float levels[16];
     __shared__ float of_warps[kWarps][kCols * M];
+    begin_dependent();
     if constexpr (std::is_same_v<W, Run4Bit>) {
         load_levels(levels, p.w.dtype);
         __syncthreads();
     }
     const int64_t first_col = static_cast<int64_t>(blockIdx.x) * kCols;
     float sums[kCols][M] = {};
+#pragma unroll(kCols == 1 ? 4 : 1)
     for (int64_t k = static_cast<int64_t>(threadIdx.x) * kRun; k < p.k; k += kThreads * kRun)
-        add_run<W, M>(p, levels, first_col, k, sums);
+        add_run<W, M, kCols>(p, levels, first_col, k, sums);
 
     const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
@@ -168,13 +174,24 @@ bool runs_are_aligned(const Product& p) {
     return aligned_rows(p.w.data, p.n > 1 ? row_bytes(p.w) : 0, 16);
 }
 
-template <typename W>
+OneRow one_row(const Product& p) {
+    OneRow call{.x = p.x.data, .format = p.w.dtype, .real = p.real, .k = static_cast<int>(p.k), .parts = {}};
+    call.parts[0] = {.w = p.w.quant, .y = p.y, .n_pairs = static_cast<int>(p.n / 2)};
+    return call;
+}
+
+template <typename W, int kCols>
 void run(const CudaContext& ctx, const Args& p) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.n, kCols)));
-    if (p.m == 1) launch(ctx, few_rows_kernel<W, 1>, grid, kThreads, 0, p);
-    else if (p.m == 2) launch(ctx, few_rows_kernel<W, 2>, grid, kThreads, 0, p);
-    else if (p.m <= 4) launch(ctx, few_rows_kernel<W, 4>, grid, kThreads, 0, p);
-    else launch(ctx, few_rows_kernel<W, 8>, grid, kThreads, 0, p);
+    if (p.m == 1) launch_dependent(ctx, few_rows_kernel<W, 1, kCols>, grid, kThreads, 0, p);
+    else if (p.m == 2) launch_dependent(ctx, few_rows_kernel<W, 2, kCols>, grid, kThreads, 0, p);
+    else if (p.m <= 4) launch_dependent(ctx, few_rows_kernel<W, 4, kCols>, grid, kThreads, 0, p);
+    else launch_dependent(ctx, few_rows_kernel<W, 8, kCols>, grid, kThreads, 0, p);
+}
+
+template <typename W>
+void run(const CudaContext& ctx, const Args& p) {
+    p.n < int64_t{4} * ctx.device->n_sms ? run<W, 1>(ctx, p) : run<W, 4>(ctx, p);
 }
 
 void run_aligned(const CudaContext& ctx, const Args& p) {
@@ -192,7 +209,8 @@ void run_aligned(const CudaContext& ctx, const Args& p) {
 void few_rows(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const bool aligned = runs_are_aligned(p);
     if (aligned && p.x.dtype == p.real && few_rows_in_tensor_cores(p.k, p.real, p.w.dtype))
-        return few_rows_4bit(ctx, p, scratch);
+        return p.m == 1 && one_row_takes(p.n, p.k, p.real, p.w.dtype, *ctx.device) ? one_row_4bit(ctx, one_row(p))
+                                                                                   : few_rows_4bit(ctx, p, scratch);
     const Args args{.x = p.x, .w = p.w, .m = p.m, .n = p.n, .k = p.k, .shift = block_shift(p.w.quant), .y = p.y};
     if (aligned) return run_aligned(ctx, args);
     const dim3 grid(blocks_for(ctx, p.n, kWarps), static_cast<unsigned>(p.m));

@@ -35,6 +35,26 @@ void allow_shared(void (*kernel)(Params...), size_t shared_bytes) {
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
 }
 
+// What a kernel that launch_dependent() starts does first: the next such kernel may start now, and this one goes on
+// once all that came before it on the stream is done and to be seen. Between the two a kernel may read what no kernel
+// writes, such as weights. On cards before Hopper there is nothing to say.
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void begin_dependent() {
+    let_next_start();
+    wait_for_previous();
+}
+
 // A grid of no blocks is no launch.
 template <typename... Params, typename... Args>
 void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
@@ -45,17 +65,11 @@ void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 b
     GGQ_CUDA_CHECK(cudaGetLastError());
 }
 
-// The same in clusters of blocks, which read each other's shared memory; from capability 9.0 on, elsewhere a cluster is
-// one block.
 template <typename... Params, typename... Args>
-void launch_clusters(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 cluster, dim3 block,
-                     size_t shared_bytes, const Args&... args) {
-    if (cluster.x * cluster.y * cluster.z == 1) return launch(ctx, kernel, grid, block, shared_bytes, args...);
+void launch_with(const CudaContext& ctx, cudaLaunchAttribute attribute, void (*kernel)(Params...), dim3 grid,
+                 dim3 block, size_t shared_bytes, const Args&... args) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     allow_shared(kernel, shared_bytes);
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim = {cluster.x, cluster.y, cluster.z};
     cudaLaunchConfig_t config{};
     config.gridDim = grid;
     config.blockDim = block;
@@ -64,6 +78,39 @@ void launch_clusters(const CudaContext& ctx, void (*kernel)(Params...), dim3 gri
     config.attrs = &attribute;
     config.numAttrs = 1;
     GGQ_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
+}
+
+// The same in clusters of blocks, which read each other's shared memory; from capability 9.0 on, elsewhere a cluster is
+// one block.
+template <typename... Params, typename... Args>
+void launch_clusters(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 cluster, dim3 block,
+                     size_t shared_bytes, const Args&... args) {
+    if (cluster.x * cluster.y * cluster.z == 1) return launch(ctx, kernel, grid, block, shared_bytes, args...);
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {cluster.x, cluster.y, cluster.z};
+    launch_with(ctx, attribute, kernel, grid, block, shared_bytes, args...);
+}
+
+// Whether the code that the device runs is Hopper's or a later one, in which wait_for_previous() waits.
+inline bool starts_early(const CudaContext& ctx) {
+#if defined(__CUDA_ARCH_LIST__)
+    for (int arch : {__CUDA_ARCH_LIST__})
+        if (arch >= 900 && arch <= 10 * ctx.device->capability) return true;
+#endif
+    return false;
+}
+
+// The same for a kernel that calls wait_for_previous(): its blocks may start before the kernel in front of it has ended
+// (programmatic dependent launch), which hides the gap between two kernels, in recordings too.
+template <typename... Params, typename... Args>
+void launch_dependent(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
+                      const Args&... args) {
+    if (!starts_early(ctx)) return launch(ctx, kernel, grid, block, shared_bytes, args...);
+    cudaLaunchAttribute early{};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    launch_with(ctx, early, kernel, grid, block, shared_bytes, args...);
 }
 
 }  // namespace ggq::cuda

@@ -171,22 +171,23 @@ __device__ __forceinline__ uint32_t pack_pair(float a, float b) {
     return bits;
 }
 
-// Weights pass through once: they leave no trace in L1, where x stays, and L2 is asked for whole lines.
+// Weights pass through once: they leave no trace in L1, where x stays, and L2 is asked for whole lines. Not .nc: a
+// kernel that starts early may read what the one in front of it has just written.
 __device__ __forceinline__ uint32_t load_streamed(const uint32_t* from) {
     uint32_t v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.u32 %0, [%1];" : "=r"(v) : "l"(from));
+    asm volatile("ld.global.L1::no_allocate.L2::128B.u32 %0, [%1];" : "=r"(v) : "l"(from));
     return v;
 }
 
 __device__ __forceinline__ uint2 load_streamed(const uint2* from) {
     uint2 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
+    asm volatile("ld.global.L1::no_allocate.L2::128B.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(from));
     return v;
 }
 
 __device__ __forceinline__ uint4 load_streamed(const uint4* from) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ld.global.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "l"(from));
     return v;

@@ -39,6 +39,7 @@ __device__ __forceinline__ float sum_of_products(const float (&a)[N], const floa
 template <bool wide, typename T, typename W>
 __global__ void __launch_bounds__(kThreads) norm_rows(T* y, float* rstd, const T* x, const W* w, int64_t C, float eps) {
     constexpr int N = kWide<T>;
+    begin_dependent();
     x += blockIdx.x * C;
     y += blockIdx.x * C;
     float held[kHeld][N], sum = 0;
@@ -191,8 +192,8 @@ void rms_norm(const CudaContext& ctx, const KernelArgs& args) {
             constexpr int N = kWide<T>;
             T* y = args.out[0].as<T>();
             with_bool(wide_rows<N>(y, C) && wide_rows<N>(x.as<T>(), C) && wide_rows<N>(w.as<W>(), C), [&](auto wide) {
-                launch(ctx, norm_rows<wide.value, T, W>, static_cast<unsigned>(x.n_elems() / C), kThreads, 0, y,
-                       args.out[1].as<float>(), x.as<T>(), w.as<W>(), C, args.param<RmsNormParams>().eps);
+                launch_dependent(ctx, norm_rows<wide.value, T, W>, static_cast<unsigned>(x.n_elems() / C), kThreads, 0,
+                                 y, args.out[1].as<float>(), x.as<T>(), w.as<W>(), C, args.param<RmsNormParams>().eps);
             });
         });
     });

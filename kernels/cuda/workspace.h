@@ -14,6 +14,10 @@ constexpr int64_t aligned_256(int64_t bytes) { return round_up(bytes, 256); }
 // sum, global_norm: f64 sums of chunks of kSumChunk elements.
 int64_t reduce_workspace(int64_t n_elems);
 
+// argmax: the largest of each part of a row, {f32, i32}[T,kArgmaxParts].
+inline constexpr int64_t kArgmaxParts = 64;
+constexpr int64_t argmax_workspace(int64_t n_rows) { return aligned_256(8 * n_rows * kArgmaxParts); }
+
 // rms_norm_backward of dx[T,C]: with dw, f32[ceil(T / kNormChunk), C] sums over chunks of rows; else nothing.
 int64_t rms_norm_backward_workspace(int64_t n_rows, int64_t C, bool with_dw);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "ggq/error.h"
 #include "ggq/ops.h"
@@ -12,12 +13,15 @@ namespace {
 
 constexpr int64_t kPrefill = 64;
 
-void require_finite(std::span<const float> logits, size_t n_tokens) {
-    require(
-        std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }),
-        "logits: expected finite numbers, got NaN or infinity after {} tokens; the weights are damaged or too large "
-        "for the computing type",
-        n_tokens);
+bool all_finite(std::span<const float> logits) {
+    return std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); });
+}
+
+void require_finite(bool finite, size_t n_tokens) {
+    require(finite,
+            "logits: expected finite numbers, got NaN or infinity after {} tokens; the weights are damaged or too "
+            "large for the computing type",
+            n_tokens);
 }
 
 }  // namespace
@@ -30,30 +34,45 @@ Generator::Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions
         cache_.k.push_back(&store_.declare("k_cache." + std::to_string(i), Kind::state, type));
         cache_.v.push_back(&store_.declare("v_cache." + std::to_string(i), Kind::state, type));
     }
-    cache_.at = &store_.declare("cache_at", Kind::input, {DType::i32, {1}, {}});
+    cache_.at = &store_.declare("cache_at", Kind::state, {DType::i32, {1}, {}});
     rng_ = &store_.declare("generator_rng", Kind::input, {DType::i64, {2}, {}});
+    // Where the host looks at it while the device goes on.
+    chosen_ = &store_.declare("generator_chosen", Kind::state, {DType::i32, {options.context}, {}});
+    if (!store_.backend().reads_host_memory()) store_.set_residence(*chosen_, Residence::mapped);
     add_pass(set, prefill_, kPrefill);
     add_pass(set, decode_, 1);
     logits_.resize(static_cast<size_t>(c.vocab_size));
 }
 
+int64_t Generator::n_choosable(int64_t vocabulary) const {
+    const int64_t n = llama_.config.vocab_size;
+    return vocabulary > 0 ? std::min(vocabulary, n) : n;
+}
+
 void Generator::add_pass(ProgramSet& set, Pass& pass, int64_t length) {
-    const auto input = [&](const char* name, const Shape& shape) {
-        return &store_.declare(name, Kind::input, {DType::i32, shape, {}});
+    const bool one = length == 1;
+    const auto input = [&](const char* name, const Shape& shape, Kind kind) {
+        return &store_.declare(name, kind, {DType::i32, shape, {}});
     };
+    const Kind kind = one ? Kind::state : Kind::input;
     pass.length = length;
-    pass.ids = input("generator_ids", {length});
-    pass.positions = input("generator_positions", {length});
-    pass.spans = input("generator_spans", {length, 2});
-    pass.last = input("generator_last", {1});
+    pass.ids = input("generator_ids", {length}, kind);
+    pass.positions = input("generator_positions", {length}, kind);
+    pass.spans = input("generator_spans", {length, 2}, kind);
     auto graph = std::make_shared<Graph>();
     const LlamaInputs in{graph->bind(*pass.ids), graph->bind(*pass.positions), graph->bind(*pass.spans),
                          graph->bind(*rng_)};
-    const Tensor hidden = llama_hidden(*graph, llama_, in, {.cache = &cache_});
-    const Tensor last = embedding(hidden, graph->bind(*pass.last), hidden.dtype());  // the row of the last real token
+    Tensor last = llama_hidden(*graph, llama_, in, {.cache = &cache_});
+    if (!one) {
+        pass.last = input("generator_last", {1}, Kind::input);
+        last = embedding(last, graph->bind(*pass.last), last.dtype());
+    }
     pass.logits = llama_logits(*graph, llama_, last);
     graph->mark_output(pass.logits);
-    pass.program = &set.add(length == 1 ? "decode" : "prefill", graph, {}, [this, &pass] {
+    if (one)
+        next_token({in.ids, in.positions, in.spans, graph->bind(*cache_.at), graph->bind(*chosen_)},
+                   argmax(pass.logits, n_choosable(options_.vocabulary)));
+    pass.program = &set.add(one ? "decode" : "prefill", graph, {}, [this, &pass] {
         const int32_t any_token = 0;
         write_inputs(pass, {&any_token, 1});
     });
@@ -79,7 +98,7 @@ void Generator::write_inputs(const Pass& pass, std::span<const int32_t> tokens) 
     store_.write(*pass.ids, ids.data());
     store_.write(*pass.positions, positions.data());
     store_.write(*pass.spans, spans.data());
-    write_scalar(store_, *pass.last, static_cast<int32_t>(n - 1));
+    if (pass.last) write_scalar(store_, *pass.last, static_cast<int32_t>(n - 1));
     write_scalar(store_, *cache_.at, static_cast<int32_t>(n_fed_));
 }
 
@@ -104,6 +123,47 @@ const std::vector<float>& Generator::feed(std::span<const int32_t> tokens) {
     return logits_;
 }
 
+// Greedy generation on the device, at most `n_most` tokens after `first`. Where runs are started and not waited for,
+// one is under way while the token of the one before it is looked at.
+class Generator::Ahead {
+public:
+    Ahead(Generator& generator, int32_t first, int64_t n_most)
+        : g_(generator), backend_(generator.store_.backend()), n_most_(n_most) {
+        g_.write_inputs(g_.decode_, {&first, 1});
+    }
+    ~Ahead() { end(); }
+    Ahead(const Ahead&) = delete;
+    Ahead& operator=(const Ahead&) = delete;
+
+    int32_t next() {
+        GGQ_ASSERT(n_read_ < n_most_, "no more tokens");
+        const int64_t n_ahead = backend_.records() && !g_.profile_ ? 1 : 0;
+        while (n_started_ < std::min(n_most_, n_read_ + 1 + n_ahead)) start();
+        backend_.await(static_cast<int32_t>(n_read_ % 2));
+        ++n_read_;
+        int32_t token = 0;
+        g_.store_.read_part(*g_.chosen_, 4 * g_.n_fed_++, &token, 4);
+        return token;
+    }
+
+private:
+    void start() {
+        if (g_.profile_) g_.decode_.program->run(g_.profile_);
+        else g_.decode_.program->start();
+        backend_.milestone(static_cast<int32_t>(n_started_++ % 2));
+    }
+    void end() noexcept {
+        try {
+            backend_.synchronize();
+        } catch (const Error&) {  // who waits next is told again
+        }
+    }
+
+    Generator& g_;
+    Backend& backend_;
+    int64_t n_most_, n_started_ = 0, n_read_ = 0;
+};
+
 Generation Generator::generate(std::span<const int32_t> prompt, const GenerationOptions& options,
                                const std::function<bool(int32_t)>& on_token) {
     require(!prompt.empty(), "prompt: expected at least one token, got none");
@@ -113,13 +173,21 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
     reset();
     feed(prompt);
     std::vector<int32_t> all(prompt.begin(), prompt.end());
-    const size_t n_choosable = options.vocabulary > 0 ? static_cast<size_t>(options.vocabulary) : logits_.size();
-    const std::span<const float> choosable =
-        std::span<const float>(logits_).first(std::min(n_choosable, logits_.size()));
+    const int64_t n = n_choosable(options.vocabulary);
+    const std::span<const float> choosable = std::span<const float>(logits_).first(static_cast<size_t>(n));
+    const bool on_device = options.sampler.temperature == 0 && options.sampler.repeat_penalty == 1 &&
+                           n == n_choosable(options_.vocabulary);
+    std::optional<Ahead> ahead;
     Generation result;
     while (true) {
-        require_finite(choosable, all.size());
-        const int32_t token = sample(choosable, all, options.sampler);
+        int32_t token = 0;
+        if (ahead) {
+            token = ahead->next();
+            require_finite(token >= 0, all.size());
+        } else {
+            require_finite(all_finite(choosable), all.size());
+            token = sample(choosable, all, options.sampler);
+        }
         result.reason = StopReason::stop_token;
         if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) return result;
         all.push_back(token);
@@ -130,7 +198,10 @@ Generation Generator::generate(std::span<const int32_t> prompt, const Generation
         if (static_cast<int64_t>(result.tokens.size()) == options.max_new_tokens) break;
         result.reason = StopReason::context;
         if (static_cast<int64_t>(all.size()) >= context()) break;
-        feed({&token, 1});
+        if (!on_device) feed({&token, 1});
+        else if (!ahead)
+            ahead.emplace(*this, token,
+                          std::min(options.max_new_tokens - 1, context() - static_cast<int64_t>(prompt.size())));
     }
     return result;
 }

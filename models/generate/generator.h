@@ -1,7 +1,8 @@
 // Generator: prompt in, tokens out, over a KV cache whose size is planned with the rest.
 //
 // Two programs: a prompt goes in by chunks of kPrefill tokens (the last one filled up with tokens that nobody sees),
-// then one token at a time.
+// then one token at a time. The latter also finds the likeliest token and makes it the next to be read, on the device:
+// greedy generation starts a token before the one in front has come to the host.
 #pragma once
 
 #include <functional>
@@ -17,6 +18,7 @@ namespace ggq {
 struct GeneratorOptions {
     int64_t context = 512;  // tokens that the cache holds: prompt and answer
     DType kv_dtype = DType::f32;
+    int64_t vocabulary = 0;  // tokens that greedy generation chooses of; 0: all that have a logit
 };
 
 enum class StopReason : uint8_t { stop_token, length, context, stopped };
@@ -25,7 +27,8 @@ struct GenerationOptions {
     SamplerOptions sampler;
     int64_t max_new_tokens = 256;
     std::vector<int32_t> stop_tokens;
-    int64_t vocabulary = 0;  // tokens that can be chosen: those that the tokenizer knows; 0: all that have a logit
+    int64_t vocabulary = 0;  // tokens that can be chosen: those that the tokenizer knows; 0: all that have a logit. On
+                             // the device greedy generation takes place where the generator has been told the same
 };
 
 struct Generation {
@@ -56,7 +59,8 @@ public:
 private:
     struct Pass {
         int64_t length = 0;
-        Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr, *last = nullptr;
+        Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr;
+        Buffer* last = nullptr;  // the row of the last real token, where there are others
         Tensor logits;
         Program* program = nullptr;
     };
@@ -64,12 +68,15 @@ private:
     void add_pass(ProgramSet& set, Pass& pass, int64_t length);
     void write_inputs(const Pass& pass, std::span<const int32_t> tokens);
     void run(Pass& pass, std::span<const int32_t> tokens);
+    int64_t n_choosable(int64_t vocabulary) const;
+
+    class Ahead;
 
     Store& store_;
     const Llama& llama_;
     GeneratorOptions options_;
     KvCache cache_;
-    Buffer* rng_;
+    Buffer *rng_, *chosen_;  // chosen_[context] i32: the likeliest token after each position
     Pass prefill_, decode_;
     int64_t n_fed_ = 0;
     std::vector<float> logits_;

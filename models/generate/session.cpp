@@ -80,7 +80,7 @@ private:
         set_.emplace(*backend_);
         llama_ = opened_->declare(set_->store(), options_.base);
         const DType kv_dtype = options_.kv_dtype.value_or(llama_->compute);
-        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype});
+        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype, model().n_tokens()});
         generator_->set_profile(profile_);
         set_->fit();
         if (options_.plan) print_plan();

@@ -1,0 +1,157 @@
+// Linear layers of text generation with what stands around them: one launch for one row and 4-bit weights
+// (one_row_4bit.cu), and one before it where there are adapters, else a row of the plain kernels. Floor: the bytes of
+// the weights.
+#include <algorithm>
+#include <span>
+
+#include "kernels/composed.h"
+#include "kernels/cuda/low_rank_rows.h"
+#include "kernels/cuda/one_row_4bit.h"
+#include "kernels/kernels.h"
+
+namespace ggq::cuda {
+
+namespace {
+
+struct Plain {
+    using Context = CudaContext;
+    static constexpr auto rms_norm = &cuda::rms_norm, matmul = &cuda::matmul, quant_matmul = &cuda::quant_matmul,
+                          lora_down = &cuda::lora_down, lora_linear = &cuda::lora_linear, swiglu = &cuda::swiglu,
+                          add = &cuda::add;
+};
+
+bool on_16(const View& v) { return reinterpret_cast<uintptr_t>(v.data) % 16 == 0; }
+
+// All weights in one form.
+bool takes(const CudaContext& ctx, const View& x, std::span<const View> weights) {
+    const View& first = weights[0];
+    const auto alike = [&](const View& w) {
+        return w.dtype == first.dtype && w.quant.block == first.quant.block &&
+               (w.quant.scales != nullptr) == (first.quant.scales != nullptr);
+    };
+    for (const View& w : weights)
+        if (!one_row_takes(w.shape[0], w.shape[1], x.dtype, w.dtype, *ctx.device) || !alike(w)) return false;
+    return x.shape[0] == 1 && on_16(x);
+}
+
+// x times the norm's weight, before it is divided by its size, may be too large for f16.
+bool takes_norm(const View& x, const View& norm) { return x.dtype == DType::bf16 && on_16(norm); }
+
+OneRow call_of(const View& x, std::span<const View> weights) {
+    return {.x = x.data,
+            .format = weights[0].dtype,
+            .real = x.dtype,
+            .k = static_cast<int>(x.shape[1]),
+            .n_parts = static_cast<int>(weights.size()),
+            .parts = {}};
+}
+
+void set_norm(OneRow& call, const View& norm, float eps) {
+    call.norm = norm.data;
+    call.norm_dtype = norm.dtype;
+    call.eps = eps;
+}
+
+OneRowPart part(const View& w, const View& y, int64_t n_pairs) {
+    return {.w = w.quant,
+            .y = {.data = y.data, .dtype = y.dtype, .row_stride = y.shape[1]},
+            .n_pairs = static_cast<int>(n_pairs)};
+}
+
+// Has x a^T of the adapters computed, whose a and b stand side by side in `adapters`, for the parts of the call to add.
+void add_low_rank(const CudaContext& ctx, OneRow& call, std::span<const View> adapters, const KernelArgs& args) {
+    const auto& scaling = args.param<AdaptedParams>().scaling;
+    LowRankRows rows{.x = call.x,
+                     .norm = call.norm,
+                     .real = call.real,
+                     .norm_dtype = call.norm_dtype,
+                     .eps = call.eps,
+                     .k = call.k,
+                     .n_parts = call.n_parts,
+                     .parts = {},
+                     .xa = reinterpret_cast<float*>(args.workspace.data())};
+    const float* xa = rows.xa;
+    for (size_t i = 0; i < adapters.size() / 2; ++i) {
+        const View &a = adapters[2 * i], &b = adapters[2 * i + 1];
+        const int rank = static_cast<int>(a.shape[0]);
+        rows.parts[i] = {.a = a.data, .dtype = a.dtype, .rank = rank};
+        call.parts[i].y.low_rank = {
+            .xa = xa, .b = b.data, .xa_dtype = DType::f32, .b_dtype = b.dtype, .rank = rank, .scale = scaling[i]};
+        xa += rank;
+    }
+    GGQ_ASSERT(int64_t{4} * rows.n_rows() <= static_cast<int64_t>(args.workspace.size()), "workspace too small");
+    low_rank_rows(ctx, rows);
+}
+
+bool all_on_16(std::span<const View> views) { return std::ranges::all_of(views, on_16); }
+
+}  // namespace
+
+void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_qkv();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<RmsNormParams>().eps);
+    for (size_t i = 0; i < 3; ++i) call.parts[i] = part(weights[i], args.out[i], weights[i].shape[0] / 2);
+    one_row_4bit(ctx, call);
+}
+
+void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_swiglu();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<RmsNormParams>().eps);
+    call.gated = true;
+    for (size_t i = 0; i < 2; ++i) call.parts[i] = part(weights[i], args.out[0], weights[i].shape[0]);
+    one_row_4bit(ctx, call);
+}
+
+void add_linear(const CudaContext& ctx, const KernelArgs& args) {
+    const View &r = args.in[0], &x = args.in[1];
+    const auto weights = args.in.subspan(2);
+    if (!takes(ctx, x, weights)) return Composed<Plain>(ctx, args).add_linear();
+    OneRow call = call_of(x, weights);
+    call.add = r.data;
+    call.parts[0] = part(weights[0], args.out[0], weights[0].shape[0] / 2);
+    one_row_4bit(ctx, call);
+}
+
+void lora_norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2, 3), adapters = args.in.subspan(5);
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
+        return Composed<Plain>(ctx, args).lora_norm_qkv();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<AdaptedParams>().eps);
+    for (size_t i = 0; i < 3; ++i) call.parts[i] = part(weights[i], args.out[i], weights[i].shape[0] / 2);
+    add_low_rank(ctx, call, adapters, args);
+    one_row_4bit(ctx, call);
+}
+
+void lora_norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const auto weights = args.in.subspan(2, 2), adapters = args.in.subspan(4);
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
+        return Composed<Plain>(ctx, args).lora_norm_swiglu();
+    OneRow call = call_of(x, weights);
+    set_norm(call, norm, args.param<AdaptedParams>().eps);
+    call.gated = true;
+    for (size_t i = 0; i < 2; ++i) call.parts[i] = part(weights[i], args.out[0], weights[i].shape[0]);
+    add_low_rank(ctx, call, adapters, args);
+    one_row_4bit(ctx, call);
+}
+
+void lora_add_linear(const CudaContext& ctx, const KernelArgs& args) {
+    const View &r = args.in[0], &x = args.in[1];
+    const auto weights = args.in.subspan(2, 1), adapters = args.in.subspan(3);
+    if (!takes(ctx, x, weights) || !all_on_16(adapters)) return Composed<Plain>(ctx, args).lora_add_linear();
+    OneRow call = call_of(x, weights);
+    call.add = r.data;
+    call.parts[0] = part(weights[0], args.out[0], weights[0].shape[0] / 2);
+    add_low_rank(ctx, call, adapters, args);
+    one_row_4bit(ctx, call);
+}
+
+}  // namespace ggq::cuda

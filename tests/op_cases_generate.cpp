@@ -1,0 +1,231 @@
+// Cases of the ops of generating text. The composed forms are the plain ops.
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "ggq/op_table.h"
+#include "ggq/ops.h"
+#include "tests/op_cases.h"
+
+namespace ggq::test {
+
+namespace {
+
+using In = const std::vector<Tensor>&;
+
+constexpr float kEps = 1e-5f;
+
+struct Format {
+    DType dtype;
+    QuantSpec spec;
+};
+
+// f32: the computing type's own.
+constexpr Format kFormats[] = {{DType::f32, {}},           {DType::bf16, {}},         {DType::nf4, {64, true}},
+                               {DType::nf4, {128, false}}, {DType::fp4, {256, true}}, {DType::int8, {}}};
+
+std::string to_string(const Format& f) {
+    if (!info(f.dtype).quantized) return name(f.dtype);
+    return std::string(name(f.dtype)) + "/" + std::to_string(f.spec.block) + (f.spec.double_quant ? " double" : "");
+}
+
+CaseInput weight(const Shape& shape, const Format& f) {
+    const CaseInput w = frozen(normal(shape));
+    return f.dtype == DType::f32 ? w : kept_as(w, f.dtype, f.spec);
+}
+
+Tensor plain_linear(Tensor x, Tensor w) { return matmul(x, info(w.dtype()).quantized ? dequantize(w, x.dtype()) : w); }
+
+struct Sizes {
+    int64_t T, C, N, G;
+};
+
+void add_linears(std::vector<OpCase>& table, const Sizes& s, const Format& f) {
+    const size_t first = table.size();
+    const auto x = [&](int64_t width) { return frozen(normal({s.T, width})); };
+    const CaseInput norm = frozen(normal({s.C}));
+    table.push_back({case_name(norm_qkv_op, to_string(f), s.T, s.C, s.N, s.G),
+                     &norm_qkv_op,
+                     {x(s.C), norm, weight({s.N, s.C}, f), weight({s.G, s.C}, f), weight({s.G, s.C}, f)},
+                     [](In in) {
+                         const Qkv y = norm_qkv(in[0], in[1], in[2], in[3], in[4], kEps);
+                         return std::vector{y.q, y.k, y.v};
+                     },
+                     [](In in) {
+                         const Tensor h = rms_norm(in[0], in[1], kEps);
+                         return std::vector{plain_linear(h, in[2]), plain_linear(h, in[3]), plain_linear(h, in[4])};
+                     }});
+    table.push_back({case_name(norm_swiglu_op, to_string(f), s.T, s.C, s.N),
+                     &norm_swiglu_op,
+                     {x(s.C), norm, weight({s.N, s.C}, f), weight({s.N, s.C}, f)},
+                     [](In in) { return std::vector{norm_swiglu(in[0], in[1], in[2], in[3], kEps)}; },
+                     [](In in) {
+                         const Tensor h = rms_norm(in[0], in[1], kEps);
+                         return std::vector{swiglu(plain_linear(h, in[2]), plain_linear(h, in[3]))};
+                     }});
+    table.push_back({case_name(add_linear_op, to_string(f), s.T, s.C, s.N),
+                     &add_linear_op,
+                     {x(s.N), x(s.C), weight({s.N, s.C}, f)},
+                     [](In in) { return std::vector{add_linear(in[0], in[1], in[2])}; },
+                     [](In in) { return std::vector{add(in[0], plain_linear(in[1], in[2]))}; }});
+    for (size_t i = first; i < table.size(); ++i) {
+        table[i].rounds_operand = true;
+        table[i].floor = 1;
+        table[i].tolerance = 1e-5;
+    }
+}
+
+Tensor plain_adapted(Tensor x, Tensor w, Tensor a, Tensor b, float scaling) {
+    return add(plain_linear(x, w), scale(matmul(matmul(x, a), b), static_cast<double>(scaling)));
+}
+
+void add_adapted(std::vector<OpCase>& table, const Sizes& s, const Format& f, int64_t rank) {
+    const size_t first = table.size();
+    const auto x = [&](int64_t width) { return frozen(normal({s.T, width})); };
+    const CaseInput norm = frozen(normal({s.C}));
+    const auto a = [&](int64_t r) { return frozen(normal({r, s.C}, 0.1)); };
+    const auto b = [&](int64_t n, int64_t r) { return frozen(normal({n, r})); };
+    table.push_back({case_name(lora_norm_qkv_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N, s.G),
+                     &lora_norm_qkv_op,
+                     {x(s.C), norm, weight({s.N, s.C}, f), weight({s.G, s.C}, f), weight({s.G, s.C}, f), a(rank),
+                      b(s.N, rank), a(rank + 1), b(s.G, rank + 1), kept_as(a(rank), DType::bf16), b(s.G, rank)},
+                     [](In in) {
+                         const Qkv y = lora_norm_qkv(in[0], in[1], {in[2], in[5], in[6], 0.5f},
+                                                     {in[3], in[7], in[8], 2}, {in[4], in[9], in[10], 1}, kEps);
+                         return std::vector{y.q, y.k, y.v};
+                     },
+                     [](In in) {
+                         const Tensor h = rms_norm(in[0], in[1], kEps);
+                         return std::vector{plain_adapted(h, in[2], in[5], in[6], 0.5f),
+                                            plain_adapted(h, in[3], in[7], in[8], 2),
+                                            plain_adapted(h, in[4], in[9], in[10], 1)};
+                     }});
+    table.push_back(
+        {case_name(lora_norm_swiglu_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N),
+         &lora_norm_swiglu_op,
+         {x(s.C), norm, weight({s.N, s.C}, f), weight({s.N, s.C}, f), a(rank), b(s.N, rank), a(rank), b(s.N, rank)},
+         [](In in) {
+             return std::vector{
+                 lora_norm_swiglu(in[0], in[1], {in[2], in[4], in[5], 0.5f}, {in[3], in[6], in[7], 2}, kEps)};
+         },
+         [](In in) {
+             const Tensor h = rms_norm(in[0], in[1], kEps);
+             return std::vector{
+                 swiglu(plain_adapted(h, in[2], in[4], in[5], 0.5f), plain_adapted(h, in[3], in[6], in[7], 2))};
+         }});
+    table.push_back({case_name(lora_add_linear_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N),
+                     &lora_add_linear_op,
+                     {x(s.N), x(s.C), weight({s.N, s.C}, f), a(rank), b(s.N, rank)},
+                     [](In in) {
+                         return std::vector{lora_add_linear(in[0], in[1], {in[2], in[3], in[4], 0.5f})};
+                     },
+                     [](In in) { return std::vector{add(in[0], plain_adapted(in[1], in[2], in[3], in[4], 0.5f))}; }});
+    for (size_t i = first; i < table.size(); ++i) {
+        table[i].rounds_operand = true;
+        table[i].floor = 1;
+        table[i].tolerance = 1e-5;
+    }
+}
+
+struct Heads {
+    int64_t T, S, H, G, D, at;
+};
+
+// Query t sees all tokens up to itself.
+CaseInput spans_from(const Heads& s) {
+    std::vector<int64_t> values;
+    for (int64_t t = 0; t < s.T; ++t) values.insert(values.end(), {t == 0 ? 0 : 1, std::min(s.at + t + 1, s.S)});
+    return ints(DType::i32, {s.T, 2}, values);
+}
+
+void add_cached_attention(std::vector<OpCase>& table, const Heads& s, DType cached) {
+    std::vector<int64_t> positions;
+    for (int64_t t = 0; t < s.T; ++t) positions.push_back(s.at + t);
+    const auto cache = [&] { return state(kept_as(normal({s.S, s.G, s.D}), cached)); };
+    const auto rows = [&](int64_t heads) { return frozen(normal({s.T, heads, s.D})); };
+    OpCase c{case_name(cached_attention_op, name(cached), s.T, s.S, s.H, s.G) + " of " + std::to_string(s.D),
+             &cached_attention_op,
+             {cache(), cache(), rows(s.H), rows(s.G), rows(s.G), ints(DType::i32, {s.T}, positions),
+              kept_as(positive({s.D / 2}), DType::f32), ints(DType::i32, {1}, {s.at}), spans_from(s)},
+             [](In in) {
+                 Graph& graph = *in[0].graph;
+                 const auto out = graph.append(cached_attention_op, in, AttentionParams{0.25f});
+                 const DType real = in[2].dtype();
+                 return std::vector{cast(out[0], real), cast(out[1], real), out[2]};
+             }};
+    c.rounds_operand = true;
+    c.floor = 0.1;
+    c.tolerance = 1e-4;
+    table.push_back(c);
+}
+
+// The twin reads the caches as they are after the writes.
+void add_cached_attention_twin(std::vector<OpCase>& table, const Heads& s) {
+    const size_t first = table.size();
+    add_cached_attention(table, s, DType::f32);
+    table[first].name += " composed";
+    table[first].twin = [](In in) {
+        const Tensor q = rope(in[2], in[5], in[6]), k = rope(in[3], in[5], in[6]);
+        const Tensor keys = cache_write(in[0], k, in[7]), values = cache_write(in[1], in[4], in[7]);
+        const DType real = in[2].dtype();
+        return std::vector{cast(keys, real), cast(values, real), attention(q, keys, values, in[8], 0.25f)};
+    };
+}
+
+void add_argmax(std::vector<OpCase>& table, int64_t T, int64_t V, int64_t n) {
+    table.push_back({case_name(argmax_op, "of " + std::to_string(n), T, V),
+                     &argmax_op,
+                     {frozen(sixty_fourths({T, V}))},
+                     [=](In in) { return std::vector{argmax(in[0], n)}; }});
+}
+
+void add_next_token(std::vector<OpCase>& table, int64_t position) {
+    const auto one = [](int64_t value) { return state(ints(DType::i32, {1}, {value})); };
+    table.push_back({"next_token at " + std::to_string(position),
+                     &next_token_op,
+                     {one(7), one(position), state(ints(DType::i32, {1, 2}, {0, position + 1})), one(position),
+                      state(ints(DType::i32, {5}, {1, 2, 3, 4, 5})), ints(DType::i32, {1}, {99})},
+                     [](In in) { return in[0].graph->append(next_token_op, in); }});
+}
+
+}  // namespace
+
+void add_generate_cases(std::vector<OpCase>& table) {
+    for (const Format& f : kFormats)
+        for (const Sizes& s : {Sizes{1, 1, 1, 1}, Sizes{1, 64, 6, 2}, Sizes{3, 33, 17, 5}, Sizes{9, 128, 8, 16}})
+            add_linears(table, s, f);
+    for (const Format& f : kFormats)
+        for (const Sizes& s : {Sizes{1, 64, 6, 2}, Sizes{3, 33, 17, 5}}) add_adapted(table, s, f, 3);
+    for (DType cached : {DType::f32, DType::f16, DType::bf16}) {
+        add_cached_attention(table, {1, 9, 4, 2, 8, 4}, cached);
+        add_cached_attention(table, {3, 11, 6, 3, 18, 7}, cached);
+    }
+    add_cached_attention(table, {4, 9, 2, 1, 16, 7}, DType::f32);  // rows beyond the end of the cache
+    add_cached_attention_twin(table, {2, 9, 4, 2, 8, 3});
+    for (int64_t position : {0, 4, 5}) add_next_token(table, position);
+    for (int64_t V : {1, 5, 300}) add_argmax(table, 2, V, V);
+    add_argmax(table, 3, 40, 11);
+    table.push_back({"argmax of what is not finite",
+                     &argmax_op,
+                     {real({3, 3}, {1, INFINITY, 2, 3, 1, 3, 1, -INFINITY, 0})},
+                     [](In in) { return std::vector{argmax(in[0])}; }});
+}
+
+// One row of 4-bit weights over one slice of k, several, and parts of one; long caches.
+void add_large_generate_cases(std::vector<OpCase>& table) {
+    for (const Format& f : kFormats)
+        for (const Sizes& s : {Sizes{1, 320, 70, 34}, Sizes{1, 2048, 34, 6}, Sizes{1, 4096, 300, 52},
+                               Sizes{1, 11008, 66, 2}, Sizes{2, 640, 70, 34}})
+            add_linears(table, s, f);
+    for (const Format& f : kFormats)
+        for (int64_t rank : {8, 16}) add_adapted(table, {1, 4096, 300, 52}, f, rank);
+    for (DType cached : {DType::f32, DType::f16, DType::bf16}) {
+        add_cached_attention(table, {1, 300, 8, 2, 128, 291}, cached);
+        add_cached_attention(table, {1, 700, 4, 4, 64, 129}, cached);
+        add_cached_attention(table, {4, 260, 8, 2, 64, 126}, cached);
+        add_cached_attention(table, {3, 257, 16, 2, 96, 255}, cached);
+    }
+    add_argmax(table, 2, 20011, 20000);
+}
+
+}  // namespace ggq::test
