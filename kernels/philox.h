@@ -9,8 +9,8 @@
 
 namespace ggq {
 
-inline constexpr uint32_t kPhiloxMultipliers[] = {0xD2511F53u, 0xCD9E8D57u},
-                          kPhiloxKeySteps[] = {0x9E3779B9u, 0xBB67AE85u};
+inline constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E8D57u;
+inline constexpr uint32_t kPhiloxKeyStep0 = 0x9E3779B9u, kPhiloxKeyStep1 = 0xBB67AE85u;
 
 struct Philox4 {
     uint32_t word[4];
@@ -22,14 +22,14 @@ GGQ_HOST_DEVICE inline Philox4 philox4x32(uint64_t seed, uint64_t stream, uint64
     uint32_t c0 = static_cast<uint32_t>(position), c1 = static_cast<uint32_t>(position >> 32);
     uint32_t c2 = static_cast<uint32_t>(stream), c3 = static_cast<uint32_t>(stream >> 32);
     for (int round = 0; round < 10; ++round) {
-        const uint64_t p0 = uint64_t{kPhiloxMultipliers[0]} * c0;
-        const uint64_t p1 = uint64_t{kPhiloxMultipliers[1]} * c2;
+        const uint64_t p0 = uint64_t{kPhiloxMultiplier0} * c0;
+        const uint64_t p1 = uint64_t{kPhiloxMultiplier1} * c2;
         c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
         c1 = static_cast<uint32_t>(p1);
         c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
         c3 = static_cast<uint32_t>(p0);
-        k0 += kPhiloxKeySteps[0];
-        k1 += kPhiloxKeySteps[1];
+        k0 += kPhiloxKeyStep0;
+        k1 += kPhiloxKeyStep1;
     }
     return {{c0, c1, c2, c3}};
 }

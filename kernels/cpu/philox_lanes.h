@@ -38,7 +38,7 @@ GGQ_INLINE void philox_lanes(uint64_t seed, uint64_t stream, uint64_t first, Phi
         for (int i = 0; i < kWordLanes; ++i) position[i] = first + static_cast<uint64_t>(g * kWordLanes + i);
         out[g] = {{position, position >> 32, splat_word(stream), splat_word(stream >> 32)}};
     }
-    const WordVec m0 = splat_word(kPhiloxMultipliers[0]), m1 = splat_word(kPhiloxMultipliers[1]);
+    const WordVec m0 = splat_word(kPhiloxMultiplier0), m1 = splat_word(kPhiloxMultiplier1);
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
         const WordVec key0 = splat_word(k0), key1 = splat_word(k1);
@@ -51,8 +51,8 @@ GGQ_INLINE void philox_lanes(uint64_t seed, uint64_t stream, uint64_t first, Phi
             c[2] = (p0 >> 32) ^ c[3] ^ key1;
             c[3] = p0;
         }
-        k0 += kPhiloxKeySteps[0];
-        k1 += kPhiloxKeySteps[1];
+        k0 += kPhiloxKeyStep0;
+        k1 += kPhiloxKeyStep1;
     }
 }
 
