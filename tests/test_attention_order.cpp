@@ -89,21 +89,43 @@ TEST_CASE("attention's order: units never wait for each other, and folded ones h
     CHECK(run(documents(64, 64), 32, 32) <= 65 + 32);  // each has 65 tiles; second ones follow each other
 }
 
+TEST_CASE("attention's order: numbers give every unit of every part once") {
+    for (int n_parts : {3, 8, 21})
+        for (int half : {0, 8}) {
+            const int n = units_of(16, half);
+            std::vector<int> seen(static_cast<size_t>(n_parts * n)), last(static_cast<size_t>(n_parts), -1);
+            for (int number = 0; number < n_parts * 16; ++number) {
+                const PartUnit at = unit_of(number, n_parts, 16, half);
+                if (at.part >= n_parts) continue;
+                ++seen[static_cast<size_t>(at.part * n + at.unit)];
+                CHECK(at.unit == ++last[static_cast<size_t>(at.part)]);
+            }
+            for (int times : seen) CHECK(times == 1);
+        }
+}
+
+TEST_CASE("attention's order: alike documents are folded, others are not") {
+    CHECK(folding_pays({4160, 130}, 64));       // one of 8192 tokens
+    CHECK(folding_pays({1088, 34}, 64));        // four of 2048
+    CHECK_FALSE(folding_pays({1128, 49}, 64));  // seven of 48 to 3000
+    CHECK_FALSE(folding_pays({334, 16}, 64));   // 24 of 200 to 512
+}
+
 TEST_CASE("attention's plan for Hopper: splits and passes fill the card") {
     const auto plan = [](int64_t T, int64_t G, int64_t D, const Device& device) {
         return attention_backward_plan(T, 32, D, T, G, DType::bf16, device);
     };
     const AttentionBackwardPlan long_one = plan(8192, 8, 128, kH200), short_one = plan(2048, 8, 128, kH200);
     CHECK(long_one.hopper);
-    CHECK(long_one.fold);
+    CHECK(long_one.may_fold);
     CHECK(long_one.n_splits == 1);
-    CHECK(long_one.parts_a_pass == 4);
-    CHECK(short_one.fold);
+    CHECK(long_one.parts_a_pass == 8);
+    CHECK(short_one.may_fold);
     CHECK(short_one.n_splits == 2);
     CHECK(short_one.parts_a_pass == 16);
-    CHECK_FALSE(plan(512, 8, 128, kH200).fold);
-    CHECK_FALSE(plan(65536, 8, 128, kH200).fold);
-    CHECK(plan(262144, 8, 128, kH200).bytes < int64_t{1} << 30);
+    CHECK_FALSE(plan(512, 8, 128, kH200).may_fold);
+    CHECK_FALSE(plan(65536, 8, 128, kH200).may_fold);
+    CHECK(plan(262144, 8, 128, kH200).parts_a_pass == 1);
     CHECK_FALSE(plan(2048, 8, 80, kH200).hopper);
     CHECK(plan(2048, 8, 80, kH200).bytes == plan(2048, 8, 80, Device{0, 90, 132, 232448}).bytes);
 }

@@ -24,31 +24,31 @@ __device__ __forceinline__ void write_fact(TileFacts* facts, int64_t at, const Q
     tile.span[at % 64] = fact.span;
 }
 
-// A warp a row of dy[T,H,D], y[T,H,D]; rows of facts[H,padded] beyond the last query are filled up.
+// Block (tile of kGradientTile queries, head), `lanes` threads a row of dy[T,H,D] and y[T,H,D]; rows of facts[H,padded]
+// beyond the last query are filled up.
 template <typename T, int kWidth, typename Facts>
 __global__ void __launch_bounds__(kThreads)
     find_facts(Facts* facts, const T* dy, const T* y, const float* lse, const int* spans, float lse_factor,
-               int n_queries, int padded, int n_heads, int D) {
-    const int lane = threadIdx.x % kWarp;
-    const int64_t n_rows = static_cast<int64_t>(padded) * n_heads;
-    for (int64_t row = blockIdx.x * int64_t{kWarps} + threadIdx.x / kWarp; row < n_rows;
-         row += gridDim.x * int64_t{kWarps}) {
-        const int query = static_cast<int>(row / n_heads), head = static_cast<int>(row % n_heads);
+               int n_queries, int n_heads, int D, int lanes) {
+    constexpr int kTile = static_cast<int>(kGradientTile);
+    const int lane = threadIdx.x % lanes, head = blockIdx.y, first = blockIdx.x * kTile;
+    for (int i = threadIdx.x / lanes; i < kTile; i += kThreads / lanes) {
+        const int query = first + i;
+        const int64_t row = (static_cast<int64_t>(query) * n_heads + head) * D;
         float delta = 0;
-        if (query < n_queries)
-            for (int d = lane * kWidth; d < D; d += kWarp * kWidth) {
-                float a[kWidth], b[kWidth];
-                load(dy + row * D + d, a);
-                load(y + row * D + d, b);
+        for (int d = lane * kWidth; d < D && query < n_queries; d += lanes * kWidth) {
+            float a[kWidth], b[kWidth];
+            load(dy + row + d, a);
+            load(y + row + d, b);
 #pragma unroll
-                for (int e = 0; e < kWidth; ++e) delta = fmaf(a[e], b[e], delta);
-            }
-        delta = warp_reduce<Sum>(delta);
+            for (int e = 0; e < kWidth; ++e) delta = fmaf(a[e], b[e], delta);
+        }
+        for (int apart = lanes / 2; apart > 0; apart /= 2) delta += __shfl_xor_sync(0xffffffffu, delta, apart);
         if (lane != 0) continue;
         QueryFacts fact{INFINITY, 0, {0, 0}};
         if (query < n_queries)
             fact = {lse[static_cast<int64_t>(head) * n_queries + query] * lse_factor, delta, span_of(spans, query)};
-        write_fact(facts, static_cast<int64_t>(head) * padded + query, fact);
+        write_fact(facts, static_cast<int64_t>(head) * gridDim.x * kTile + query, fact);
     }
 }
 
@@ -73,15 +73,17 @@ void prepare(const CudaContext& ctx, const KernelArgs& args, const AttentionBack
     std::byte* workspace = args.workspace.data();
     with_real(dy.dtype, [&](auto tag) {
         using T = decltype(tag);
-        const auto find = [&](auto kernel) {
-            launch(ctx, kernel, dim3(blocks_for(ctx, plan.padded_queries * shape.H, kWarps)), dim3(kThreads), 0,
-                   reinterpret_cast<Facts*>(workspace + plan.facts), dy.as<T>(), y.as<T>(), args.in[5].as<float>(),
-                   spans, lse_factor, n_queries, plan.padded_queries, shape.H, shape.D);
+        const auto find = [&](auto kernel, int width) {
+            int lanes = 1;
+            while (lanes < kWarp && lanes * width < shape.D) lanes *= 2;
+            const dim3 grid(static_cast<unsigned>(plan.padded_queries / kGradientTile), static_cast<unsigned>(shape.H));
+            launch(ctx, kernel, grid, dim3(kThreads), 0, reinterpret_cast<Facts*>(workspace + plan.facts), dy.as<T>(),
+                   y.as<T>(), args.in[5].as<float>(), spans, lse_factor, n_queries, shape.H, shape.D, lanes);
         };
-        const bool wide = shape.D % 4 == 0 && (reinterpret_cast<uintptr_t>(dy.data) % 16) == 0 &&
+        const bool wide = shape.D % kWide<T> == 0 && (reinterpret_cast<uintptr_t>(dy.data) % 16) == 0 &&
                           (reinterpret_cast<uintptr_t>(y.data) % 16) == 0;
-        if (wide) find(find_facts<T, 4, Facts>);
-        else find(find_facts<T, 1, Facts>);
+        if (wide) find(find_facts<T, kWide<T>, Facts>, kWide<T>);
+        else find(find_facts<T, 1, Facts>, 1);
     });
     const auto find = [&](auto kernel) {
         const int64_t n_tiles = ceil_div(shape.T, range_rows);

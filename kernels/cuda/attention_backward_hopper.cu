@@ -11,10 +11,9 @@
 // order, and the same bits, however blocks run. The first one writes. A last kernel scales and rounds.
 //
 // Which block is before which (attention_order.h): late keys before early ones, as blocks that start together reach a
-// tile of queries in that order where attention is causal. Blocks take numbers as they start and wait for lower ones
-// alone, so some block can always go on. Early keys have most to do, and starting last they would end last: where all
-// blocks of a part run at a time, each takes an early tile of keys after a late one, so that all have equally much to
-// do.
+// tile of queries in that order where attention is causal. Blocks wait for earlier ones alone, so some block can always
+// go on. But early keys have most to do, and starting last they end last: where all blocks of a part run at a time, and
+// the documents are such that it pays, each takes an early tile of keys after a late one.
 //
 // Floor: 10 T S D operations a head, half of that where attention is causal; floats of dq are added once for 128 keys.
 #include "kernels/cuda/attention_backward_hopper.cuh"
@@ -197,7 +196,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     if constexpr (kSm90a) {
         S& shared = *reinterpret_cast<S*>(dynamic_shared());
         if (threadIdx.x == 0) {
-            shared.unit = unit_of(call, atomicAdd(call.ticket, 1));
+            shared.half = *call.half;
+            shared.unit = find_unit(call, atomicAdd(call.ticket, 1), shared.half);
             init_barrier(&shared.kv_full, 1), init_barrier(&shared.kv_empty, kGroups);
 #pragma unroll
             for (int stage = 0; stage < kStages; ++stage) {
@@ -207,6 +207,7 @@ __global__ void __launch_bounds__(kThreads, 1)
             publish_barriers();
         }
         __syncthreads();
+        if (shared.unit.keys.n == 0) return;
         const int group = threadIdx.x / kWarpGroup;
         if (group == kGroups) {
             leave_registers<24>();
@@ -218,6 +219,23 @@ __global__ void __launch_bounds__(kThreads, 1)
             compute<T>(call, shared.unit, shared, dk, dv, group);
         }
     }
+}
+
+// Says where second tiles of keys end: half of them or none. One block, a thread a tile of keys.
+__global__ void __launch_bounds__(kMostFolded)
+    choose_half(int* half, const KeyRange* ranges, int n_tiles, int n_key_tiles, int n_keys) {
+    __shared__ int work[kMostFolded], all, longest_pair;
+    const int at = threadIdx.x, other = n_key_tiles - 1 - at;
+    int n = 0;
+    for (int tile = 0; at < n_key_tiles && tile < n_tiles; ++tile)
+        n += ranges[tile].meets(at * kKeys, min((at + 1) * kKeys, n_keys));
+    work[at] = n;
+    if (at == 0) all = longest_pair = 0;
+    __syncthreads();
+    atomicAdd(&all, n);
+    if (other >= 0) atomicMax(&longest_pair, other == at ? n : n + work[other]);
+    __syncthreads();
+    if (at == 0 && folding_pays({all, longest_pair}, n_key_tiles)) *half = n_key_tiles / 2;
 }
 
 // y = scale * dq, rounded, of one tile of queries and head a block: heads [first_head, ...). In dq a tile is
@@ -260,6 +278,7 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
               .dq = reinterpret_cast<float*>(at(plan.dq)),
               .turns = reinterpret_cast<int*>(at(plan.turns)),
               .ticket = nullptr,
+              .half = nullptr,
               .partials = reinterpret_cast<float*>(at(plan.partials)),
               .scale = args.param<AttentionParams>().scale,
               .n_keys = static_cast<int>(shape.S),
@@ -267,19 +286,23 @@ void find_in_passes(const CudaContext& ctx, const KernelArgs& args, const Attent
               .group = static_cast<int>(shape.group),
               .n_splits = static_cast<int>(plan.n_splits),
               .first_part = 0,
+              .n_parts = 0,
               .n_tiles = n_tiles,
-              .n_key_tiles = static_cast<int>(n_key_tiles),
-              .half = static_cast<int>(plan.fold ? n_key_tiles / 2 : 0)};
+              .n_key_tiles = static_cast<int>(n_key_tiles)};
     int* const tickets = call.turns + shape.H * n_tiles;
+    int* const half = tickets + n_parts;
+    call.half = half;
+    if (plan.may_fold)
+        launch(ctx, choose_half, dim3(1), dim3(kMostFolded), 0, half, call.ranges, n_tiles, n_key_tiles, shape.S);
     const auto panels = [&](const View& x, int rows) { return head_panels(x, rows); };
     const CUtensorMap q = panels(args.in[1], kQueries), k = panels(args.in[2], kKeys), v = panels(args.in[3], kKeys),
                       dy = panels(args.in[0], kQueries), dk = panels(args.out[1], 64), dv = panels(args.out[2], 64);
     for (int64_t part = 0; part < n_parts; part += plan.parts_a_pass) {
         const int64_t n = n_parts - part < plan.parts_a_pass ? n_parts - part : plan.parts_a_pass;
         call.first_part = static_cast<int>(part);
+        call.n_parts = static_cast<int>(n);
         call.ticket = tickets + part;
-        launch(ctx, find_gradients<T, Shared<kHead>>,
-               dim3(static_cast<unsigned>(n * units_of(call.n_key_tiles, call.half))), dim3(kThreads),
+        launch(ctx, find_gradients<T, Shared<kHead>>, dim3(static_cast<unsigned>(n * n_key_tiles)), dim3(kThreads),
                sizeof(Shared<kHead>), call, q, k, v, dy, dk, dv);
         launch(ctx, write_query_gradient<T, kHead>,
                dim3(static_cast<unsigned>(n_tiles), static_cast<unsigned>(n * heads_a_part)), dim3(256), 0,

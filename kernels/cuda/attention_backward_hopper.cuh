@@ -16,11 +16,12 @@ struct Call {
     const TileFacts* facts;  // [H,tiles of queries]
     const KeyRange* ranges;  // of tiles of queries
     float* dq;               // of this call's heads, as write_query_gradient reads it
-    int *turns, *ticket;     // turns[H,tiles of queries]
+    int *turns, *ticket;     // turns[H,tiles of queries]; numbers that blocks take
+    const int* half;         // see attention_order.h
     float* partials;         // dk[n_splits,S,G,D], then dv
     float scale;
     int n_keys, n_key_heads, group, n_splits;
-    int first_part, n_tiles, n_key_tiles, half;  // parts are splits of key heads; key tiles below `half` come second
+    int first_part, n_parts, n_tiles, n_key_tiles;  // parts are splits of key heads
 };
 
 // What passes from the copying warp to the groups beside tiles: whether there is a tile, or those of a key tile are
@@ -36,11 +37,13 @@ struct Unit {
     KeyTiles keys;
 };
 
-__device__ __forceinline__ Unit unit_of(const Call& call, int ticket) {
-    const int n = units_of(call.n_key_tiles, call.half), part = call.first_part + ticket / n;
-    const int key_head = part / call.n_splits, split = part % call.n_splits, n_heads = call.group / call.n_splits;
-    return {key_head, split, key_head * call.group + split * n_heads, n_heads,
-            key_tiles_of(ticket % n, call.n_key_tiles, call.half)};
+__device__ __forceinline__ Unit find_unit(const Call& call, int number, int half) {
+    const PartUnit at = unit_of(number, call.n_parts, call.n_key_tiles, half);
+    const int part = call.first_part + at.part, n_heads = call.group / call.n_splits;
+    const int key_head = part / call.n_splits, split = part % call.n_splits;
+    KeyTiles keys = key_tiles_of(at.unit, call.n_key_tiles, half);
+    if (at.part >= call.n_parts) keys.n = 0;
+    return {key_head, split, key_head * call.group + split * n_heads, n_heads, keys};
 }
 
 template <int kHead_>
@@ -57,6 +60,7 @@ struct Shared {
     Step steps[kStages];
     Barrier kv_full, kv_empty, full[kStages], empty[kStages], dq_full[kStages], dq_empty[kStages];
     Unit unit;
+    int half;
 };
 
 // Calls open(key tile), tile(key tile, head, tile of queries) and close(key tile) in order; for all lanes of a warp
@@ -146,7 +150,7 @@ __device__ __forceinline__ void add_query_gradients(const Call& call, const Unit
             if (n++ % kStages != stage || !leader) return;
             const KeyRange range = call.ranges[tile];
             const int end = ceil_div(min(range.any_end, call.n_keys), kKeys);
-            const int before = n_before(key_tile, range.any_begin / kKeys, end, call.half);
+            const int before = n_before(key_tile, range.any_begin / kKeys, end, shared.half);
             int* turn = call.turns + static_cast<int64_t>(head) * call.n_tiles + tile;
             constexpr int kFloats = kGroups * S::kHalfFloats;
             float* to = call.dq + (static_cast<int64_t>(head - first_head) * call.n_tiles + tile) * kFloats;

@@ -24,23 +24,23 @@ constexpr int64_t kPassBytes = int64_t{256} << 20;
 // run at a time. The fewest splits that fill the card.
 void cut_for_hopper(AttentionBackwardPlan& plan, int64_t n_key_tiles, int64_t G, int64_t group, const Device& device) {
     const int64_t n_pairs = ceil_div(n_key_tiles, 2);
-    for (int64_t n = 1; n <= group && n_pairs <= device.n_sms; ++n) {
+    for (int64_t n = 1; n <= group && n_pairs <= std::min<int64_t>(device.n_sms, kMostFolded / 2); ++n) {
         const int64_t n_units = n_pairs * G * n, n_rounds = ceil_div(n_units, device.n_sms);
         if (group % n != 0 || n_units * 20 < n_rounds * device.n_sms * 17) continue;
-        plan.fold = true;
+        plan.may_fold = true;
         plan.n_splits = n;
         return;
     }
     plan.n_splits = head_splits(n_key_tiles * G, group, device);
 }
 
-// Of the passes over all parts that take the fewest rounds of blocks, those of the fewest parts.
+// Of the passes over all parts that take the fewest rounds of blocks, the longest: at the end of a pass blocks idle.
 int64_t parts_a_pass(int64_t n_parts, int64_t units_a_part, int64_t most, const Device& device) {
     const auto rounds = [&](int64_t n) { return ceil_div(n * units_a_part, device.n_sms); };
     int64_t best = 1, fewest = INT64_MAX;
     for (int64_t n = 1; n <= std::max<int64_t>(1, std::min(n_parts, most)); ++n) {
         const int64_t all = n_parts / n * rounds(n) + rounds(n_parts % n);
-        if (all < fewest) fewest = all, best = n;
+        if (all <= fewest) fewest = all, best = n;
     }
     return best;
 }
@@ -75,9 +75,9 @@ AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, i
     if (!plan.hopper) return plan;
     const int64_t n_parts = G * plan.n_splits, part_bytes = H / n_parts * plan.padded_queries * D * 4;
     plan.parts_a_pass =
-        parts_a_pass(n_parts, plan.fold ? ceil_div(n_key_tiles, 2) : n_key_tiles, kPassBytes / part_bytes, device);
+        parts_a_pass(n_parts, plan.may_fold ? ceil_div(n_key_tiles, 2) : n_key_tiles, kPassBytes / part_bytes, device);
     plan.turns = plan.dq + plan.parts_a_pass * part_bytes;
-    plan.n_counters = H * plan.padded_queries / kGradientTile + n_parts;
+    plan.n_counters = H * plan.padded_queries / kGradientTile + n_parts + 1;
     plan.bytes = plan.turns + aligned_256(plan.n_counters * 4);
     return plan;
 }

@@ -23,13 +23,14 @@ int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S);
 
 inline constexpr int64_t kGradientTile = 64;     // queries, and keys, in a tile of the tensor-core form
 inline constexpr int64_t kHopperKeys = 128;      // keys in a tile of Hopper's form
+inline constexpr int kMostFolded = 512;          // tiles of keys that may be folded (attention_order.h)
 inline constexpr int64_t kFewestRangeRows = 16;  // queries that share an entry of `ranges`
 
 // Byte offsets of what the gradient keeps, and how its work is cut.
 struct AttentionBackwardPlan {
     bool tensor_cores = false;   // dtype, head size and card allow them
     bool hopper = false;         // and so does Hopper's form, if the views do
-    bool fold = false;           // of that: blocks take a late and an early tile of keys
+    bool may_fold = false;       // of that: blocks may take a late and an early tile of keys (attention_order.h)
     int64_t parts_a_pass = 0;    // of that: splits of key heads whose dq is summed at a time
     int64_t n_splits = 1;        // blocks that share the query heads of a key head
     int64_t padded_queries = 0;  // T up to a whole tile
@@ -37,8 +38,8 @@ struct AttentionBackwardPlan {
     int64_t ranges = 0;          // KeyRange[ceil(T / 16) at most], 16 bytes each
     int64_t partials = 0;        // dk f32[n_splits,S,G,D], then dv; none if n_splits is 1
     int64_t dq = 0;              // of Hopper's form: f32[heads of a pass,padded_queries,D]
-    int64_t turns = 0;           // of that: i32[H,tiles of queries], then a ticket for each part, all 0 at first
-    int64_t n_counters = 0;      // turns and tickets
+    int64_t turns = 0;  // of that: i32[H,tiles of queries], then a ticket for each part, then `half`; all 0 at first
+    int64_t n_counters = 0;  // turns, tickets, half
     int64_t bytes = 0;
 };
 
