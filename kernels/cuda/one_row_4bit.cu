@@ -233,28 +233,38 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     write_pairs<T, W, pairs>(p, at, squares, sums);
 }
 
+constexpr int kWarps = 8, kMostWarps = 16;  // of a block; the more where there are so many slices
+
 template <typename T, int W>
 auto kernel_of(const OneRow& p) {
-    if (p.gated) return one_row_kernel<T, W, 1, Pairs::of_two>;
-    return p.n_parts > 1 ? one_row_kernel<T, W, 1, Pairs::of_several> : one_row_kernel<T, W, 1, Pairs::of_one>;
+    constexpr int kBlocks = kMostWarps / W;  // on a multiprocessor
+    if (p.gated) return one_row_kernel<T, W, kBlocks, Pairs::of_two>;
+    return p.n_parts > 1 ? one_row_kernel<T, W, kBlocks, Pairs::of_several>
+                         : one_row_kernel<T, W, kBlocks, Pairs::of_one>;
+}
+
+template <typename T>
+auto kernel_of(const OneRow& p, int n_warps) {
+    return n_warps == kWarps ? kernel_of<T, kWarps>(p) : kernel_of<T, kMostWarps>(p);
 }
 
 }  // namespace one_row
 
 namespace {
 
-constexpr int kWarps = 16;
-
-// Blocks so that each has as many rounds of pairs, one block a multiprocessor if the sums of all its pairs fit.
+// Blocks so that each has as many rounds of pairs and all run at once, if the sums of a block's pairs fit.
 struct Cut {
-    int n_slices, n_blocks;
+    int n_slices, n_warps, n_blocks;
     int64_t shared;
 
-    Cut(int n_pairs, int k, const Device& device) : n_slices(ceil_div(k, one_row::kSlice)) {
-        const int lanes = kWarps / n_slices;
+    Cut(int n_pairs, int k, const Device& device)
+        : n_slices(ceil_div(k, one_row::kSlice)),
+          n_warps(n_slices <= one_row::kWarps ? one_row::kWarps : one_row::kMostWarps) {
+        const int at_once = device.n_sms * (one_row::kMostWarps / n_warps), lanes = n_warps / n_slices;
         const int64_t before = one_row::kXAt + int64_t{n_slices} * one_row::kSliceBytes;
-        const int most = static_cast<int>((device.shared_bytes - before) / (8 * n_slices)) / lanes;
-        const int rounds = std::clamp(ceil_div(n_pairs, device.n_sms * lanes), 1, most);
+        const int64_t room = device.shared_bytes / (one_row::kMostWarps / n_warps) - 1024 - before;
+        const int most = std::max(static_cast<int>(room / (8 * n_slices)) / lanes, 1);
+        const int rounds = std::clamp(ceil_div(n_pairs, at_once * lanes), 1, most);
         n_blocks = ceil_div(n_pairs, rounds * lanes);
         shared = before + int64_t{8} * n_slices * ceil_div(n_pairs, n_blocks);
     }
@@ -269,9 +279,10 @@ int pairs_of(const OneRow& p) {
 }  // namespace
 
 bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& device) {
-    const int64_t least = one_row::kXAt + ceil_div(k, int64_t{one_row::kSlice}) * (one_row::kSliceBytes + 8 * kWarps);
-    return few_rows_in_tensor_cores(k, real, w) && n % 2 == 0 && n <= INT_MAX / 2 && k <= kWarps * one_row::kSlice &&
-           device.shared_bytes >= least;
+    const int64_t least =
+        one_row::kXAt + ceil_div(k, int64_t{one_row::kSlice}) * (one_row::kSliceBytes + 8 * one_row::kMostWarps);
+    return few_rows_in_tensor_cores(k, real, w) && n % 2 == 0 && n <= INT_MAX / 2 &&
+           k <= one_row::kMostWarps * one_row::kSlice && device.shared_bytes >= least;
 }
 
 void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
@@ -279,10 +290,10 @@ void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
     const Cut cut(n_pairs, p.k, *ctx.device);
     const int shift = block_shift(p.parts[0].w);
     const auto run = [&](auto kernel) {
-        launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), kWarps * kWarp,
+        launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), cut.n_warps * kWarp,
                          static_cast<size_t>(cut.shared), p, n_pairs, shift);
     };
-    p.real == DType::f16 ? run(one_row::kernel_of<f16, kWarps>(p)) : run(one_row::kernel_of<bf16, kWarps>(p));
+    p.real == DType::f16 ? run(one_row::kernel_of<f16>(p, cut.n_warps)) : run(one_row::kernel_of<bf16>(p, cut.n_warps));
 }
 
 }  // namespace ggq::cuda
