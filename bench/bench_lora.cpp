@@ -1,6 +1,6 @@
-// The parts of adapted linears at rank 16 with dropout 0.05: the product with its update, over weights in NF4 and in the
-// computing type, and the low-rank ops, which read their large operand once.
-// Beside it the dense product of the same shape without LoRA, and that with the dequantization: what NF4 and LoRA cost.
+// The parts of adapted linears at rank 16 with dropout 0.05: the product with its update, over weights in NF4 and in
+// the computing type, and the low-rank ops, which read their large operand once. Beside it the dense product of the
+// same shape without LoRA, and that with the dequantization: what NF4 and LoRA cost.
 #include "bench/support/baselines.h"
 #include "bench/support/shapes.h"
 #include "ggq/op_table.h"

@@ -53,11 +53,11 @@ private:
 // The rule for input 0 of a product with a frozen weight, input 1, as gradient 0 goes into it (ops/quant_matmul.cpp).
 void set_linear_input_gradient(Gradients& g);
 
-// Appends the gradient of the scalar `loss` [1] with respect to each of `params`; what they are made of gets none. `sink(i,
-// part)` is called for each use of params[i] when its part of the gradient is there, so that steps which use it up
-// (accumulate) come before the gradients of earlier layers exist. A graph may hold several passes, each built and then
-// differentiated; they share only what is persistent. Throws Error if a parameter does not reach the loss, or an op on
-// the way has no gradient.
+// Appends the gradient of the scalar `loss` [1] with respect to each of `params`; what they are made of gets none.
+// `sink(i, part)` is called for each use of params[i] when its part of the gradient is there, so that steps which use
+// it up (accumulate) come before the gradients of earlier layers exist. A graph may hold several passes, each built and
+// then differentiated; they share only what is persistent. Throws Error if a parameter does not reach the loss, or an
+// op on the way has no gradient.
 void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink);
 
 // The same, all gradients at the end.

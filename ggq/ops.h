@@ -22,8 +22,8 @@ Tensor quant_matmul(Tensor x, Tensor w);
 // matmul or quant_matmul, as w is.
 Tensor linear(Tensor x, Tensor w);
 
-// x[m,k], rng[2] i64 {seed, counter}, each a[r,k] -> for each of them dropout(x) a^T [m,r], with a mask of its own: that
-// of a's place i has site + i.
+// x[m,k], rng[2] i64 {seed, counter}, each a[r,k] -> for each of them dropout(x) a^T [m,r], with a mask of its own:
+// that of a's place i has site + i.
 std::vector<Tensor> lora_down(Tensor x, Tensor rng, const std::vector<Tensor>& a, const DropoutParams& dropout);
 
 // x[m,k], w[n,k] frozen, xa[m,r] = dropout(x) a^T, b[n,r], sum[m,n] or none -> x w^T + scaling xa b^T (+ sum) [m,n]

@@ -23,11 +23,11 @@ struct Model;
 class TensorSource;
 
 struct Linear {
-    std::string module;        // "model.layers.0.self_attn.q_proj"
-    Buffer* weight = nullptr;  // [out, in]
-    Buffer* a = nullptr;       // [r, in], null without an adapter
-    Buffer* b = nullptr;       // [out, r]
-    double scaling = 1;     // alpha / r, or alpha / sqrt(r)
+    std::string module;          // "model.layers.0.self_attn.q_proj"
+    Buffer* weight = nullptr;    // [out, in]
+    Buffer* a = nullptr;         // [r, in], null without an adapter
+    Buffer* b = nullptr;         // [out, r]
+    double scaling = 1;          // alpha / r, or alpha / sqrt(r)
     DropoutParams dropout = {};  // of what A multiplies
 };
 
@@ -87,7 +87,7 @@ using WorkingCopies = std::map<const Buffer*, Tensor>;
 struct ForwardOptions {
     bool dropout = false;                   // of the adapters, as in training
     const WorkingCopies* copies = nullptr;  // none: what is wider than the computing type is cast where it is used
-    const KvCache* cache = nullptr;  // tokens are written to it and attend to all of it that their spans name
+    const KvCache* cache = nullptr;         // tokens are written to it and attend to all of it that their spans name
     // Rows that go through an MLP at a time, so that of a long context its wide values exist for a tile only; 0: all.
     // Sums over tokens are then made of partial ones, equal to rounding.
     int64_t mlp_tile = 0;

@@ -56,8 +56,8 @@ void add_rms_norm(std::vector<OpCase>& table, int64_t T, int64_t C) {
     for (int n_out : {1, 2})
         for (bool with_sum : {false, true})
             table.push_back(
-                {case_name(rms_norm_backward_op,
-                           std::string(n_out == 2 ? "with dw" : "") + (with_sum ? " sum" : ""), T, C),
+                {case_name(rms_norm_backward_op, std::string(n_out == 2 ? "with dw" : "") + (with_sum ? " sum" : ""), T,
+                           C),
                  &rms_norm_backward_op,
                  {frozen(normal({T, C})), frozen(normal({T, C})), frozen(normal({C})), frozen(normal({T, C}))},
                  [=](In in) {

@@ -91,7 +91,8 @@ Memory allocate(Backend& backend, int64_t bytes) {
 }
 
 std::vector<TensorType> output_types_of(const Call& call, std::span<const TensorType> in) {
-    std::vector<TensorType> out = output_types({*call.op, in, {}, call.params, ""}, parse_signature(*call.op, std::ssize(in)));
+    std::vector<TensorType> out =
+        output_types({*call.op, in, {}, call.params, ""}, parse_signature(*call.op, std::ssize(in)));
     out.resize(std::min(out.size(), call.n_out));
     return out;
 }

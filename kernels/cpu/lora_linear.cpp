@@ -26,8 +26,7 @@ void lora_down(const CpuContext& ctx, const KernelArgs& args) {
         const DropoutMask mask = mask_of(rng, args.param<DropoutParams>(), i);
         with_real(xa.dtype, [&](auto tag) {
             using T = decltype(tag);
-            multiply(ctx,
-                     Product<T>{xa.as<T>(), x.shape[0], a.shape[0], {{operand(x, &mask), operand(a), x.shape[1]}}},
+            multiply(ctx, Product<T>{xa.as<T>(), x.shape[0], a.shape[0], {{operand(x, &mask), operand(a), x.shape[1]}}},
                      args.workspace);
         });
     }
@@ -59,8 +58,7 @@ void lora_down_input_gradient(const CpuContext& ctx, const KernelArgs& args) {
         const DropoutMask mask = mask_of(rng, args.param<DropoutParams>(), i);
         with_real(dx.dtype, [&](auto tag) {
             using T = decltype(tag);
-            Product<T> p{
-                dx.as<T>(), dx.shape[0], dx.shape[1], {{operand(dxa), transposed(operand(a)), a.shape[0]}}};
+            Product<T> p{dx.as<T>(), dx.shape[0], dx.shape[1], {{operand(dxa), transposed(operand(a)), a.shape[0]}}};
             p.add = true;
             p.mask = mask.p > 0 ? &mask : nullptr;
             multiply(ctx, p, args.workspace);
@@ -74,8 +72,7 @@ void lora_linear(const CpuContext& ctx, const KernelArgs& args) {
     with_real(y.dtype, [&](auto tag) {
         using T = decltype(tag);
         Product<T> p{y.as<T>(), x.shape[0], w.shape[0], {{operand(x), operand(w), x.shape[1]}}};
-        p.terms[p.n_terms++] = {operand(xa), operand(b), xa.shape[1],
-                                static_cast<T>(args.param<ScaleParams>().factor)};
+        p.terms[p.n_terms++] = {operand(xa), operand(b), xa.shape[1], static_cast<T>(args.param<ScaleParams>().factor)};
         p.add = args.in.size() > 4;
         multiply(ctx, p, args.workspace);
     });

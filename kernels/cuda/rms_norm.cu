@@ -210,9 +210,8 @@ void rms_norm_backward(const CudaContext& ctx, const KernelArgs& args) {
         const T* before = args.in.size() > 4 ? args.in[4].as<T>() : nullptr;
         with_real(w.dtype, [&](auto from) {
             using W = decltype(from);
-            const bool all_wide =
-                wide_rows<N>(dx, C) && wide_rows<N>(dy.as<T>(), C) && wide_rows<N>(x, C) && wide_rows<N>(w.as<W>(), C) &&
-                wide_rows<N>(before, C);
+            const bool all_wide = wide_rows<N>(dx, C) && wide_rows<N>(dy.as<T>(), C) && wide_rows<N>(x, C) &&
+                                  wide_rows<N>(w.as<W>(), C) && wide_rows<N>(before, C);
             with_bool(all_wide, [&](auto wide) {
                 launch(ctx, norm_rows_backward<wide.value, T, W>, static_cast<unsigned>(n_rows), kThreads, 0, dx,
                        dy.as<T>(), x, w.as<W>(), args.in[3].as<float>(), before, C);
