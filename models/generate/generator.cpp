@@ -11,7 +11,16 @@ namespace ggq {
 
 namespace {
 
-constexpr int64_t kPrefill = 64;
+// On a card a long prompt is arithmetic once weights are dequantized for many tokens; its pass takes as long as some of
+// the short ones.
+constexpr int64_t kPrefill = 64, kLongPrefill = 1024, kShortsALong = 4;
+constexpr int64_t kRoomForLong = int64_t{1} << 30;
+
+// Only where it surely has room beside what is declared.
+bool wants_long_prefill(const Store& store, int64_t context) {
+    const Backend& backend = store.backend();
+    return backend.has_own_memory() && context >= kLongPrefill && backend.free_bytes() - store.bytes() > kRoomForLong;
+}
 
 bool all_finite(std::span<const float> logits) {
     return std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); });
@@ -40,6 +49,7 @@ Generator::Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions
     chosen_ = &store_.declare("generator_chosen", Kind::state, {DType::i32, {options.context}, {}});
     if (!store_.backend().reads_host_memory()) store_.set_residence(*chosen_, Residence::mapped);
     add_pass(set, prefill_, kPrefill);
+    if (wants_long_prefill(store_, options.context)) add_pass(set, long_prefill_, kLongPrefill);
     add_pass(set, decode_, 1);
     logits_.resize(static_cast<size_t>(c.vocab_size));
 }
@@ -102,6 +112,11 @@ void Generator::write_inputs(const Pass& pass, std::span<const int32_t> tokens) 
     write_scalar(store_, *cache_.at, static_cast<int32_t>(n_fed_));
 }
 
+Generator::Pass& Generator::pass_for(int64_t n_tokens) {
+    if (n_tokens == 1) return decode_;
+    return long_prefill_.program && n_tokens > kShortsALong * kPrefill ? long_prefill_ : prefill_;
+}
+
 void Generator::run(Pass& pass, std::span<const int32_t> tokens) {
     write_inputs(pass, tokens);
     pass.program->run(profile_);
@@ -114,7 +129,7 @@ const std::vector<float>& Generator::feed(std::span<const int32_t> tokens) {
             n_fed_ + static_cast<int64_t>(tokens.size()));
     Pass* last = nullptr;
     while (!tokens.empty()) {
-        last = tokens.size() == 1 ? &decode_ : &prefill_;
+        last = &pass_for(std::ssize(tokens));
         const size_t n = std::min(tokens.size(), static_cast<size_t>(last->length));
         run(*last, tokens.first(n));
         tokens = tokens.subspan(n);

@@ -1,8 +1,9 @@
 // Generator: prompt in, tokens out, over a KV cache whose size is planned with the rest.
 //
-// Two programs: a prompt goes in by chunks of kPrefill tokens (the last one filled up with tokens that nobody sees),
-// then one token at a time. The latter also finds the likeliest token and makes it the next to be read, on the device:
-// greedy generation starts a token before the one in front has come to the host.
+// A prompt goes in by chunks of kPrefill tokens, on a card with room a long one by chunks of kLongPrefill (the last one
+// filled up with tokens that nobody sees), then one token at a time. That last program also finds the likeliest token
+// and makes it the next to be read, on the device: greedy generation starts a token before the one in front has come to
+// the host.
 #pragma once
 
 #include <functional>
@@ -67,6 +68,7 @@ private:
 
     void add_pass(ProgramSet& set, Pass& pass, int64_t length);
     void write_inputs(const Pass& pass, std::span<const int32_t> tokens);
+    Pass& pass_for(int64_t n_tokens);
     void run(Pass& pass, std::span<const int32_t> tokens);
     int64_t n_choosable(int64_t vocabulary) const;
 
@@ -76,8 +78,8 @@ private:
     const Llama& llama_;
     GeneratorOptions options_;
     KvCache cache_;
-    Buffer *rng_, *chosen_;  // chosen_[context] i32: the likeliest token after each position
-    Pass prefill_, decode_;
+    Buffer *rng_, *chosen_;                 // chosen_[context] i32: the likeliest token after each position
+    Pass prefill_, long_prefill_, decode_;  // the long one may have no program
     int64_t n_fed_ = 0;
     std::vector<float> logits_;
     Profile* profile_ = nullptr;
