@@ -82,7 +82,8 @@ void Generator::add_pass(ProgramSet& set, Pass& pass, int64_t length) {
     if (one)
         next_token({in.ids, in.positions, in.spans, graph->bind(*cache_.at), graph->bind(*chosen_)},
                    argmax(pass.logits, n_choosable(options_.vocabulary)));
-    pass.program = &set.add(one ? "decode" : "prefill", graph, {}, [this, &pass] {
+    const std::string name = one ? "decode" : fmt::format("prefill of {} tokens", length);
+    pass.program = &set.add(name, graph, {}, [this, &pass] {
         const int32_t any_token = 0;
         write_inputs(pass, {&any_token, 1});
     });
