@@ -89,8 +89,11 @@ const Buffer& ParameterSet::gradient_of(const Buffer& param) const {
 }
 
 WorkingCopies ParameterSet::append_copies(Graph& graph, DType compute) const {
+    constexpr int64_t kMostBytes = int64_t{128} << 20;
     WorkingCopies copies;
-    if (masters_->pageable || info(masters_->type.dtype).bytes <= info(compute).bytes) return copies;
+    const bool narrower = info(compute).bytes < info(masters_->type.dtype).bytes;
+    if (!narrower || masters_->pageable || masters_->type.shape.n_elems() * info(compute).bytes > kMostBytes)
+        return copies;
     const LayerScope scope(graph, "working copies");
     const Tensor all = cast(graph.bind(*masters_), compute);
     int64_t first = 0;

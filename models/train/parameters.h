@@ -53,7 +53,8 @@ public:
     const Buffer& gradients() const { return *gradients_; }
     const Buffer& gradient_of(const Buffer& param) const;
     // Appends copies of all masters in a narrower type, made in one step, as working values of a graph; none where the
-    // type is not narrower, or where masters come in pages.
+    // type is not narrower, where masters come in pages, or where the copies, which live as long as a pass, would weigh
+    // more than launches are worth.
     WorkingCopies append_copies(Graph& graph, DType compute) const;
     int64_t n_trained() const;    // elements, without padding
     int64_t state_bytes() const;  // of m and v
