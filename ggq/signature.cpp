@@ -171,7 +171,7 @@ std::vector<OpArg> repeat(const std::vector<OpArg>& args, int64_t n) {
 }  // namespace
 
 Signature parse_signature(const OpDef& op, int64_t n_in) {
-    const Signature once = parse_once(op);
+    Signature once = parse_once(op);
     const int64_t n_repeated = std::ranges::count_if(once.in, &OpArg::repeated);
     if (n_repeated == 0 || n_in < 0) return once;
     const int64_t n = (n_in - (std::ssize(once.in) - n_repeated)) / n_repeated;

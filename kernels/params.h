@@ -2,6 +2,7 @@
 // (learning rate, random counter, ...) is a tensor of one element instead.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/formats.h"
@@ -62,7 +63,7 @@ struct DropoutParams {
     int64_t first = 0;  // the position of the first element, a multiple of kMaskGroup: of what is cut in tiles
 
     // Of the 65536 values of 16 random bits, those below it drop an element.
-    uint32_t threshold() const { return static_cast<uint32_t>(static_cast<double>(p) * 65536 + 0.5); }
+    uint32_t threshold() const { return static_cast<uint32_t>(std::lround(static_cast<double>(p) * 65536)); }
 };
 
 // Of linear layers with adapters and what stands around them.

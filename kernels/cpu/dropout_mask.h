@@ -68,12 +68,13 @@ inline void keep_elements(const DropoutMask& mask, int64_t begin, int64_t n, uin
 template <typename T>
 GGQ_INLINE void apply_kept(const uint8_t* keep, float p, int64_t n, const T* from, T* to, bool add) {
     const T kept = T{1} / (T{1} - static_cast<T>(p));
-    if (add)
+    if (add) {
 #pragma omp simd
         for (int64_t j = 0; j < n; ++j) to[j] += keep[j] ? from[j] * kept : T{0};
-    else
+        return;
+    }
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) to[j] = keep[j] ? from[j] * kept : T{0};
+    for (int64_t j = 0; j < n; ++j) to[j] = keep[j] ? from[j] * kept : T{0};
 }
 
 // to[i] = keep(begin + i) ? from[i] / (1 - p) : 0. In place is fine.

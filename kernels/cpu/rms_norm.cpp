@@ -29,13 +29,13 @@ void norm_row_backward(T* dx, const T* dy, const T* x, const W* w, T rstd, const
     for (int64_t c = 0; c < C; ++c) sum += dy[c] * convert<T>(w[c]) * x[c];
     const T mean = sum * rstd / static_cast<T>(C);
     const auto at = [&](int64_t c) { return rstd * (dy[c] * convert<T>(w[c]) - x[c] * rstd * mean); };
-    if (before) {
-#pragma omp simd
-        for (int64_t c = 0; c < C; ++c) dx[c] = before[c] + at(c);
-    } else {
+    if (!before) {
 #pragma omp simd
         for (int64_t c = 0; c < C; ++c) dx[c] = at(c);
+        return;
     }
+#pragma omp simd
+    for (int64_t c = 0; c < C; ++c) dx[c] = before[c] + at(c);
 }
 
 // dw[c] for n <= kColumns neighbouring columns; dw, dy, x point to the first.
