@@ -41,11 +41,12 @@ void add_norms(Cases& cases, const Scale& scale, int64_t T, int64_t C) {
 void add_rest(Cases& cases, const Scale& scale, int64_t T, int64_t C) {
     constexpr int64_t kHeadSize = 64;
     const std::string shape = std::to_string(C);
-    const Input x = uniform(scale.real, {T, C}), heads = uniform(scale.real, {T, C / kHeadSize, kHeadSize});
+    const Input x = uniform(scale.real, {T, C}), heads = uniform(scale.real, {T, C / kHeadSize, kHeadSize}),
+                keys = uniform(scale.real, {T, C / kHeadSize / 4, kHeadSize});
     const Input positions = integers({T}, [](int64_t i) { return static_cast<int32_t>(i); });
     const Input frequencies = uniform(DType::f32, {kHeadSize / 2}, 0, 1);
     cases.push_back(
-        {"rope", shape, T, {.op = &rope_op, .in = {heads, positions, frequencies}, .params = RopeParams{}}});
+        {"rope", shape, T, {.op = &rope_op, .in = {heads, positions, frequencies, keys}, .params = RopeParams{}}});
     cases.push_back(
         {"dropout", shape, T, {.op = &dropout_op, .in = {x, counters({1, 7})}, .params = DropoutParams{.p = 0.05f}}});
     for (DType to : {DType::f32, DType::f16, DType::bf16})

@@ -68,7 +68,7 @@ private:
 
 class BackwardWalk {
 public:
-    BackwardWalk(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink)
+    BackwardWalk(Tensor loss, std::span<const Tensor> params, const GradientSink& sink)
         : graph_(*loss.graph), params_(params), sink_(sink), reached_(params.size()) {
         for (size_t p = 0; p < params_.size(); ++p) param_of_[params_[p].id] = p;
         mark_wanted();
@@ -80,6 +80,7 @@ public:
         gradients_.resize(graph_.values().size());
         gradients_[static_cast<size_t>(loss.id)] = full(graph_, loss.type(), 1.0);
         while (n_left > 0) visit(--n_left);
+        hand_over();
         for (size_t p = 0; p < params_.size(); ++p)
             require(reached_[p], "backward: parameter '{}' does not reach the loss", params_[p].name());
     }
@@ -101,6 +102,7 @@ private:
         const auto wanted = [&](int32_t id) { return static_cast<bool>(wanted_[static_cast<size_t>(id)]); };
         if (std::ranges::none_of(step.out, reached) || std::ranges::none_of(step.in, wanted)) return;
         require(step.op->gradient != nullptr, "{}: this op has no gradient", place(graph_, step));
+        if (step.layer != held_layer_) hand_over();
         const LayerScope scope(graph_, graph_.scope_of(step), step.layer);
         Gradients g(graph_, step, wanted_, gradients_);
         step.op->gradient(g);
@@ -108,36 +110,61 @@ private:
         deliver(step);
     }
 
-    // A parameter's part goes at once, so that none is kept for another that comes much later.
+    // A parameter's part goes with others of its layer, so that none is kept for another that comes much later.
     void deliver(const Step& step) {
         for (int32_t id : step.in) {
             const auto param = param_of_.find(id);
             Tensor& gradient = gradients_[static_cast<size_t>(id)];
             if (param == param_of_.end() || !gradient) continue;
-            reached_[param->second] = true;
-            sink_(param->second, gradient);
+            hold(step, {param->second, gradient});
             gradient = {};
         }
     }
 
+    void hold(const Step& step, const GradientPart& part) {
+        if (std::ranges::find(held_, part.param, &GradientPart::param) != held_.end()) hand_over();
+        reached_[part.param] = true;
+        held_.push_back(part);
+        held_bytes_ += part.gradient.type().bytes();
+        held_layer_ = step.layer;
+        held_scope_ = graph_.scope_of(step);
+        if (held_bytes_ > kHeldBackBytes) hand_over();
+    }
+
+    void hand_over() {
+        if (held_.empty()) return;
+        const LayerScope scope(graph_, held_scope_, held_layer_);
+        sink_(held_);
+        held_.clear();
+        held_bytes_ = 0;
+    }
+
     Graph& graph_;
     std::span<const Tensor> params_;
-    const std::function<void(size_t, Tensor)>& sink_;
+    const GradientSink& sink_;
     std::map<int32_t, size_t> param_of_;  // by value id
     std::vector<bool> reached_;           // by parameter
     std::vector<bool> wanted_;            // by value id
     std::vector<Tensor> gradients_;       // by value id
+    std::vector<GradientPart> held_;      // of one layer, not handed over yet
+    int64_t held_bytes_ = 0;
+    int32_t held_layer_ = -1;
+    std::string held_scope_;  // of the last of them
 };
 
-void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink) {
+void backward(Tensor loss, std::span<const Tensor> params, const GradientSink& sink) {
     require(loss.shape() == Shape{1}, "backward: expected a loss of shape [1], got {}", to_string(loss.shape()));
     BackwardWalk(loss, params, sink).run(loss);
 }
 
 std::vector<Tensor> backward(Tensor loss, std::span<const Tensor> params) {
     std::vector<Tensor> gradients(params.size());
-    backward(loss, params,
-             [&](size_t i, Tensor part) { gradients[i] = gradients[i] ? add(gradients[i], part) : part; });
+    backward(loss, params, [&](std::span<const GradientPart> parts) {
+        for (const GradientPart& part : parts) {
+            Tensor& sum = gradients[part.param];
+            sum = sum ? add(sum, part.gradient) : part.gradient;
+        }
+    });
     return gradients;
 }
 

@@ -54,11 +54,18 @@ private:
 void set_linear_input_gradient(Gradients& g);
 
 // Appends the gradient of the scalar `loss` [1] with respect to each of `params`; what they are made of gets none.
-// `sink(i, part)` is called for each use of params[i] when its part of the gradient is there, so that steps which use
-// it up (accumulate) come before the gradients of earlier layers exist. A graph may hold several passes, each built and
-// then differentiated; they share only what is persistent. Throws Error if a parameter does not reach the loss, or an
-// op on the way has no gradient.
-void backward(Tensor loss, std::span<const Tensor> params, const std::function<void(size_t, Tensor)>& sink);
+// `sink(parts)` is called when gradients are there, a part for each use of a parameter, so that steps which use them up
+// (accumulate) come before the gradients of earlier layers exist: with those of a layer at once, each of another
+// parameter, but sooner where they weigh more than kHeldBackBytes. A graph may hold several passes, each built and then
+// differentiated; they share only what is persistent. Throws Error if a parameter does not reach the loss, or an op on
+// the way has no gradient.
+struct GradientPart {
+    size_t param = 0;  // its number among params
+    Tensor gradient;
+};
+using GradientSink = std::function<void(std::span<const GradientPart>)>;
+inline constexpr int64_t kHeldBackBytes = int64_t{16} << 20;
+void backward(Tensor loss, std::span<const Tensor> params, const GradientSink& sink);
 
 // The same, all gradients at the end.
 std::vector<Tensor> backward(Tensor loss, std::span<const Tensor> params);

@@ -11,7 +11,7 @@
 //           stat    f64 if the reals are f64, else f32
 //           float   any float dtype    quant   any block format    weight   float or quant    any, f32, i32, i64, u8
 //   shapes  a letter stands for one size within a call; D/2 is half of D; a number is itself; [...] is any shape, the
-//           same wherever it occurs in the call
+//           same wherever it occurs in the call; [*] is any shape, which the op's own rule looks at
 //   marks   x~   the kernel takes any strides but 1 in the last dimension; x~~ any strides; else the builder copies
 //           y!   in-out: written in place, and the first outputs of the op, in order
 //           dw?  optional; optional inputs and outputs come last

@@ -50,6 +50,11 @@ Tensor lora_add_linear(Tensor r, Tensor x, const Adapted& l);
 
 // x[T,H,D], positions[T] i32, frequencies[D/2] f32 -> rotated x
 Tensor rope(Tensor x, Tensor positions, Tensor frequencies);
+// The same of q[T,H,D] and k[T,G,D] in one step.
+struct Rotated {
+    Tensor q, k;
+};
+Rotated rope(Tensor q, Tensor k, Tensor positions, Tensor frequencies);
 
 // q[T,H,D], k[S,G,D], v[S,G,D], spans[T,2] i32 -> [T,H,D]; query t sees keys spans[t][0] <= s < spans[t][1]
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
@@ -81,7 +86,9 @@ Tensor scale_by(Tensor x, Tensor s);                              // s[1]
 Tensor broadcast(Tensor s, const Shape& shape, double factor);    // factor * s[1] everywhere
 Tensor full(Graph& graph, const TensorType& type, double value);  // a constant
 Tensor accumulate(Tensor sum, Tensor x);                          // state sum += x; the new version
-Tensor fill(Tensor state, double value);                          // overwrites a state; the new version
+// The same of several states, each other ones, in one step (of terms of one type).
+void accumulate(const std::vector<Tensor>& sums, const std::vector<Tensor>& terms);
+Tensor fill(Tensor state, double value);  // overwrites a state; the new version
 
 Tensor cast(Tensor x, DType to);
 Tensor softmax(Tensor x);                // over the last dimension

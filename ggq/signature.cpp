@@ -81,6 +81,7 @@ std::string expected_shape(std::string_view dims, const Binding& b) {
 }
 
 bool bind_shape(std::string_view dims, const Shape& shape, Binding& b) {
+    if (dims == "*") return true;
     if (dims == "...") {
         const bool ok = !b.any_bound || shape == b.any;
         b.any = shape;
@@ -122,6 +123,13 @@ void bind_inputs(const OpCall& call, const Signature& signature, Binding& b) {
         Binding before = b;
         if (!bind_shape(arg.dims, t.shape, b)) fail("{}", message("shape " + expected_shape(arg.dims, before)));
     }
+}
+
+// Whether the inputs say the shape of an output: of an optional one, the input that belongs to it may not be there.
+bool is_bound(const OpArg& arg, const Binding& b) {
+    bool all = true;
+    if (arg.dims != "...") for_each_dim(arg.dims, [&](std::string_view dim) { all &= size_of(dim, b).has_value(); });
+    return all;
 }
 
 TensorType output_type(const OpArg& arg, const Binding& b) {
@@ -183,8 +191,10 @@ std::vector<TensorType> output_types(const OpCall& call, const Signature& signat
     bind_inputs(call, signature, b);
     if (call.op.infer) return call.op.infer(call);
     std::vector<TensorType> types;
-    for (size_t i = 0; i < signature.out.size(); ++i)
+    for (size_t i = 0; i < signature.out.size(); ++i) {
+        if (signature.out[i].optional && !is_bound(signature.out[i], b)) break;
         types.push_back(signature.out[i].inout ? call.in[i] : output_type(signature.out[i], b));
+    }
     return types;
 }
 

@@ -121,7 +121,8 @@ GGQ_KERNEL(lora_norm_swiglu);
 GGQ_KERNEL(lora_add_linear);
 
 // rope.cpp   half-split rotation (first half of a head with its second half), angle = position * frequency
-// out y[T,H,D]; in x[T,H,D] (strides over T and H any), positions[T] i32, frequencies[D/2] f32. RopeParams
+// out y[T,H,D], turned_k[T,G,D] if there is k; in x[T,H,D], positions[T] i32, frequencies[D/2] f32, k[T,G,D] optional
+// (strides of x and k over tokens and heads any). RopeParams
 GGQ_KERNEL(rope);
 
 // attention.cpp   grouped heads: query head h uses key head h / (H / G). Query t sees keys spans[t][0] <= s <
@@ -163,7 +164,7 @@ GGQ_KERNEL(mul);
 GGQ_KERNEL(scale);
 // out y = s[0] * x; in x, s[1] stat
 GGQ_KERNEL(scale_by);
-// inout y += x; in y, x (x any float)
+// inout each y += x; in the ys, then as many x of the same shapes (x any float, one for all)
 GGQ_KERNEL(accumulate);
 // out y = value everywhere. FullParams
 GGQ_KERNEL(full);

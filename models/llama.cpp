@@ -226,8 +226,8 @@ struct Forward {
             return cached_attention(graph.bind(*cache->k[index]), graph.bind(*cache->v[index]),
                                     {x.q, x.k, x.v, in.positions, frequencies, graph.bind(*cache->at), in.spans},
                                     scale);
-        const Tensor q = rope(x.q, in.positions, frequencies), k = rope(x.k, in.positions, frequencies);
-        return attention(q, k, x.v, in.spans, scale);
+        const Rotated turned = rope(x.q, x.k, in.positions, frequencies);
+        return attention(turned.q, turned.k, x.v, in.spans, scale);
     }
 
     // x + linear(y)

@@ -75,6 +75,19 @@ void add_state_writes(std::vector<OpCase>& table, const Shape& s) {
                      &accumulate_op,
                      {state(normal(s)), kept_as(normal(s), DType::bf16)},
                      [](In in) { return std::vector{accumulate(in[0], in[1])}; }});
+    // More pairs than one launch takes.
+    const Shape wide{3, 40};
+    std::vector<CaseInput> pairs;
+    for (int i = 0; i < 2 * 18; ++i) {
+        const CaseInput x = normal(i % 18 % 2 == 0 ? s : wide);
+        pairs.push_back(i < 18 ? state(x) : frozen(x));
+    }
+    table.push_back({named(accumulate_op, s) + " of several", &accumulate_op, pairs, [](In in) {
+                         std::vector<Tensor> sums(in.begin(), in.begin() + 18);
+                         accumulate(sums, {in.begin() + 18, in.end()});
+                         for (Tensor& t : sums) t = t.graph->bind(*t.graph->value(t).buffer);
+                         return sums;
+                     }});
     table.push_back(
         {named(fill_op, s), &fill_op, {state(normal(s))}, [](In in) { return std::vector{fill(in[0], 0.25)}; }});
 }

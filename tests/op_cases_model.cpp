@@ -123,6 +123,14 @@ void add_rope(std::vector<OpCase>& table, int64_t T, int64_t H, int64_t D) {
     c.build = [=](In t) { return std::vector{rope(slice(transpose(t[0], 0, 1), 1, 1, H + 1), t[1], t[2])}; };
     c.twin = nullptr;
     table.push_back(c);
+    c.name = case_name(rope_op, "of queries and keys", T, H, D);
+    c.in = {normal(s), normal({T, 2, D}), positions, frequencies};
+    c.build = [](In t) {
+        const Rotated y = rope(t[0], t[1], t[2], t[3]);
+        return std::vector{y.q, y.k};
+    };
+    c.twin = [](In t) { return std::vector{rope(t[0], t[2], t[3]), rope(t[1], t[2], t[3])}; };
+    table.push_back(c);
 }
 
 void add_cross_entropy(std::vector<OpCase>& table, int64_t T, int64_t V, int ignored) {
@@ -183,8 +191,10 @@ void add_model_cases(std::vector<OpCase>& table) {
 }
 
 void add_large_model_cases(std::vector<OpCase>& table) {
-    add_rms_norm(table, 3, 9000);
+    for (int64_t C : {2048, 4096, 9000}) add_rms_norm(table, 3, C);
     add_rope(table, 3, 2, 512);
+    add_rope(table, 5, 21, 128);
+    add_rope(table, 9, 32, 64);
     add_cross_entropy(table, 3, 2201, 3);
     add_linear_cross_entropy(table, {70, 64, 2201}, 32, 3);
 }

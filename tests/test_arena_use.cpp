@@ -39,7 +39,8 @@ TEST_CASE("arena use: of a chain of four values two are kept for the backward pa
     Graph graph;
     const Tensor x = graph.bind(w);
     const Tensor a = silu(x), b = scale(a, 2), c = silu(b);  // their gradients read x and b; a and c go at once
-    backward(sum(c), std::vector<Tensor>{x}, [&](size_t, Tensor gradient) { graph.mark_output(gradient); });
+    backward(sum(c), std::vector<Tensor>{x},
+             [&](std::span<const GradientPart> parts) { graph.mark_output(parts[0].gradient); });
     const Plan p = plan(graph, *backend);
     const std::vector<ArenaUse> use = arena_use(p, graph);
     const size_t turn = first_backward_step(p, graph);

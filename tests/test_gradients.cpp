@@ -226,21 +226,54 @@ TEST_CASE("a frozen weight is not differentiated in silence") {
              "[linear_cross_entropy] a gradient is wanted that the forward pass was not told to compute");
 }
 
-TEST_CASE("the sink gets each part of a gradient as soon as it is there") {
+namespace {
+
+// What the sink gets: the numbers of the parameters at each call, and the layer in which it may use up their gradients.
+struct Handed {
+    std::vector<std::vector<size_t>> params;
+    std::vector<int32_t> layers;
+};
+
+Handed handed(Tensor loss, const std::vector<Tensor>& params) {
+    Handed calls;
+    backward(loss, params, [&](std::span<const GradientPart> parts) {
+        calls.params.emplace_back();
+        for (const GradientPart& part : parts) {
+            CHECK(part.gradient.shape() == params[part.param].shape());
+            calls.params.back().push_back(part.param);
+        }
+        silu(parts[0].gradient);
+        calls.layers.push_back(loss.graph->steps().back().layer);
+    });
+    return calls;
+}
+
+}  // namespace
+
+TEST_CASE("the sink gets the gradients of a layer at once, before those of earlier layers are there") {
     Declared d;
     const TensorType type{DType::f32, {2, 3}, {}};
     const Tensor first = d.parameter("first", type), second = d.parameter("second", type);
-    const Tensor x = silu(first);
-    const std::vector<Tensor> params{first, second};  // first has two uses, before and after those of second
-    std::vector<size_t> order, n_steps;
-    backward(sum(add(mul(silu(mul(x, second)), x), first)), params, [&](size_t i, Tensor gradient) {
-        order.push_back(i);
-        n_steps.push_back(d.graph.steps().size());
-        CHECK(gradient.shape() == params[i].shape());
-    });
-    REQUIRE(order == std::vector<size_t>{0, 1, 0});
-    CHECK(n_steps[0] < n_steps[1]);
-    CHECK(n_steps[1] < n_steps[2]);
+    const auto in_layer = [&](int number, const std::function<Tensor()>& build) {
+        const LayerScope scope(d.graph, std::to_string(number), number);
+        return build();
+    };
+    const Tensor x = in_layer(0, [&] { return silu(first); });
+    const Tensor y = in_layer(1, [&] { return add(mul(silu(mul(x, second)), x), first); });
+    const Handed calls = handed(sum(y), {first, second});
+    CHECK(calls.params == std::vector<std::vector<size_t>>{{0, 1}, {0}});
+    CHECK(calls.layers == std::vector<int32_t>{1, 0});
+}
+
+TEST_CASE("the sink gets no parameter twice at once, and what is heavy sooner") {
+    Declared d;
+    const TensorType small{DType::f32, {2, 3}, {}}, large{DType::f32, {kHeldBackBytes / 16, 5}, {}};
+    const Tensor twice = d.parameter("twice", small), once = d.parameter("once", small);
+    const Handed calls = handed(sum(mul(add(mul(twice, once), twice), once)), {twice, once});
+    CHECK(calls.params == std::vector<std::vector<size_t>>{{1, 0}, {0, 1}});
+    const Tensor heavy = d.parameter("heavy", large), other = d.parameter("other", large);
+    const Handed apart = handed(sum(silu(add(silu(heavy), other))), {heavy, other});
+    CHECK(apart.params == std::vector<std::vector<size_t>>{{1}, {0}});
 }
 
 TEST_CASE("an input that needs no gradient costs no step") {

@@ -138,7 +138,9 @@ public:
         sum_ = &store_.declare("gradient", Kind::state, {DType::f32, {7, 5}, {}});
         const std::vector<Tensor> params{graph->bind(*w_)};
         const Tensor loss = sum(silu(matmul(graph->bind(*x_), params[0])));
-        backward(loss, params, [&](size_t, Tensor g) { accumulate(graph->bind(*sum_), g); });
+        backward(loss, params, [&](std::span<const GradientPart> parts) {
+            for (const GradientPart& part : parts) accumulate(graph->bind(*sum_), part.gradient);
+        });
         bound_ = std::make_unique<Bound>(graph, store_);
     }
 

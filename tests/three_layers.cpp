@@ -42,8 +42,8 @@ Tensor ThreeLayers::layer(Tensor x, int number) {
     const Tensor h = rms_norm(x, weight(name + ".norm", {kChannels}), 1e-5f);
     const Tensor qkv = reshape(matmul(h, weight(name + ".qkv", {(kHeads + 2 * kKeyHeads) * kSize, kChannels})),
                                {kTokens, kHeads + 2 * kKeyHeads, kSize});
-    const Tensor q = rope(slice(qkv, 1, 0, kHeads), positions, frequencies);
-    const Tensor k = rope(slice(qkv, 1, kHeads, kHeads + kKeyHeads), positions, frequencies);
+    const auto [q, k] =
+        rope(slice(qkv, 1, 0, kHeads), slice(qkv, 1, kHeads, kHeads + kKeyHeads), positions, frequencies);
     const Tensor v = slice(qkv, 1, kHeads + kKeyHeads, kHeads + 2 * kKeyHeads);
     const Tensor seen = reshape(attention(q, k, v, graph_->bind(*spans_), 0.5f), {kTokens, kChannels});
     const DropoutParams dropped{0.25f, static_cast<uint32_t>(number)};

@@ -1,5 +1,6 @@
 // Sums, products and constants, element by element.
 #include "ggq/backward.h"
+#include "ggq/error.h"
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
 #include "kernels/kernels.h"
@@ -31,6 +32,16 @@ void broadcast_gradient(Gradients& g) { g.set(0, scale(sum(g.dy()), g.param<Broa
 
 std::vector<TensorType> broadcast_types(const OpCall& call) {
     return {{call.in[0].dtype, call.param<BroadcastParams>().shape, {}}};
+}
+
+// Of n sums and n terms, each pair of one shape.
+std::vector<TensorType> accumulate_types(const OpCall& call) {
+    const size_t n = call.in.size() / 2;
+    for (size_t i = 0; i < n; ++i)
+        require(call.in[n + i].shape == call.in[i].shape && call.in[n + i].dtype == call.in[n].dtype,
+                "[accumulate]{}{} input x: expected {} of shape {}, got {}", call.where.empty() ? "" : " ", call.where,
+                name(call.in[n].dtype), to_string(call.in[i].shape), to_string(call.in[n + i]));
+    return {call.in.begin(), call.in.begin() + static_cast<std::ptrdiff_t>(n)};
 }
 
 std::vector<TensorType> full_types(const OpCall& call) {
@@ -85,7 +96,8 @@ const OpDef full_op = {
 
 const OpDef accumulate_op = {
     .name = "accumulate",
-    .signature = "y!:real[...] x:float[...] ->",
+    .signature = "y!+:real[*] x+:float[*] ->",
+    .infer = accumulate_types,
     .kernel = kernels::accumulate,
 };
 
@@ -107,6 +119,19 @@ Tensor full(Graph& graph, const TensorType& type, double value) {
     return graph.append(full_op, {}, FullParams{value, type.dtype, type.shape})[0];
 }
 Tensor accumulate(Tensor sum, Tensor x) { return sum.graph->append(accumulate_op, {sum, x})[0]; }
+void accumulate(const std::vector<Tensor>& sums, const std::vector<Tensor>& terms) {
+    for (DType dtype : {DType::f32, DType::f64, DType::f16, DType::bf16}) {
+        std::vector<Tensor> in, of_dtype;
+        for (size_t i = 0; i < terms.size(); ++i) {
+            if (terms[i].dtype() != dtype) continue;
+            in.push_back(sums[i]);
+            of_dtype.push_back(terms[i]);
+        }
+        if (in.empty()) continue;
+        in.insert(in.end(), of_dtype.begin(), of_dtype.end());
+        in[0].graph->append(accumulate_op, in);
+    }
+}
 Tensor fill(Tensor state, double value) { return state.graph->append(fill_op, {state}, FillParams{value})[0]; }
 
 }  // namespace ggq

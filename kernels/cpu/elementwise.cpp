@@ -90,12 +90,15 @@ void scale_by(const CpuContext& ctx, const KernelArgs& args) {
 }
 
 void accumulate(const CpuContext& ctx, const KernelArgs& args) {
+    const size_t n = args.out.size();
     with_real(args.out[0].dtype, [&](auto tag) {
-        with_float(args.in[1].dtype, [&](auto from) {
+        with_float(args.in[n].dtype, [&](auto from) {
             using T = decltype(tag);
-            T* y = args.out[0].as<T>();
-            const auto* x = args.in[1].as<decltype(from)>();
-            for_each_elem(ctx, args.out[0].n_elems(), [=](int64_t i) { y[i] += convert<T>(x[i]); });
+            for (size_t pair = 0; pair < n; ++pair) {
+                T* y = args.out[pair].as<T>();
+                const auto* x = args.in[n + pair].as<decltype(from)>();
+                for_each_elem(ctx, args.out[pair].n_elems(), [=](int64_t i) { y[i] += convert<T>(x[i]); });
+            }
         });
     });
 }

@@ -278,12 +278,17 @@ void scale_by(const CudaContext& ctx, const KernelArgs& args) {
 }
 
 void accumulate(const CudaContext& ctx, const KernelArgs& args) {
-    const View &y = args.out[0], &x = args.in[1];
-    with_real(y.dtype, [&](auto tag) {
-        with_real(x.dtype, [&](auto from) {
+    const size_t n = args.out.size();
+    with_real(args.out[0].dtype, [&](auto tag) {
+        with_real(args.in[n].dtype, [&](auto from) {
             using T = decltype(tag);
-            using X = decltype(from);
-            map(ctx, y.n_elems(), Binary<Add, T, T, X>{y.as<T>(), y.as<T>(), x.as<X>(), {}});
+            using Body = Binary<Add, T, T, decltype(from)>;
+            map_several(
+                ctx, n, [&](size_t i) { return args.out[i].n_elems(); },
+                [&](size_t i) {
+                    T* y = args.out[i].as<T>();
+                    return Body{y, y, args.in[n + i].as<decltype(from)>(), {}};
+                });
         });
     });
 }

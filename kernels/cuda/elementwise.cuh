@@ -39,6 +39,54 @@ void map(const CudaContext& ctx, int64_t n, const Body& body) {
     }
 }
 
+// The same over several arrays in one launch: of many small ones each alone costs more than its bytes.
+inline constexpr int kMapsALaunch = 16, kGroupsAThread = 4;
+
+template <typename Body>
+struct Maps {
+    Body of[kMapsALaunch];
+    int64_t n[kMapsALaunch];
+    unsigned end[kMapsALaunch];  // of an array's blocks
+};
+
+template <int width, typename Body>
+__global__ void __launch_bounds__(kMapThreads) map_several_kernel(const __grid_constant__ Maps<Body> maps) {
+    begin_dependent();
+    int at = 0;
+    while (blockIdx.x >= maps.end[at]) ++at;
+    const int64_t block = blockIdx.x - (at > 0 ? maps.end[at - 1] : 0), n = maps.n[at], n_groups = n / width;
+    const Body body = maps.of[at];
+#pragma unroll
+    for (int i = 0; i < kGroupsAThread; ++i) {
+        const int64_t group = (block * kGroupsAThread + i) * kMapThreads + threadIdx.x;
+        if (group < n_groups) body.template run<width>(group * width);
+        else if (const int64_t rest = group - n_groups; width > 1 && rest < n % width)
+            body.template run<1>(n_groups * width + rest);
+    }
+}
+
+// f(i) is the body of array i, of n(i) elements.
+template <typename Size, typename F>
+void map_several(const CudaContext& ctx, size_t n_arrays, const Size& n, const F& f) {
+    using Body = decltype(f(size_t{}));
+    for (size_t first = 0; first < n_arrays; first += kMapsALaunch) {
+        const size_t last = first + kMapsALaunch < n_arrays ? first + kMapsALaunch : n_arrays;
+        bool wide = true;
+        for (size_t i = first; i < last; ++i) wide = wide && f(i).wide();
+        const int64_t width = wide ? Body::kWidth : 1;
+        Maps<Body> maps{};
+        int64_t blocks = 0;
+        for (size_t i = first; i < last; ++i) {
+            blocks += ceil_div(n(i) / width + n(i) % width, int64_t{kMapThreads} * kGroupsAThread);
+            maps.of[i - first] = f(i);
+            maps.n[i - first] = n(i);
+            maps.end[i - first] = static_cast<unsigned>(blocks);
+        }
+        const auto kernel = wide ? map_several_kernel<Body::kWidth, Body> : map_several_kernel<1, Body>;
+        launch_dependent(ctx, kernel, static_cast<unsigned>(blocks), kMapThreads, 0, maps);
+    }
+}
+
 // y[i] = op(x[i])
 template <typename Op, typename Y, typename X>
 struct Unary {

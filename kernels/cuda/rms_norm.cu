@@ -1,10 +1,10 @@
 // rms_norm: y = x rstd w, rstd = 1 / sqrt(mean(x^2) + eps), one value of rstd a row (Zhang and Sennrich, 2019).
 // Backward, with h = x rstd: dx = rstd (dy w - h mean(dy w h)) (+ sum), dw = sum over rows of dy h.
 //
-// A block takes a row and keeps its first elements (8192 of 16 bits, 4096 in the backward pass, half as many of f32) in
-// registers between the sum and the output; what is beyond is read again, from the cache. dw has a pass of its own:
+// A block takes a row, asks for all of it at once and keeps it as it came between the sum and the output: up to 8192
+// elements of 16 bits, half as many of f32; what is beyond is read again, from the cache. dw has a pass of its own:
 // sums of kNormChunk rows, column by column, in float, then the chunks in order in double. Floor: the bytes of x and y;
-// of dy, x and dx, and with dw of dy and x once more.
+// of dy, x and dx (and sum), and with dw of dy and x once more.
 #include "kernels/chunks.h"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
@@ -14,120 +14,130 @@ namespace ggq::cuda {
 
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kHeld = 4, kHeldBackward = 2;  // parts of a row in a thread's registers
-
-// f(part, at) for the parts that a thread holds, and again(at) for those beyond.
-template <int N, int held, typename F, typename Again>
-__device__ __forceinline__ void for_each_part(int64_t C, const F& f, const Again& again) {
-#pragma unroll
-    for (int part = 0; part < held; ++part) {
-        const int64_t at = (part * kThreads + static_cast<int>(threadIdx.x)) * N;
-        if (at < C) f(part, at);
-    }
-    for (int64_t at = (held * kThreads + static_cast<int64_t>(threadIdx.x)) * N; at < C; at += kThreads * N) again(at);
+// Where part `part` of a thread begins.
+template <int threads, int N>
+__device__ __forceinline__ int64_t place_of(int64_t part) {
+    return (part * threads + static_cast<int64_t>(threadIdx.x)) * N;
 }
 
-template <int N>
-__device__ __forceinline__ float sum_of_products(const float (&a)[N], const float (&b)[N], float sum) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) sum += a[i] * b[i];
-    return sum;
-}
-
-// y[T,C], rstd[T]; x[T,C], w[C]
-template <bool wide, typename T, typename W>
-__global__ void __launch_bounds__(kThreads) norm_rows(T* y, float* rstd, const T* x, const W* w, int64_t C, float eps) {
+// y[T,C], rstd[T]; x[T,C], w[C]. A thread holds `held` parts.
+template <int threads, int held, bool wide, typename T, typename W>
+__global__ void __launch_bounds__(threads) norm_rows(T* y, float* rstd, const T* x, const W* w, int64_t C, float eps) {
     constexpr int N = kWide<T>;
     begin_dependent();
     x += blockIdx.x * C;
     y += blockIdx.x * C;
-    float held[kHeld][N], sum = 0;
-    for_each_part<N, kHeld>(
-        C,
-        [&](int part, int64_t at) {
-            load_part<wide>(x, at, C, held[part]);
-            sum = sum_of_products(held[part], held[part], sum);
-        },
-        [&](int64_t at) {
-            float more[N];
-            load_part<wide>(x, at, C, more);
-            sum = sum_of_products(more, more, sum);
-        });
-    sum = block_reduce<Sum, kThreads>(sum);
-    const float r = 1 / sqrtf(sum / static_cast<float>(C) + eps);
+    Held<T, N> xs[held];
+    Held<W, N> ws[held];
+#pragma unroll
+    for (int i = 0; i < held; ++i) xs[i].template read<wide>(x, place_of<threads, N>(i), C);
+#pragma unroll
+    for (int i = 0; i < held; ++i) ws[i].template read<wide>(w, place_of<threads, N>(i), C);
+    float sum = 0;
+    const auto add = [&](const Held<T, N>& v) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) sum += v[i] * v[i];
+    };
+#pragma unroll
+    for (int i = 0; i < held; ++i) add(xs[i]);
+    for (int64_t i = held, at; (at = place_of<threads, N>(i)) < C; ++i) {
+        Held<T, N> more;
+        more.template read<wide>(x, at, C);
+        add(more);
+    }
+    const float r = 1 / sqrtf(block_reduce<Sum, threads>(sum) / static_cast<float>(C) + eps);
     if (threadIdx.x == 0) rstd[blockIdx.x] = r;
 
-    const auto write = [&](float(&v)[N], int64_t at) {
-        float weight[N];
-        load_part<wide>(w, at, C, weight);
+    const auto write = [&](const Held<T, N>& v, const Held<W, N>& weight, int64_t at) {
+        float out[N];
 #pragma unroll
-        for (int i = 0; i < N; ++i) v[i] = v[i] * r * weight[i];
-        store_part<wide>(y, at, C, v);
+        for (int i = 0; i < N; ++i) out[i] = v[i] * r * weight[i];
+        if (at < C) store_part<wide>(y, at, C, out);
     };
-    for_each_part<N, kHeld>(
-        C, [&](int part, int64_t at) { write(held[part], at); },
-        [&](int64_t at) {
-            float more[N];
-            load_part<wide>(x, at, C, more);
-            write(more, at);
-        });
+#pragma unroll
+    for (int i = 0; i < held; ++i) write(xs[i], ws[i], place_of<threads, N>(i));
+    for (int64_t i = held, at; (at = place_of<threads, N>(i)) < C; ++i) {
+        Held<T, N> more;
+        Held<W, N> weight;
+        more.template read<wide>(x, at, C);
+        weight.template read<wide>(w, at, C);
+        write(more, weight, at);
+    }
 }
 
-// dy w and x at one place of a row.
-template <bool wide, int N, typename T, typename W>
-__device__ __forceinline__ void load_terms(const T* dy, const T* x, const W* w, int64_t at, int64_t C, float (&dyw)[N],
-                                           float (&xs)[N]) {
-    float weight[N];
-    load_part<wide>(dy, at, C, dyw);
-    load_part<wide>(x, at, C, xs);
-    load_part<wide>(w, at, C, weight);
+// What the gradient reads at one place of a row.
+template <typename T, typename W>
+struct Terms {
+    static constexpr int N = kWide<T>;
+    Held<T, N> dy, x, before;
+    Held<W, N> w;
+
+    template <bool wide>
+    __device__ __forceinline__ void read(const T* dys, const T* xs, const T* befores, const W* ws, int64_t at,
+                                         int64_t C) {
+        dy.template read<wide>(dys, at, C);
+        x.template read<wide>(xs, at, C);
+        w.template read<wide>(ws, at, C);
+        if (befores) before.template read<wide>(befores, at, C);
+    }
+    __device__ __forceinline__ float add_to(float sum) const {
 #pragma unroll
-    for (int i = 0; i < N; ++i) dyw[i] *= weight[i];
-}
+        for (int i = 0; i < N; ++i) sum += dy[i] * w[i] * x[i];
+        return sum;
+    }
+    __device__ __forceinline__ void gradient(float r, float mean, float (&dx)[N]) const {
+#pragma unroll
+        for (int i = 0; i < N; ++i) dx[i] = r * (dy[i] * w[i] - x[i] * r * mean) + before[i];
+    }
+};
 
 // dx[T,C]; dy[T,C], x[T,C], w[C], rstd[T]; before[T,C], which dx may be, or null
-template <bool wide, typename T, typename W>
-__global__ void __launch_bounds__(kThreads)
+template <int threads, int held, bool wide, typename T, typename W>
+__global__ void __launch_bounds__(threads)
     norm_rows_backward(T* dx, const T* dy, const T* x, const W* w, const float* rstd, const T* before, int64_t C) {
     constexpr int N = kWide<T>;
+    begin_dependent();
     dx += blockIdx.x * C;
     dy += blockIdx.x * C;
     x += blockIdx.x * C;
     if (before) before += blockIdx.x * C;
-    float dyw[kHeldBackward][N], xs[kHeldBackward][N], sum = 0;
-    for_each_part<N, kHeldBackward>(
-        C,
-        [&](int part, int64_t at) {
-            load_terms<wide>(dy, x, w, at, C, dyw[part], xs[part]);
-            sum = sum_of_products(dyw[part], xs[part], sum);
-        },
-        [&](int64_t at) {
-            float a[N], b[N];
-            load_terms<wide>(dy, x, w, at, C, a, b);
-            sum = sum_of_products(a, b, sum);
-        });
+    Terms<T, W> terms[held];
+#pragma unroll
+    for (int i = 0; i < held; ++i) terms[i].template read<wide>(dy, x, before, w, place_of<threads, N>(i), C);
     const float r = rstd[blockIdx.x];
-    const float mean = block_reduce<Sum, kThreads>(sum) * r / static_cast<float>(C);
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < held; ++i) sum = terms[i].add_to(sum);
+    for (int64_t i = held, at; (at = place_of<threads, N>(i)) < C; ++i) {
+        Terms<T, W> more;
+        more.template read<wide>(dy, x, nullptr, w, at, C);
+        sum = more.add_to(sum);
+    }
+    const float mean = block_reduce<Sum, threads>(sum) * r / static_cast<float>(C);
 
-    const auto write = [&](float(&a)[N], const float(&b)[N], int64_t at) {
-#pragma unroll
-        for (int i = 0; i < N; ++i) a[i] = r * (a[i] - b[i] * r * mean);
-        if (before) {
-            float more[N];
-            load_part<wide>(before, at, C, more);
-#pragma unroll
-            for (int i = 0; i < N; ++i) a[i] += more[i];
-        }
-        store_part<wide>(dx, at, C, a);
+    const auto write = [&](const Terms<T, W>& t, int64_t at) {
+        float out[N];
+        t.gradient(r, mean, out);
+        if (at < C) store_part<wide>(dx, at, C, out);
     };
-    for_each_part<N, kHeldBackward>(
-        C, [&](int part, int64_t at) { write(dyw[part], xs[part], at); },
-        [&](int64_t at) {
-            float a[N], b[N];
-            load_terms<wide>(dy, x, w, at, C, a, b);
-            write(a, b, at);
-        });
+#pragma unroll
+    for (int i = 0; i < held; ++i) write(terms[i], place_of<threads, N>(i));
+    for (int64_t i = held, at; (at = place_of<threads, N>(i)) < C; ++i) {
+        Terms<T, W> more;
+        more.template read<wide>(dy, x, before, w, at, C);
+        write(more, at);
+    }
+}
+
+// Calls f with the threads of a block and the parts that each holds of rows of C elements.
+template <int N, typename F>
+void with_row_parts(int64_t C, const F& f) {
+    const auto call = [&](auto threads, auto held) { f(threads, held); };
+    constexpr auto few = std::integral_constant<int, 128>{};
+    if (C <= few * N) call(few, std::integral_constant<int, 1>{});
+    else if (C <= 2 * few * N) call(few, std::integral_constant<int, 2>{});
+    else if (C <= 4 * few * N) call(few, std::integral_constant<int, 4>{});
+    else call(std::integral_constant<int, 256>{}, std::integral_constant<int, 4>{});
 }
 
 constexpr int kColumnThreads = 128;
@@ -185,16 +195,24 @@ void launch_weight_gradient(const CudaContext& ctx, const KernelArgs& args, int6
 void rms_norm(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &w = args.in[1];
     const int64_t C = w.n_elems();
+    const auto n_rows = static_cast<unsigned>(x.n_elems() / C);
+    const auto go = [&](auto tag, auto from, auto wide) {
+        using T = decltype(tag);
+        using W = decltype(from);
+        with_row_parts<kWide<T>>(C, [&](auto threads, auto held) {
+            launch_dependent(ctx, norm_rows<threads.value, held.value, wide.value, T, W>, n_rows, threads.value, 0,
+                             args.out[0].as<T>(), args.out[1].as<float>(), x.as<T>(), w.as<W>(), C,
+                             args.param<RmsNormParams>().eps);
+        });
+    };
     with_real(x.dtype, [&](auto tag) {
         with_real(w.dtype, [&](auto from) {
             using T = decltype(tag);
             using W = decltype(from);
             constexpr int N = kWide<T>;
-            T* y = args.out[0].as<T>();
-            with_bool(wide_rows<N>(y, C) && wide_rows<N>(x.as<T>(), C) && wide_rows<N>(w.as<W>(), C), [&](auto wide) {
-                launch_dependent(ctx, norm_rows<wide.value, T, W>, static_cast<unsigned>(x.n_elems() / C), kThreads, 0,
-                                 y, args.out[1].as<float>(), x.as<T>(), w.as<W>(), C, args.param<RmsNormParams>().eps);
-            });
+            const bool wide =
+                wide_rows<N>(args.out[0].as<T>(), C) && wide_rows<N>(x.as<T>(), C) && wide_rows<N>(w.as<W>(), C);
+            with_bool(wide, [&](auto is_wide) { go(tag, from, is_wide); });
         });
     });
 }
@@ -202,20 +220,26 @@ void rms_norm(const CudaContext& ctx, const KernelArgs& args) {
 void rms_norm_backward(const CudaContext& ctx, const KernelArgs& args) {
     const View &dy = args.in[0], &w = args.in[2];
     const int64_t C = w.n_elems(), n_rows = dy.n_elems() / C;
+    const auto go = [&](auto tag, auto from, auto wide) {
+        using T = decltype(tag);
+        using W = decltype(from);
+        const T* before = args.in.size() > 4 ? args.in[4].as<T>() : nullptr;
+        with_row_parts<kWide<T>>(C, [&](auto threads, auto held) {
+            launch_dependent(ctx, norm_rows_backward<threads.value, held.value, wide.value, T, W>,
+                             static_cast<unsigned>(n_rows), threads.value, 0, args.out[0].as<T>(), dy.as<T>(),
+                             args.in[1].as<T>(), w.as<W>(), args.in[3].as<float>(), before, C);
+        });
+    };
     with_real(dy.dtype, [&](auto tag) {
         using T = decltype(tag);
         constexpr int N = kWide<T>;
-        T* dx = args.out[0].as<T>();
-        const T* x = args.in[1].as<T>();
         const T* before = args.in.size() > 4 ? args.in[4].as<T>() : nullptr;
         with_real(w.dtype, [&](auto from) {
             using W = decltype(from);
-            const bool all_wide = wide_rows<N>(dx, C) && wide_rows<N>(dy.as<T>(), C) && wide_rows<N>(x, C) &&
-                                  wide_rows<N>(w.as<W>(), C) && wide_rows<N>(before, C);
-            with_bool(all_wide, [&](auto wide) {
-                launch(ctx, norm_rows_backward<wide.value, T, W>, static_cast<unsigned>(n_rows), kThreads, 0, dx,
-                       dy.as<T>(), x, w.as<W>(), args.in[3].as<float>(), before, C);
-            });
+            const bool wide = wide_rows<N>(args.out[0].as<T>(), C) && wide_rows<N>(dy.as<T>(), C) &&
+                              wide_rows<N>(args.in[1].as<T>(), C) && wide_rows<N>(w.as<W>(), C) &&
+                              wide_rows<N>(before, C);
+            with_bool(wide, [&](auto is_wide) { go(tag, from, is_wide); });
         });
         if (args.out.size() > 1) launch_weight_gradient<T>(ctx, args, n_rows, C);
     });

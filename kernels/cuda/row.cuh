@@ -41,6 +41,42 @@ __device__ __forceinline__ void store_part(T* row, int64_t at, int64_t n, const 
     }
 }
 
+// A part that waits in registers as it lies in memory, in as few of them; its elements are floats where they are used.
+template <typename T, int N>
+struct Held {
+    static constexpr int kBytes = N * static_cast<int>(sizeof(T)), kAccess = kBytes < 16 ? kBytes : 16;
+    uint32_t words[kBytes / 4] = {};
+
+    // Beyond a row of n elements there are zeros.
+    template <bool wide>
+    __device__ __forceinline__ void read(const T* row, int64_t at, int64_t n) {
+        if constexpr (wide) {
+            using Access = Pack<uint32_t, kAccess / 4>;
+            if (at >= n) return;
+#pragma unroll
+            for (int i = 0; i < kBytes / kAccess; ++i) {
+                const Access access = reinterpret_cast<const Access*>(row + at)[i];
+#pragma unroll
+                for (int j = 0; j < kAccess / 4; ++j) words[i * (kAccess / 4) + j] = access.of[j];
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < N; ++i)
+                if (at + i < n) set(i, row[at + i]);
+        }
+    }
+    __device__ __forceinline__ float operator[](int i) const {
+        if constexpr (sizeof(T) == 4) return __uint_as_float(words[i]);
+        else return to_float(T{static_cast<uint16_t>(i % 2 ? words[i / 2] >> 16 : words[i / 2])});
+    }
+
+private:
+    __device__ __forceinline__ void set(int i, T x) {
+        if constexpr (sizeof(T) == 4) words[i] = __float_as_uint(x);
+        else words[i / 2] |= uint32_t{x.bits} << (i % 2 * 16);
+    }
+};
+
 // Calls f with std::true_type or std::false_type, for a template argument.
 template <typename F>
 void with_bool(bool value, const F& f) {

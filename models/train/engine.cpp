@@ -73,8 +73,13 @@ void TrainEngine::append_pass(Graph& graph, BatchInputs& inputs, int64_t length,
         const auto copy = copies.find(p.param);
         params.push_back(copy == copies.end() ? graph.bind(*p.param) : copy->second);
     }
-    backward(mean, params, [&](size_t i, Tensor gradient) {
-        accumulate(graph.bind(*parameters_->parameters()[i].gradient), gradient);
+    backward(mean, params, [&](std::span<const GradientPart> parts) {
+        std::vector<Tensor> sums, terms;
+        for (const GradientPart& part : parts) {
+            sums.push_back(graph.bind(*parameters_->parameters()[part.param].gradient));
+            terms.push_back(part.gradient);
+        }
+        accumulate(sums, terms);
     });
 }
 
