@@ -4,7 +4,7 @@
 // labelled ones are zeros with a zero gradient and which our own kernels skip. Rows without a label get a zero dx.
 // Losses are added in double in an order that depends on the number of labelled rows alone. Floor for L labelled rows:
 // 2 L C V FLOP, twice that more for dx and again for dw.
-#include "kernels/cuda/log_sum_exp.cuh"
+#include "kernels/cuda/head_rows.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/params.h"
@@ -69,41 +69,6 @@ __global__ void __launch_bounds__(kCopyThreads)
     for (int64_t row = blockIdx.x; row < n_rows; row += gridDim.x) {
         if (labels[row] != kIgnoredLabel) continue;
         for (int64_t c = threadIdx.x; c < words; c += kCopyThreads) to[row * words + c] = W{};
-    }
-}
-
-// A row's loss; its logits f32[V] become their gradient, of type T and from the same address on. Where T is half as
-// wide, what is written has been read: of every part, by all threads, before the barrier. Grid: rows of the chunk.
-template <int threads, bool wide, typename T>
-__global__ void __launch_bounds__(threads)
-    row_losses(float* logits, int64_t stride, double* losses, const int32_t* labels, const int32_t* rows,
-               const int32_t* n_labelled, int64_t first, int64_t V, bool gradient) {
-    constexpr int N = kWide<float>;
-    float* x = logits + blockIdx.x * stride;
-    T* g = reinterpret_cast<T*>(x);
-    const int64_t i = first + blockIdx.x;
-    const bool labelled = i < *n_labelled;
-    ExpSum row;
-    int32_t label = 0;
-    if (labelled) {
-        label = labels[rows[i]];
-        row = exp_sum_of_row<threads, wide>(x, V);
-        if (threadIdx.x == 0)
-            losses[i] =
-                static_cast<double>(logf(row.sum)) - (static_cast<double>(x[label]) - static_cast<double>(row.top));
-    }
-    if (!gradient) return;
-    const float inverse = 1.0f / row.sum;
-    for (int64_t part = 0; part < V; part += threads * N) {
-        const int64_t at = part + static_cast<int64_t>(threadIdx.x) * N;
-        float v[N] = {};
-        if (labelled && at < V) {
-            load_part<wide>(x, at, V, v);
-#pragma unroll
-            for (int e = 0; e < N; ++e) v[e] = expf(v[e] - row.top) * inverse - (at + e == label ? 1.0f : 0.0f);
-        }
-        __syncthreads();
-        if (at < V) store_part<wide>(g, at, V, v);
     }
 }
 
@@ -188,15 +153,16 @@ struct Head {
     }
 
     void losses_of(int64_t first, int64_t n) const {
-        with_real(real, [&](auto tag) {
-            with_bool(V % kWide<float> == 0, [&](auto wide) {
-                with_row_threads(V, [&](auto threads) {
-                    launch(ctx, row_losses<threads.value, wide.value, decltype(tag)>, static_cast<unsigned>(n),
-                           threads.value, 0, buffer<float>(at.logits), at.logits_stride, buffer<double>(at.losses),
-                           labels.as<int32_t>(), rows(), n_labelled(), first, V, has_dx());
-                });
-            });
-        });
+        const HeadRows head{buffer<float>(at.logits),
+                            at.logits_stride,
+                            V,
+                            buffer<double>(at.losses),
+                            labels.as<int32_t>(),
+                            rows(),
+                            n_labelled(),
+                            first,
+                            has_dx()};
+        with_real(real, [&](auto tag) { row_losses<decltype(tag)>(ctx, head, n); });
     }
 
     // Rows first .. first + n - 1 of the labelled ones.

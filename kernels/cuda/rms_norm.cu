@@ -129,15 +129,16 @@ __global__ void __launch_bounds__(threads)
     }
 }
 
+template <int n>
+using Int = std::integral_constant<int, n>;
+
 // Calls f with the threads of a block and the parts that each holds of rows of C elements.
 template <int N, typename F>
 void with_row_parts(int64_t C, const F& f) {
-    const auto call = [&](auto threads, auto held) { f(threads, held); };
-    constexpr auto few = std::integral_constant<int, 128>{};
-    if (C <= few * N) call(few, std::integral_constant<int, 1>{});
-    else if (C <= 2 * few * N) call(few, std::integral_constant<int, 2>{});
-    else if (C <= 4 * few * N) call(few, std::integral_constant<int, 4>{});
-    else call(std::integral_constant<int, 256>{}, std::integral_constant<int, 4>{});
+    if (C <= 128 * N) f(Int<128>{}, Int<1>{});
+    else if (C <= 256 * N) f(Int<128>{}, Int<2>{});
+    else if (C <= 512 * N) f(Int<128>{}, Int<4>{});
+    else f(Int<256>{}, Int<4>{});
 }
 
 constexpr int kColumnThreads = 128;
