@@ -1,6 +1,7 @@
 #include "ggq/gpu_table.h"
 
 #include "ggq/error.h"
+#include "ggq/gpu_file.h"
 
 namespace ggq {
 
@@ -50,14 +51,16 @@ int64_t recorded_bytes(int64_t n_ops, int64_t n_copies) {
 
 std::string gpu_list() {
     std::string names;
-    for (const GpuModel& model : kModels) names += (names.empty() ? "" : ", ") + std::string(model.name);
+    for (const GpuModel& model : kModels) names += (names.empty() ? "" : ", ") + model.name;
     return names;
 }
 
-const GpuModel& gpu_model(const std::string& name) {
+GpuModel gpu_model(const std::string& name) {
+    if (name.ends_with(".json")) return read_gpu_file(name).model;
     for (const GpuModel& model : kModels)
         if (name == model.name) return model;
-    fail("`gpu`: expected a card that can be planned for without one ({}), got '{}'", gpu_list(), name);
+    fail("`gpu`: expected a card that can be planned for without one ({}) or a FILE.json of tune, got '{}'", gpu_list(),
+         name);
 }
 
 Costs gpu_costs(const std::string& driver_name, const cuda::Device& device) {
@@ -68,6 +71,12 @@ Costs gpu_costs(const std::string& driver_name, const cuda::Device& device) {
     c.rest = {"", of_an_sm * device.n_sms, 1e10 * device.n_sms, 4e-6};
     c.copy_in = c.copy_out = 2e10;
     return c;
+}
+
+cuda::Tuning gpu_tuning(const std::string& driver_name) {
+    for (const GpuModel& model : kModels)
+        if (driver_name.find(model.part) != std::string::npos) return model.device.tuning;
+    return {};
 }
 
 namespace {

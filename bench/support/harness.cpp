@@ -30,10 +30,10 @@ Ceiling measured_ceiling(Backend& backend) {
     return {gpu.copy, gpu.flops};
 }
 
-// Of rounds that together take a tenth of a second.
-double median_seconds(Round& round) {
+// Of rounds that together take so long.
+double median_seconds(Round& round, double least = 0.1) {
     std::vector<double> times;
-    for (double total = 0; total < 0.1 || times.size() < 3; total += times.back()) times.push_back(round.seconds());
+    for (double total = 0; total < least || times.size() < 3; total += times.back()) times.push_back(round.seconds());
     std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
     return times[times.size() / 2] / static_cast<double>(round.n_calls());
 }
@@ -182,6 +182,11 @@ double seconds_of(Backend& backend, const Call& call) {
     BoundCall bound(backend, call);
     Round round(bound);
     return median_seconds(round);
+}
+
+double quick_seconds(BoundCall& call) {
+    Round round(call);
+    return median_seconds(round, 0.02);
 }
 
 int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases) {

@@ -43,6 +43,8 @@ using Cases = std::vector<Case>;
 
 // Seconds of one call of an op by itself.
 double seconds_of(Backend& backend, const Call& call);
+// The same of a bound one, the median of rounds that take a fiftieth of a second.
+double quick_seconds(BoundCall& call);
 
 // The program: parses --device, --large and Google Benchmark's flags; the exit code.
 int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases);
