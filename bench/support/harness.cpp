@@ -174,8 +174,13 @@ void run(const std::string& family, const Wishes& wishes, const std::function<Ca
 }  // namespace
 
 std::vector<int64_t> Scale::rows() const {
-    if (on_gpu) return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192};
+    if (on_gpu) return {1, 4, 16, 64, 512, 2048, 8192};
     return {1, 16, 512};
+}
+
+std::vector<int64_t> Scale::product_rows() const {
+    if (on_gpu) return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192};
+    return rows();
 }
 
 double seconds_of(Backend& backend, const Call& call) {

@@ -35,8 +35,9 @@ struct Scale {
     bool on_gpu = false;
     bool large = false;  // of a CPU: shapes of a 7B too. Without them all families take two minutes on two cores
 
-    // Rows of a product; on the CPU few.
+    // Tokens; on the CPU few. Of products, whose form changes with them, more.
     std::vector<int64_t> rows() const;
+    std::vector<int64_t> product_rows() const;
 };
 
 using Cases = std::vector<Case>;

@@ -36,8 +36,8 @@ __device__ __forceinline__ void store_run(To* to, const float (&w)[kRun]) {
 }
 
 // Runs [0, n_runs) of 8 weights, by stretches of kRuns a lane and warp: each lane finds the scale of one 64 of them and
-// hands it to the lanes that have its runs. Codes and scales are read before the kernel in front has ended: what makes
-// quantized weights is never started early itself (launch.cuh).
+// hands it to the lanes that have its runs. Codes and scales are read before the kernel in front has ended: weights are
+// frozen, and kernels that quantize let none start early (launch.cuh).
 template <typename To, int kThreads, int kRuns>
 __global__ void __launch_bounds__(kThreads)
     dequantize_stretches(const __grid_constant__ Args p, int64_t n_runs, To* to) {
