@@ -168,10 +168,15 @@ double TrainLoop::needed_flops_of(const Update& update) const {
            needed_.a_label * static_cast<double>(update.label_tokens);
 }
 
+static std::string flops_text(double a_second) {
+    return a_second < 1e12 ? fmt::format("{:.3g} GFLOP/s", a_second * 1e-9)
+                           : fmt::format("{:.3g} TFLOP/s", a_second * 1e-12);
+}
+
 void TrainLoop::tell_arithmetic() const {
     if (ceiling_ <= 0 || flops_here_ <= 0) return;
-    events_.tell(fmt::format("arithmetic that the documents needed: {:.3g} TFLOP/s, {:.0f} % of a product's {:.3g}",
-                             flops_a_second() * 1e-12, 100 * flops_a_second() / ceiling_, ceiling_ * 1e-12));
+    events_.tell(fmt::format("arithmetic that the documents needed: {}, {:.0f} % of a large product's {}",
+                             flops_text(flops_a_second()), 100 * flops_a_second() / ceiling_, flops_text(ceiling_)));
 }
 
 void TrainLoop::tell_traffic() const {
