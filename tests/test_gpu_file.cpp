@@ -39,7 +39,7 @@ nlohmann::json plan_with(const std::string& gpu) {
 TEST_CASE("gpu file: what is written is read back") {
     TempDir folder;
     GpuModel model = gpu_model("h100");
-    model.device.tuning.few_rows = 4;
+    model.device.tuning.few_rows = 2;
     const std::string path = written(folder, nlohmann::json::parse(gpu_file_text(model)));
     const GpuFile file = read_gpu_file(path);
     CHECK(file.ignored.empty());
@@ -61,10 +61,10 @@ TEST_CASE("gpu file: a plan by a file is the plan by the card's name") {
 TEST_CASE("gpu file: choices that this version does not have are passed over with a note") {
     TempDir folder;
     nlohmann::json json = h200();
-    json["tuning"] = {{"few_rows", 4}, {"some_rows", 65}, {"magic", 1}, {"one_row", "yes"}, {"dequantize", -1}};
+    json["tuning"] = {{"few_rows", 2}, {"some_rows", 65}, {"magic", 1}, {"one_row", "yes"}, {"dequantize", -1}};
     const GpuFile file = read_gpu_file(written(folder, json));
-    CHECK(file.model.device.tuning.few_rows == 4);
-    CHECK(file.model.device.tuning.some_rows == cuda::Tuning{}.some_rows);
+    CHECK(file.model.device.tuning.few_rows == 2);
+    CHECK(file.model.device.tuning.some_rows == gpu_model("h200").device.tuning.some_rows);
     REQUIRE(file.ignored.size() == 4);
     check_contains(file.ignored[0], "tuning \"dequantize\" -1 is passed over; expected one of 0, 1");
     check_contains(file.ignored[1], "tuning \"magic\" 1 is passed over; no choice has that name");
