@@ -56,7 +56,9 @@ void add_rest(Cases& cases, const Scale& scale, int64_t T, int64_t C) {
 }
 
 Cases elementwise(const Scale& scale) {
-    const std::vector<int64_t> rows = scale.on_gpu ? scale.rows() : std::vector<int64_t>{512, 4096};
+    const std::vector<int64_t> rows = scale.on_gpu  ? scale.rows()
+                                      : scale.large ? std::vector<int64_t>{512, 4096}
+                                                    : std::vector<int64_t>{512};
     Cases cases;
     for (int64_t C : widths(scale))
         for (int64_t T : rows)

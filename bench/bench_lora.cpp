@@ -57,7 +57,9 @@ Cases lora(const Scale& scale) {
     for (const Linear& l : linears(scale))
         for (int64_t m : scale.rows())
             for (DType format : {DType::nf4, scale.real}) add_product(cases, scale, l, m, format);
-    for (int64_t k : {int64_t{1024}, int64_t{4096}, int64_t{14336}})
+    const std::vector<int64_t> widths =
+        scale.on_gpu || scale.large ? std::vector<int64_t>{1024, 4096, 14336} : std::vector<int64_t>{2048};
+    for (int64_t k : widths)
         for (int64_t m : scale.rows())
             for (size_t n : {size_t{1}, size_t{2}, size_t{3}}) add_low_rank(cases, scale, m, k, n);
     return cases;

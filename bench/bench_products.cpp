@@ -31,7 +31,7 @@ void add_quantized(Cases& cases, const Scale& scale, const Linear& l, int64_t m,
 Cases products(const Scale& scale) {
     Cases cases;
     for (const Linear& l : linears(scale))
-        for (int64_t m : scale.rows()) {
+        for (int64_t m : scale.product_rows()) {
             add_product(cases, scale, l, m);
             for (DType format : {DType::nf4, DType::int8}) add_quantized(cases, scale, l, m, format);
         }

@@ -8,6 +8,7 @@
 
 #include "bench/random_model.h"
 #include "ggq/error.h"
+#include "ggq/gpu_file.h"
 #include "ggq/program.h"
 #include "models/base_options.h"
 #include "models/option_checks.h"
@@ -23,15 +24,18 @@ T chosen(const char* flag, const OptionName<T> (&names)[N], const std::string& t
 }
 
 struct ModelOptions {
-    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory, pager = "auto";
+    std::string shape = "llama-15m", quant = "nf4", device = "auto", compute_dtype = "auto", gpu_memory, pager = "auto",
+                gpu_table;
     int threads = 0;
     bool profile = false, json = false;
 
     std::unique_ptr<Backend> backend() const {
-        return make_backend({.device = device,
-                             .threads = threads,
-                             .gpu_memory = gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory),
-                             .pager = chosen("--pager", kPagers, pager)});
+        DeviceOptions o{.device = device,
+                        .threads = threads,
+                        .gpu_memory = gpu_memory.empty() ? 0 : memory_size("gpu_memory", gpu_memory),
+                        .pager = chosen("--pager", kPagers, pager)};
+        take_gpu_table(o, gpu_table);
+        return make_backend(o);
     }
 
     std::optional<DType> quant_dtype() const { return chosen("--quant", kQuantNames, quant); }
@@ -43,6 +47,7 @@ inline void add_flags(CLI::App& app, ModelOptions& o) {
     app.add_option("--device", o.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
     app.add_option("--gpu-memory", o.gpu_memory, "the most to hold on the GPU, as 24GiB");
     app.add_option("--pager", o.pager, "auto, explicit or managed")->capture_default_str();
+    app.add_option("--gpu-table", o.gpu_table, "costs and choices among kernels, as tune writes them");
     app.add_option("--compute-dtype", o.compute_dtype, "auto, bf16, f16 or f32")->capture_default_str();
     app.add_option("--threads", o.threads, "0: every core")->capture_default_str();
     app.add_flag("--profile", o.profile, "time an op");

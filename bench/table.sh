@@ -6,7 +6,7 @@ bin=${1:-build}/bin
 
 echo "| | figure | share of the ceiling measured in the same run |"
 echo "|---|---|---|"
-"$bin/bench_products" --device cpu --benchmark_filter='^quant_matmul:nf4/(4096|11008)x4096/(1|512)/' \
+"$bin/bench_products" --device cpu --large --benchmark_filter='^quant_matmul:nf4/(4096|11008)x4096/(1|512)/' \
     --benchmark_repetitions=9 --benchmark_format=csv 2>/dev/null |
     awk -F, '
     /^name,/ { for (i = 1; i <= NF; i++) { gsub(/"/, "", $i); column[$i] = i } next }

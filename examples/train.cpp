@@ -39,7 +39,7 @@ TrainEvents events_for(ProgressDisplay& display, const Interrupt& interrupt, boo
     events.data_sample = [&](const std::string& lines) { display.note(lines); };
     events.step = [&](const StepReport& r) {
         display.update({r.step, r.total_steps, r.loss, r.learning_rate, r.grad_norm, r.tokens_per_second,
-                        r.seconds_left, r.peak_bytes});
+                        r.seconds_left, r.peak_bytes, r.share_of_ceiling});
     };
     events.evaluation = [&](const EvalReport& r) {
         display.note("step " + std::to_string(r.step) + ": validation loss " + std::to_string(r.loss));

@@ -39,6 +39,7 @@ GpuInfo gpu_info(int index) {
     gpu.capability = 10 * p.major + p.minor;
     gpu.n_multiprocessors = p.multiProcessorCount;
     gpu.memory_bytes = static_cast<int64_t>(p.totalGlobalMem);
+    gpu.shared_bytes = static_cast<int64_t>(p.sharedMemPerBlockOptin);
     gpu.bf16 = gpu.capability >= 80;
     if (gpu.capability < kLeastCapability)
         gpu.problem = fmt::format("{}: compute capability {}.{} is below 7.5", gpu.name, p.major, p.minor);
@@ -105,11 +106,12 @@ private:
 class CudaBackend final : public Backend {
 public:
     CudaBackend(int index, const DeviceOptions& options)
-        : limit_(options.gpu_memory), pager_(options.pager), host_blocks_(options.pager) {
+        : limit_(options.gpu_memory), pager_(options.pager), host_blocks_(options.pager), costs_(options.costs) {
         device_.index = index;
         const MemoryInfo before = before_context(index);
         GGQ_CUDA_CHECK(cudaSetDevice(index));
         open_device();
+        device_.tuning = options.tuning.value_or(gpu_tuning(device_name_));
         // The library speaks of the whole card, of which a slice may be ours (MIG). Without it, what other processes
         // hold is counted as ours, which keeps to the limit all the same.
         const int64_t total = memory_info().total;
@@ -201,7 +203,7 @@ public:
         for (cudaStream_t s : streams_) GGQ_CUDA_CHECK(cudaStreamSynchronize(s));
     }
 
-    Costs costs() const override { return gpu_costs(device_name_, device_); }
+    Costs costs() const override { return costs_ ? *costs_ : gpu_costs(device_name_, device_); }
 
     bool records() const override { return true; }
     std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
@@ -284,11 +286,9 @@ private:
 
     void open_device() {
         const GpuInfo gpu = gpu_info(device_.index);
-        int shared = 0;
-        GGQ_CUDA_CHECK(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_.index));
         device_.capability = gpu.capability;
         device_.n_sms = gpu.n_multiprocessors;
-        device_.shared_bytes = shared;
+        device_.shared_bytes = gpu.shared_bytes;
         device_.hopper = gpu.capability == 90 && cuda::uses_hopper_forms();
         device_name_ = gpu.name;
     }
@@ -427,7 +427,8 @@ private:
     std::vector<cudaEvent_t> events_, stamps_, milestones_;
     bool recording_ = false;
     HostBlocks host_blocks_;
-    int64_t unified_room_ = 0;  // free on the device when it was opened: the same for who plans and who allocates
+    std::optional<Costs> costs_;  // nothing: as ggq/gpu_table.h has them
+    int64_t unified_room_ = 0;    // free on the device when it was opened: the same for who plans and who allocates
     int64_t unified_bytes_ = 0;
     Stage stages_[2];
     size_t turn_ = 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/backend.h"
+#include "kernels/cuda/tuning.h"
 
 namespace ggq {
 
@@ -17,6 +18,7 @@ struct GpuInfo {
     int capability = 0;  // 10 * major + minor
     int n_multiprocessors = 0;
     int64_t memory_bytes = 0;
+    int64_t shared_bytes = 0;  // that a block may ask for
     bool bf16 = false;
     std::string problem;  // why it cannot be used; empty if it can
 };
@@ -57,6 +59,9 @@ struct DeviceOptions {
     bool tf32 = false;            // products in f32 on a GPU may round their factors to TF32
     bool cublas = true;           // false: products are our own even where cuBLAS is there
     Pager pager = Pager::automatic;
+    // Of a GPU: instead of what ggq/gpu_table.h has for it.
+    std::optional<Costs> costs = {};
+    std::optional<cuda::Tuning> tuning = {};
 };
 
 // auto is the first GPU that this build can use, else the CPU. Throws Error when the device is not there or cannot be

@@ -1,12 +1,16 @@
 #include "ggq/gpu_table.h"
 
 #include "ggq/error.h"
+#include "ggq/gpu_file.h"
 
 namespace ggq {
 
 namespace {
 
 constexpr int64_t kGiB = int64_t{1} << 30;
+
+// By `tune` on an H200, weights of 4096 x 4096 and 14336 x 4096; an H100 has the same multiprocessors.
+constexpr cuda::Tuning kHopperTuning = {.few_rows = 4, .some_rows = 48, .some_rows_blocks = 3};
 
 // Measured by `train_step --profile` on an H200: what an op reaches on 8,192 tokens of an 8B shape, and what it takes
 // beside on 512. H100 by its memory's share.
@@ -27,13 +31,13 @@ Costs hopper_costs(double memory_share) {
 const GpuModel kModels[] = {
     {.name = "h200",
      .part = "H200",
-     .device = {.capability = 90, .n_sms = 132, .shared_bytes = 232448, .hopper = true},
+     .device = {.capability = 90, .n_sms = 132, .shared_bytes = 232448, .hopper = true, .tuning = kHopperTuning},
      .memory_bytes = 140 * kGiB,
      .overhead_bytes = 604 << 20,
      .costs = hopper_costs(1)},
     {.name = "h100",
      .part = "H100",
-     .device = {.capability = 90, .n_sms = 132, .shared_bytes = 232448, .hopper = true},
+     .device = {.capability = 90, .n_sms = 132, .shared_bytes = 232448, .hopper = true, .tuning = kHopperTuning},
      .memory_bytes = 79 * kGiB,
      .overhead_bytes = 604 << 20,
      .costs = hopper_costs(0.7)},
@@ -50,14 +54,16 @@ int64_t recorded_bytes(int64_t n_ops, int64_t n_copies) {
 
 std::string gpu_list() {
     std::string names;
-    for (const GpuModel& model : kModels) names += (names.empty() ? "" : ", ") + std::string(model.name);
+    for (const GpuModel& model : kModels) names += (names.empty() ? "" : ", ") + model.name;
     return names;
 }
 
-const GpuModel& gpu_model(const std::string& name) {
+GpuModel gpu_model(const std::string& name) {
+    if (name.ends_with(".json")) return read_gpu_file(name).model;
     for (const GpuModel& model : kModels)
         if (name == model.name) return model;
-    fail("`gpu`: expected a card that can be planned for without one ({}), got '{}'", gpu_list(), name);
+    fail("`gpu`: expected a card that can be planned for without one ({}) or a FILE.json of tune, got '{}'", gpu_list(),
+         name);
 }
 
 Costs gpu_costs(const std::string& driver_name, const cuda::Device& device) {
@@ -68,6 +74,12 @@ Costs gpu_costs(const std::string& driver_name, const cuda::Device& device) {
     c.rest = {"", of_an_sm * device.n_sms, 1e10 * device.n_sms, 4e-6};
     c.copy_in = c.copy_out = 2e10;
     return c;
+}
+
+cuda::Tuning gpu_tuning(const std::string& driver_name) {
+    for (const GpuModel& model : kModels)
+        if (driver_name.find(model.part) != std::string::npos) return model.device.tuning;
+    return {};
 }
 
 namespace {

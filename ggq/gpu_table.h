@@ -13,8 +13,8 @@
 namespace ggq {
 
 struct GpuModel {
-    const char* name;  // as planned for: "h200"
-    const char* part;  // of the name by which the driver calls it
+    std::string name;  // as planned for: "h200"
+    std::string part;  // of the name by which the driver calls it
     cuda::Device device;
     int64_t memory_bytes = 0;    // as the driver counts it
     int64_t overhead_bytes = 0;  // that context, kernels and cuBLAS take
@@ -32,11 +32,13 @@ int64_t recorded_bytes(int64_t n_ops, int64_t n_copies);
 
 std::string gpu_list();  // "h200, h100"
 
-// One by its name. Throws Error with all names for another.
-const GpuModel& gpu_model(const std::string& name);
+// One by its name, or of a file that ends in ".json" (ggq/gpu_file.h). Throws Error with all names for another.
+GpuModel gpu_model(const std::string& name);
 
 // The costs of a card by the driver's name for it; of one that is not in the table, by its size.
 Costs gpu_costs(const std::string& driver_name, const cuda::Device& device);
+// The choices among kernels for it; of one that is not in the table, those for all.
+cuda::Tuning gpu_tuning(const std::string& driver_name);
 
 // Throws Error if an op, its dtypes or shapes have no kernel on a card.
 void check_gpu_supports(const OpCall& call, const cuda::Device& device);

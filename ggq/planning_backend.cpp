@@ -12,9 +12,9 @@ namespace {
 
 class PlanningBackend final : public Backend {
 public:
-    PlanningBackend(const GpuModel& gpu, int64_t memory_bytes, bool migrates)
-        : gpu_(gpu),
-          limit_(memory_bytes > 0 ? std::min(memory_bytes, gpu.memory_bytes) : gpu.memory_bytes),
+    PlanningBackend(GpuModel gpu, int64_t memory_bytes, bool migrates)
+        : gpu_(std::move(gpu)),
+          limit_(memory_bytes > 0 ? std::min(memory_bytes, gpu_.memory_bytes) : gpu_.memory_bytes),
           migrates_(migrates) {}
 
     const char* name() const override { return "plan"; }
@@ -46,7 +46,7 @@ private:
     void* do_allocate(int64_t) override { return nullptr; }
     void do_release(void*, int64_t) noexcept override {}
 
-    const GpuModel& gpu_;
+    GpuModel gpu_;
     int64_t limit_;
     bool migrates_;
 };

@@ -8,8 +8,8 @@
 
 namespace ggq {
 
-// `gpu` is a name of ggq/gpu_table.h; `memory_bytes` is the most to hold on it, overhead included, 0: all it has;
-// `migrates`: pages move as unified memory. Throws Error for an unknown name.
+// `gpu` is as gpu_model() takes it (ggq/gpu_table.h); `memory_bytes` is the most to hold on it, overhead included, 0:
+// all it has; `migrates`: pages move as unified memory. Throws Error for an unknown name.
 std::unique_ptr<Backend> make_planning_backend(const std::string& gpu, int64_t memory_bytes = 0, bool migrates = false);
 
 }  // namespace ggq

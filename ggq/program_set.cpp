@@ -72,6 +72,11 @@ void ProgramSet::require_fits(std::string_view advice, std::string_view limit) c
             mebibytes(use.host_total()), mebibytes(backend_->free_host_bytes()), mebibytes(missing.host), advice);
 }
 
+std::span<std::byte> ProgramSet::idle_arena() const {
+    if (!arena_) return {};
+    return {arena_->data(), static_cast<size_t>(arena_->bytes())};
+}
+
 void ProgramSet::allocate(const std::function<void()>& load) {
     GGQ_ASSERT(!arena_, "allocate() twice");
     store_.allocate();

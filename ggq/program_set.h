@@ -16,6 +16,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -86,6 +87,9 @@ public:
     // needs for a moment while it is quantized adds nothing to the peak. Afterwards all state is zero, every program
     // can run, and none allocates anything.
     void allocate(const std::function<void()>& load = {});
+
+    // The arena, for who borrows it between runs; empty before allocate().
+    std::span<std::byte> idle_arena() const;
 
 private:
     friend class MemoryFit;

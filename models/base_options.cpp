@@ -5,6 +5,7 @@
 
 #include "ggq/device.h"
 #include "ggq/error.h"
+#include "ggq/gpu_file.h"
 #include "models/option_checks.h"
 #include "models/option_names.h"
 
@@ -49,6 +50,19 @@ void take_stored_form(BaseOptions& options, const std::optional<QuantForm>& stor
     options.quantized_in_checkpoint = true;
 }
 
+namespace {
+
+// What of the file was not taken, and whether it is of another card.
+void note_gpu_table(const std::string& path, const Backend& backend, std::vector<std::string>& notes) {
+    const GpuFile file = read_gpu_file(path);
+    notes.insert(notes.end(), file.ignored.begin(), file.ignored.end());
+    if (backend.description().find(file.model.part) == std::string::npos)
+        notes.push_back(fmt::format("`gpu_table` {}: was measured on {}, this is {}", path, file.model.part,
+                                    backend.description()));
+}
+
+}  // namespace
+
 int64_t gpu_memory_bytes(const BaseOptions& options) {
     return options.gpu_memory.empty() ? 0 : memory_size("gpu_memory", options.gpu_memory);
 }
@@ -58,11 +72,13 @@ std::string memory_cap(const BaseOptions& options) {
 }
 
 std::unique_ptr<Backend> make_backend(const BaseOptions& options) {
-    return make_backend({.device = options.device,
-                         .threads = options.threads,
-                         .gpu_memory = gpu_memory_bytes(options),
-                         .tf32 = options.tf32,
-                         .pager = options.pager});
+    DeviceOptions o{.device = options.device,
+                    .threads = options.threads,
+                    .gpu_memory = gpu_memory_bytes(options),
+                    .tf32 = options.tf32,
+                    .pager = options.pager};
+    take_gpu_table(o, options.gpu_table);
+    return make_backend(o);
 }
 
 std::vector<std::string> settle_device(BaseOptions& options, const Backend& backend) {
@@ -75,6 +91,8 @@ std::vector<std::string> settle_device(BaseOptions& options, const Backend& back
                         " runs as f32: the CPU computes in nothing else");
     if (on_cpu && !options.gpu_memory.empty()) notes.emplace_back("`gpu_memory` says nothing to the CPU");
     if (on_cpu && options.tf32) notes.emplace_back("`tf32` says nothing to the CPU");
+    if (on_cpu && !options.gpu_table.empty()) notes.emplace_back("`gpu_table` says nothing to the CPU");
+    if (!on_cpu && !options.gpu_table.empty()) note_gpu_table(options.gpu_table, backend, notes);
     if (options.device != "auto") return notes;
     options.device = backend.name();
     if (const std::string why = on_cpu ? why_auto_is_cpu() : ""; !why.empty())
@@ -89,6 +107,7 @@ void save_options(const BaseOptions& options, nlohmann::ordered_json& to) {
     to["device"] = options.device;
     to["threads"] = options.threads;
     to["gpu_memory"] = options.gpu_memory;
+    to["gpu_table"] = options.gpu_table;
     to["pager"] = option_text(kPagers, options.pager);
 }
 

@@ -30,6 +30,7 @@ struct BaseOptions : BaseForm {
     int threads = 0;         // 0: every core
     std::string gpu_memory;  // the most to hold on a GPU, such as "24GiB"; empty: all of it
     Pager pager = Pager::automatic;
+    std::string gpu_table;  // a file of `tune` for the GPU; empty: what is built in
 };
 
 void validate(const BaseOptions& options);

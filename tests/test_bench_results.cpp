@@ -1,7 +1,10 @@
 // Results of benches: what counts as moved, how files are joined, and what is refused.
 #include <doctest/doctest.h>
 
+#include "bench/readme_table.h"
 #include "bench/results.h"
+#include "ggq/io/json_reader.h"
+#include "ggq/io/text_file.h"
 
 using namespace ggq;
 using namespace ggq::bench;
@@ -68,4 +71,31 @@ TEST_CASE("bench results: families are joined, devices are not") {
                          Error);
     CHECK(file_name_of("NVIDIA H200") == "nvidia-h200");
     CHECK(file_name_of("cpu, 8 threads, avx2") == "cpu-8-threads-avx2");
+}
+
+TEST_CASE("README's table of steps is what the measured files give") {
+    const std::string root = GGQ_SOURCE_DIR "/", page = read_text_file(root + "README.md");
+    const auto read = [&](const char* file) { return parse_ordered_json(read_text_file(root + file), file); };
+    CHECK(with_block(page, "steps", steps_table(read(kSteps), read(kPeers))) == page);
+}
+
+TEST_CASE("bench results: measured rows replace those of their name and stand beside the peers") {
+    const ordered_json old = {{"rows", {{{"what", "a"}, {"tokens_per_second", 1}}}}};
+    const ordered_json row = {{"what", "a"},
+                              {"tokens_per_second", 12.4},
+                              {"share_of_ceiling", 0.381},
+                              {"ceiling_gb_s", 4212},
+                              {"peak_gib", 5}};
+    ordered_json other = row;
+    other["what"] = "b";
+    const ordered_json whole = with_rows(old, {row, other}, context_of("NVIDIA H200", "commit=abc,runs=3"));
+    CHECK(whole["rows"].size() == 2);
+    CHECK(whole["rows"][0]["measured"]["commit"] == "abc");
+    CHECK(steps_table(whole, {{"peers", {"P"}}, {"rows", {{"b", {{"P", {{"tokens_per_second", 3}}}}}}}}) ==
+          "| | figure | share of the ceiling | peak memory | P |\n|---|---|---|---|---|\n"
+          "| a | 12 tokens/s | 38 % of a copy, 4.2 TB/s | 5.0 GiB |  |\n"
+          "| b | 12 tokens/s | 38 % of a copy, 4.2 TB/s | 5.0 GiB | 3 tokens/s |\n");
+    CHECK(card_of("cuda:0, NVIDIA H200, libcublas.so.13") == "NVIDIA H200");
+    CHECK(ordered_json::parse(steps_text(whole)) == ordered_json{{"rows", whole["rows"]}});
+    CHECK_THROWS_WITH_AS(with_block("page", "steps", ""), doctest::Contains("expected a page with the lines"), Error);
 }

@@ -554,6 +554,9 @@ TEST_CASE("progress: line and bar") {
     CHECK(progress_bar(p, 200) ==
           "[====>                   ]  20/100  loss 1.2346  0:12 left  1234 tokens/s  lr 2.00e-04  grad norm 0.512"
           "  peak 120 MiB");
+    Progress shared = p;
+    shared.share_of_ceiling = 0.553;
+    CHECK(progress_line(shared) == progress_line(p) + " | 55 % of the ceiling");
     for (int width = 0; width < 130; ++width) CHECK(progress_bar(p, width).size() <= static_cast<size_t>(width));
     CHECK(progress_bar(p, 60) == "[====>                   ]  20/100  loss 1.2346  0:12 left");
     Progress done = p;

@@ -157,6 +157,30 @@ TEST_CASE("gpu: products are right without cuBLAS") {
     }
 }
 
+// The ops that a choice among kernels concerns.
+bool concerns(const cuda::TuningRow& row, const OpCase& c) {
+    const std::string_view choice = row.name;
+    if (choice.starts_with("attention")) return c.name.starts_with("attention");
+    return c.name.starts_with(choice == "dequantize" ? "dequantize" : "quant_matmul");
+}
+
+TEST_CASE("gpu: every value of every choice among kernels computes the same") {
+    Backend* gpu = require_gpu();
+    if (!gpu) return;
+    for (const cuda::TuningRow& row : cuda::kTuningRows)
+        for (int value : row.all()) {
+            cuda::Tuning tuning;
+            if (tuning.*row.value == value) continue;
+            tuning.*row.value = value;
+            INFO(row.name, " ", value);
+            const auto tuned = make_backend({.device = "cuda", .tuning = tuning});
+            for (const OpCase& c : gpu_cases()) {
+                CAPTURE(c.name);
+                if (concerns(row, c)) check_16_bit(c, gpu->compute_dtype(), *tuned);
+            }
+        }
+}
+
 TEST_CASE("gpu: products in float round their factors to TF32 on request, and only then") {
     Backend* gpu = require_gpu();
     if (!gpu) return;

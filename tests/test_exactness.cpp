@@ -58,7 +58,8 @@ std::vector<Json> timeless_log(const fs::path& folder) {
     std::vector<Json> entries;
     for (Json entry : read_log(folder / "log.jsonl").history) {
         for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "train_runtime",
-                                "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos"})
+                                "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos",
+                                "tflops", "ceiling_tflops", "share_of_ceiling"})
             entry.erase(key);
         entries.push_back(std::move(entry));
     }

@@ -54,6 +54,15 @@ TEST_CASE("log: bytes of pages stand in an entry where there were any") {
     CHECK(log.history()[1].at("page_stall_seconds") == 0.5);
 }
 
+TEST_CASE("log: the end has the share of the ceiling where that is known") {
+    const test::TempDir folder;
+    TrainLog log = TrainLog::start(folder / "log.jsonl", {});
+    log.add(EndEntry{.seconds = 1, .flops = 3e12, .ceiling = 4e12});
+    CHECK(log.history()[0].at("tflops") == 3);
+    CHECK(log.history()[0].at("ceiling_tflops") == 4);
+    CHECK(log.history()[0].at("share_of_ceiling") == 0.75);
+}
+
 TEST_CASE("log: lines have transformers' keys in its order") {
     const test::TempDir folder;
     TrainLog log = TrainLog::start(folder / "log.jsonl", {{"seed", 42}});

@@ -174,8 +174,10 @@ TEST_CASE("plan: unknown names are refused with those that are known") {
     CHECK_THROWS_WITH_AS(RunPlan(request_of("llama9", 1, 512, "")), doctest::Contains("`shape`: expected "), Error);
     PlanRequest request = request_of("llama3-8b", 1, 512, "");
     request.gpu = "h300";
-    CHECK_THROWS_WITH_AS(RunPlan{request},
-                         "`gpu`: expected a card that can be planned for without one (h200, h100), got 'h300'", Error);
+    CHECK_THROWS_WITH_AS(
+        RunPlan{request},
+        "`gpu`: expected a card that can be planned for without one (h200, h100) or a FILE.json of tune, got 'h300'",
+        Error);
     request.gpu = "h200";
     request.train.grad_accum = 0;
     CHECK_THROWS_WITH_AS(RunPlan{request}, "`grad_accum`: expected a number above 0, got 0", Error);

@@ -125,8 +125,10 @@ TEST_CASE("train: the log and the trainer's state have transformers' keys") {
     CHECK(keys_of(log.history[3]) ==
           Strings{"eval_loss", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "epoch", "step"});
     CHECK(log.history[3]["eval_loss"] == run.result.eval_loss);
-    CHECK(keys_of(log.history[4]) == Strings{"train_runtime", "train_samples_per_second", "train_steps_per_second",
-                                             "total_flos", "train_loss", "epoch", "step"});
+    Strings end_keys = keys_of(log.history[4]);
+    end_keys.resize(std::min<size_t>(end_keys.size(), 7));  // the share of the ceiling only where it could be measured
+    CHECK(end_keys == Strings{"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos",
+                              "train_loss", "epoch", "step"});
     const nlohmann::json state = read_json(place.out / "checkpoint-6/trainer_state.json");
     for (const char* key : {"best_metric", "epoch", "global_step", "log_history", "max_steps", "num_train_epochs",
                             "num_input_tokens_seen", "train_batch_size"})

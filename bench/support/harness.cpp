@@ -30,10 +30,10 @@ Ceiling measured_ceiling(Backend& backend) {
     return {gpu.copy, gpu.flops};
 }
 
-// Of rounds that together take a tenth of a second.
-double median_seconds(Round& round) {
+// Of rounds that together take so long.
+double median_seconds(Round& round, double least = 0.1) {
     std::vector<double> times;
-    for (double total = 0; total < 0.1 || times.size() < 3; total += times.back()) times.push_back(round.seconds());
+    for (double total = 0; total < least || times.size() < 3; total += times.back()) times.push_back(round.seconds());
     std::ranges::nth_element(times, times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2));
     return times[times.size() / 2] / static_cast<double>(round.n_calls());
 }
@@ -149,20 +149,25 @@ bool has_flag(int argc, char** argv, std::string_view flag) {
 }
 
 void print_help() {
-    std::cout << "          [--device auto|cpu|cuda|cuda:N]\n";
+    std::cout << "          [--device auto|cpu|cuda|cuda:N] [--large]\n";
     benchmark::PrintDefaultHelp();
 }
 
-void run(const std::string& family, const std::string& device, bool only_list, bool own_table,
-         const std::function<Cases(const Scale&)>& make_cases) {
-    const auto backend = make_backend({.device = device});
-    const Cases cases = make_cases({backend->compute_dtype(), !backend->reads_host_memory()});
+struct Wishes {
+    std::string device = "auto";
+    bool large = false, only_list = false, own_table = true;
+};
+
+void run(const std::string& family, const Wishes& wishes, const std::function<Cases(const Scale&)>& make_cases) {
+    const auto backend = make_backend({.device = wishes.device});
+    const Cases cases =
+        make_cases({.real = backend->compute_dtype(), .on_gpu = !backend->reads_host_memory(), .large = wishes.large});
     Timer timer(*backend);
     register_all(timer, cases);
-    if (!only_list) timer.measure_ceiling();
+    if (!wishes.only_list) timer.measure_ceiling();
     add_context(family, *backend, timer.ceiling());
     TableReporter table(family, conditions(*backend, timer.ceiling()));
-    benchmark::RunSpecifiedBenchmarks(own_table ? &table : nullptr);
+    benchmark::RunSpecifiedBenchmarks(wishes.own_table ? &table : nullptr);
     benchmark::ClearRegisteredBenchmarks();
 }
 
@@ -173,22 +178,33 @@ std::vector<int64_t> Scale::rows() const {
     return {1, 16, 512};
 }
 
+std::vector<int64_t> Scale::product_rows() const {
+    if (on_gpu) return {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192};
+    return rows();
+}
+
 double seconds_of(Backend& backend, const Call& call) {
     BoundCall bound(backend, call);
     Round round(bound);
     return median_seconds(round);
 }
 
+double quick_seconds(BoundCall& call) {
+    Round round(call);
+    return median_seconds(round, 0.02);
+}
+
 int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases) {
-    const bool only_list = has_flag(argc, argv, "--benchmark_list_tests"),
-               own_table = !has_flag(argc, argv, "--benchmark_format");
+    Wishes wishes;
+    wishes.only_list = has_flag(argc, argv, "--benchmark_list_tests");
+    wishes.own_table = !has_flag(argc, argv, "--benchmark_format");
     benchmark::Initialize(&argc, argv, print_help);
-    std::string device = "auto";
     CLI::App app("Bench of " + family + "; Google Benchmark's flags work too", "bench_" + family);
-    app.add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    app.add_option("--device", wishes.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+    app.add_flag("--large", wishes.large, "on a CPU the shapes of a 7B too, which take minutes");
     CLI11_PARSE(app, argc, argv);
     try {
-        run(family, device, only_list, own_table, cases);
+        run(family, wishes, cases);
         return 0;
     } catch (const std::exception& e) {
         std::cerr << app.get_name() << ": " << e.what() << '\n';

@@ -33,17 +33,21 @@ struct Case {
 struct Scale {
     DType real = DType::f32;  // the computing type
     bool on_gpu = false;
+    bool large = false;  // of a CPU: shapes of a 7B too. Without them all families take two minutes on two cores
 
-    // Rows of a product; on the CPU few, so that a run takes a minute.
+    // Tokens; on the CPU few. Of products, whose form changes with them, more.
     std::vector<int64_t> rows() const;
+    std::vector<int64_t> product_rows() const;
 };
 
 using Cases = std::vector<Case>;
 
 // Seconds of one call of an op by itself.
 double seconds_of(Backend& backend, const Call& call);
+// The same of a bound one, the median of rounds that take a fiftieth of a second.
+double quick_seconds(BoundCall& call);
 
-// The program: parses --device and Google Benchmark's flags; the exit code.
+// The program: parses --device, --large and Google Benchmark's flags; the exit code.
 int run_family(const std::string& family, int argc, char** argv, const std::function<Cases(const Scale&)>& cases);
 
 }  // namespace ggq::bench

@@ -102,7 +102,7 @@ int64_t n_copies(int64_t bytes) {
     return std::clamp<int64_t>(kFarBeyondCaches / std::max<int64_t>(bytes, 1), 4, 64);
 }
 
-BoundCall::BoundCall(Backend& backend, const Call& call) : backend_(backend), call_(call) {
+BoundCall::BoundCall(Backend& backend, const Call& call) : backend_(&backend), call_(call) {
     for (const Input& in : call.in) in_types_.push_back(in.type);
     out_types_ = output_types_of(call, in_types_);
     for (const OpArg& arg : parse_signature(*call.op).in) n_inout_ += arg.inout;
@@ -115,8 +115,15 @@ BoundCall::BoundCall(Backend& backend, const Call& call) : backend_(backend), ca
     backend.synchronize();
 }
 
+void BoundCall::move_to(Backend& other) {
+    backend_->synchronize();
+    backend_ = &other;
+    workspace_bytes_ = other.workspace_bytes(op_call());
+    workspace_ = allocate(other, workspace_bytes_);
+}
+
 View BoundCall::new_tensor(Set& set, const TensorType& type) {
-    set.memory.push_back(allocate(backend_, type.bytes()));
+    set.memory.push_back(allocate(*backend_, type.bytes()));
     return make_view(set.memory.back().get(), type.dtype, type.shape, type.quant);
 }
 
@@ -124,7 +131,7 @@ void BoundCall::add_set(const std::vector<std::vector<std::byte>>& values) {
     Set& set = sets_.emplace_back();
     for (size_t i = 0; i < in_types_.size(); ++i) {
         set.in.push_back(new_tensor(set, in_types_[i]));
-        backend_.copy_in(set.in[i].data, values[i].data(), in_types_[i].bytes());
+        backend_->copy_in(set.in[i].data, values[i].data(), in_types_[i].bytes());
     }
     for (size_t i = 0; i < out_types_.size(); ++i)
         set.out.push_back(i < n_inout_ ? set.in[i] : new_tensor(set, out_types_[i]));

@@ -50,14 +50,17 @@ public:
     // Throws Error if the device lacks the op or the memory.
     BoundCall(Backend& backend, const Call& call);
 
-    void run(size_t set) { backend_.run(*call_.op, {sets_[set].out, sets_[set].in, &call_.params, workspace()}); }
+    // The same tensors, by another backend of the same device, which must outlive it.
+    void move_to(Backend& other);
+
+    void run(size_t set) { backend_->run(*call_.op, {sets_[set].out, sets_[set].in, &call_.params, workspace()}); }
     size_t n_sets() const { return sets_.size(); }
     const std::vector<View>& in(size_t set) const { return sets_[set].in; }
     const std::vector<View>& out(size_t set) const { return sets_[set].out; }
     OpCall op_call() const { return {*call_.op, in_types_, out_types_, call_.params, "", call_.keys_a_query}; }
     double bytes() const { return static_cast<double>(traffic_bytes(op_call())); }
     double flops() const { return call_.op->flops ? call_.op->flops(op_call()) : 0; }
-    Backend& backend() const { return backend_; }
+    Backend& backend() const { return *backend_; }
 
 private:
     struct Set {
@@ -69,7 +72,7 @@ private:
     void add_set(const std::vector<std::vector<std::byte>>& values);
     std::span<std::byte> workspace() const { return {workspace_.get(), static_cast<size_t>(workspace_bytes_)}; }
 
-    Backend& backend_;
+    Backend* backend_;
     Call call_;
     std::vector<TensorType> in_types_, out_types_;
     size_t n_inout_ = 0;  // outputs that stand in the first inputs' memory

@@ -16,6 +16,7 @@ struct Linear {
 
 // The different ones of the seven linears (q and o, k and v, gate and up, down) of 1B, 8B and 70B.
 inline std::vector<Linear> linears(const Scale& scale) {
+    if (!scale.on_gpu && !scale.large) return {{2048, 2048}, {4096, 4096}};
     if (!scale.on_gpu) return {{2048, 2048}, {4096, 4096}, {11008, 4096}};
     return {{2048, 2048},  {512, 2048},   {8192, 2048}, {2048, 8192}, {4096, 4096},  {1024, 4096},
             {14336, 4096}, {4096, 14336}, {8192, 8192}, {1024, 8192}, {28672, 8192}, {8192, 28672}};

@@ -1,6 +1,7 @@
 #include "examples/support/flags.h"
 
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 #include <string_view>
 
@@ -49,6 +50,9 @@ void machine_flags(FlagTable& t, BaseOptions& o) {
     t.add("--threads", "N", o.threads, "threads of the CPU").fallback = "one a core";
     t.add("--gpu-memory", "SIZE", o.gpu_memory, "the most to hold on the GPU, the driver's part included, as 24GiB")
         .fallback = "all of it";
+    if (const char* file = std::getenv("GGQ_GPU_TABLE")) o.gpu_table = file;
+    t.add("--gpu-table", "FILE.json", o.gpu_table, "costs and choices among kernels of the GPU, as `tune` writes them")
+        .fallback = "GGQ_GPU_TABLE, else those that are built in";
     t.choice("--pager", kPagers, o.pager,
              "how what has no room on the GPU moves: pinned memory with copies, or unified memory with prefetch");
 }
@@ -296,8 +300,10 @@ FlagTable plan_flags(PlanFlags& options) {
     table.choice("--optim", kOptimKinds, train.optim, "optimizer and how it stores its state");
     recompute_flag(table, train.recompute);
     machine_flags(table, train.base);
-    table.add("--gpu", "NAME", options.request.gpu, "a card that is not there to plan for: " + gpu_list()).fallback =
-        "the device";
+    table
+        .add("--gpu", "NAME", options.request.gpu,
+             "a card that is not there to plan for: " + gpu_list() + ", or a FILE.json of tune")
+        .fallback = "the device";
     table.add("--json", options.json, "the plan as one line of JSON");
     picture_flag(table, options.picture);
     return table;

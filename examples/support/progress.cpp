@@ -29,6 +29,11 @@ int terminal_width() {
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUsualWidth;
 }
 
+// Of what a product reaches on the device.
+std::string share_text(const char* before, const Progress& p) {
+    return p.share_of_ceiling > 0 ? fmt::format("{}{:.0f} % of the ceiling", before, 100 * p.share_of_ceiling) : "";
+}
+
 std::string bar_of(const Progress& p) {
     const double share = p.total > 0 ? static_cast<double>(p.step) / static_cast<double>(p.total) : 0;
     const int full = std::clamp(static_cast<int>(share * kBarColumns), 0, kBarColumns);
@@ -64,9 +69,9 @@ std::string format_rate(double per_second) {
 }
 
 std::string progress_line(const Progress& p) {
-    return fmt::format("step {}/{} | loss {:.4f} | lr {:.2e} | grad norm {:.3g} | {} tokens/s | {} left | peak {}",
+    return fmt::format("step {}/{} | loss {:.4f} | lr {:.2e} | grad norm {:.3g} | {} tokens/s | {} left | peak {}{}",
                        p.step, p.total, p.loss, p.lr, p.grad_norm, format_rate(p.tokens_per_second),
-                       format_seconds(p.seconds_left), format_bytes(p.peak_bytes));
+                       format_seconds(p.seconds_left), format_bytes(p.peak_bytes), share_text(" | ", p));
 }
 
 std::string progress_bar(const Progress& p, int width) {
@@ -77,6 +82,7 @@ std::string progress_bar(const Progress& p, int width) {
         fmt::format("  loss {:.4f}", p.loss),
         fmt::format("  {} left", format_seconds(p.seconds_left)),
         fmt::format("  {} tokens/s", format_rate(p.tokens_per_second)),
+        share_text("  ", p),
         fmt::format("  lr {:.2e}", p.lr),
         fmt::format("  grad norm {:.3g}", p.grad_norm),
         fmt::format("  peak {}", format_bytes(p.peak_bytes)),

@@ -17,13 +17,15 @@ struct Progress {
     double tokens_per_second = 0;
     double seconds_left = 0;
     int64_t peak_bytes = 0;
+    double share_of_ceiling = 0;  // 0: not known
 };
 
 std::string format_seconds(double seconds);  // "0:07", "12:07", "1:02:03"
 std::string format_bytes(int64_t bytes);     // "812 B", "1.5 MiB"
 std::string format_rate(double per_second);  // "87.3", "1234", "12.3k", "4.56M"
 
-// "step 20/100 | loss 1.2345 | lr 2.00e-04 | grad norm 0.512 | 1234 tokens/s | 0:12 left | peak 120 MiB"
+// "step 20/100 | loss 1.2345 | lr 2.00e-04 | grad norm 0.512 | 1234 tokens/s | 0:12 left | peak 120 MiB | 55 % of
+// the ceiling"
 std::string progress_line(const Progress& progress);
 
 // "[=====>    ]  20/100  loss 1.2345  ..." in at most `width` columns; a narrow terminal gets fewer fields.

@@ -301,8 +301,9 @@ void attend_in(const CudaContext& ctx, const KernelArgs& args) {
 
 bool attention_hopper_takes(const CudaContext& ctx, const KernelArgs& args) {
     const View &q = args.in[0], &k = args.in[1], &v = args.in[2], &y = args.out[0];
-    return hopper_takes(q.shape[2], q.dtype, *ctx.device) && k.dtype == q.dtype && v.dtype == q.dtype &&
-           args.param<AttentionParams>().scale > 0 && has_panels(q) && has_panels(k) && has_panels(v) && has_panels(y);
+    return ctx.device->tuning.attention_hopper == 1 && hopper_takes(q.shape[2], q.dtype, *ctx.device) &&
+           k.dtype == q.dtype && v.dtype == q.dtype && args.param<AttentionParams>().scale > 0 && has_panels(q) &&
+           has_panels(k) && has_panels(v) && has_panels(y);
 }
 
 void attention_hopper(const CudaContext& ctx, const KernelArgs& args) {

@@ -65,7 +65,7 @@ AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, i
     plan.tensor_cores = has_tensor_cores_for(real, device) && D % 8 == 0 && D <= 128 &&
                         key_gradient_shared_bytes(D <= 64 ? 64 : 128) <= device.shared_bytes;
     const int64_t n_key_tiles = ceil_div(S, kHopperKeys);
-    plan.hopper = hopper_takes(D, real, device);
+    plan.hopper = device.tuning.attention_backward_hopper == 1 && hopper_takes(D, real, device);
     if (plan.hopper) cut_for_hopper(plan, n_key_tiles, G, H / G, device);
     else if (plan.tensor_cores) plan.n_splits = head_splits(ceil_div(S, kGradientTile) * G, H / G, device);
     plan.padded_queries = round_up(T, kGradientTile);

@@ -5,14 +5,18 @@
 // to bf16.
 #include "kernels/cuda/dequantize.h"
 
+#include <iterator>
+
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 namespace ggq::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kRun = 8, kRuns = 4;
+constexpr int kThreads = 256, kRun = 8;
 
 struct Args {
     QuantParts q;
@@ -31,31 +35,80 @@ __device__ __forceinline__ void store_run(To* to, const float (&w)[kRun]) {
     }
 }
 
-// Runs [0, n_runs) of 8 weights.
-template <typename To>
+// Runs [0, n_runs) of 8 weights, by stretches of kRuns a lane and warp: each lane finds the scale of one 64 of them and
+// hands it to the lanes that have its runs. Codes and scales are read before the kernel in front has ended: weights are
+// frozen, and kernels that quantize let none start early (launch.cuh).
+template <typename To, int kThreads, int kRuns>
 __global__ void __launch_bounds__(kThreads)
-    dequantize_4bit_kernel(const __grid_constant__ Args p, int64_t n_runs, To* to) {
+    dequantize_stretches(const __grid_constant__ Args p, int64_t n_runs, To* to) {
+    constexpr int kLanesA64 = 64 / kRun, kScales = kRuns * kWarp / kLanesA64;
     __shared__ float levels[16];
     load_levels(levels, p.format);
     __syncthreads();
-    constexpr int64_t kOfBlock = int64_t{kThreads} * kRuns;
-    for (int64_t first = blockIdx.x * kOfBlock + threadIdx.x; first < n_runs; first += gridDim.x * kOfBlock) {
-        CodeWords<kRun> codes[kRuns];
-        float scales[kRuns];
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int64_t begin = (blockIdx.x * int64_t{kThreads / kWarp} + warp) * (kRuns * kWarp), last = n_runs - 1;
+    if (begin > last) return;
+    const int64_t first = begin + lane, own = begin + lane % kScales * kLanesA64;
+    CodeWords<kRun> codes[kRuns];
 #pragma unroll
-        for (int r = 0; r < kRuns; ++r) {
-            const int64_t run = first + r * kThreads, i = (run < n_runs ? run : n_runs - 1) * kRun;
-            codes[r] = codes_at<kRun>(p.q.codes, i);
-            scales[r] = block_scale(p.q, i >> p.shift);
-        }
-#pragma unroll
-        for (int r = 0; r < kRuns; ++r) {
-            const int64_t run = first + r * kThreads;
-            float w[kRun];
-            decode_codes(codes[r], levels, scales[r], w);
-            if (run < n_runs) store_run(to + run * kRun, w);
-        }
+    for (int r = 0; r < kRuns; ++r) {
+        const int64_t run = first + r * kWarp;
+        codes[r].of[0] = load_streamed(reinterpret_cast<const uint32_t*>(p.q.codes) + (run < n_runs ? run : last));
     }
+    const float scale = block_scale(p.q, (own < n_runs ? own : last) * kRun >> p.shift);
+    begin_dependent();
+#pragma unroll
+    for (int r = 0; r < kRuns; ++r) {
+        const int64_t run = first + r * kWarp;
+        float w[kRun];
+        decode_codes(codes[r], levels, __shfl_sync(0xffffffffu, scale, r * (kWarp / kLanesA64) + lane / kLanesA64), w);
+        if (run < n_runs) store_run(to + run * kRun, w);
+    }
+}
+
+// The same, in which each thread finds the scales of its own runs.
+template <typename To, int kThreads, int kRuns>
+__global__ void __launch_bounds__(kThreads) dequantize_runs(const __grid_constant__ Args p, int64_t n_runs, To* to) {
+    __shared__ float levels[16];
+    load_levels(levels, p.format);
+    __syncthreads();
+    const int64_t first = blockIdx.x * int64_t{kThreads * kRuns} + threadIdx.x;
+    CodeWords<kRun> codes[kRuns];
+    float scales[kRuns];
+#pragma unroll
+    for (int r = 0; r < kRuns; ++r) {
+        const int64_t run = first + r * kThreads, i = (run < n_runs ? run : n_runs - 1) * kRun;
+        codes[r] = codes_at<kRun>(p.q.codes, i);
+        scales[r] = block_scale(p.q, i >> p.shift);
+    }
+    begin_dependent();
+#pragma unroll
+    for (int r = 0; r < kRuns; ++r) {
+        const int64_t run = first + r * kThreads;
+        float w[kRun];
+        decode_codes(codes[r], levels, scales[r], w);
+        if (run < n_runs) store_run(to + run * kRun, w);
+    }
+}
+
+// One way to dequantize 4 bits: Tuning::dequantize is the number of a row.
+template <typename To>
+struct Form {
+    void (*kernel)(Args, int64_t, To*);
+    int threads, runs;  // of a block; of a thread
+};
+
+template <typename To>
+constexpr Form<To> kForms[] = {{dequantize_stretches<To, 256, 4>, 256, 4}, {dequantize_stretches<To, 128, 4>, 128, 4},
+                               {dequantize_stretches<To, 512, 4>, 512, 4}, {dequantize_stretches<To, 128, 8>, 128, 8},
+                               {dequantize_stretches<To, 256, 8>, 256, 8}, {dequantize_runs<To, 256, 4>, 256, 4}};
+static_assert(std::size(kForms<float>) == static_cast<size_t>(tuning_row("dequantize")->n_values));
+
+template <typename To>
+void run_4bit(const CudaContext& ctx, const Args& p, int64_t n_runs, To* to) {
+    const Form<To>& form = kForms<To>[ctx.device->tuning.dequantize];
+    const int64_t blocks = ceil_div(n_runs, int64_t{form.threads} * form.runs);
+    launch_dependent(ctx, form.kernel, dim3(static_cast<unsigned>(blocks)), form.threads, 0, p, n_runs, to);
 }
 
 // Rows of a multiple of 8 weights; the grid's second dimension goes over rows.
@@ -103,8 +156,7 @@ void run(const CudaContext& ctx, const Args& p, To* to) {
         const int64_t n_runs = p.n / kRun;
         if (p.format != DType::int8) {
             begin = n_runs * kRun;
-            launch(ctx, dequantize_4bit_kernel<To>, dim3(blocks_for(ctx, ceil_div(n_runs, kRuns), kThreads)), kThreads,
-                   0, p, n_runs, to);
+            run_4bit(ctx, p, n_runs, to);
         } else if (p.q.block % kRun == 0) {
             begin = p.n;
             const int64_t n_rows = p.n / p.q.block;

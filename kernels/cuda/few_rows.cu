@@ -209,8 +209,9 @@ void run_aligned(const CudaContext& ctx, const Args& p) {
 void few_rows(const CudaContext& ctx, const Product& p, Scratch scratch) {
     const bool aligned = runs_are_aligned(p);
     if (aligned && p.x.dtype == p.real && few_rows_in_tensor_cores(p.k, p.real, p.w.dtype))
-        return p.m == 1 && one_row_takes(p.n, p.k, p.real, p.w.dtype, *ctx.device) ? one_row_4bit(ctx, one_row(p))
-                                                                                   : few_rows_4bit(ctx, p, scratch);
+        return p.m == 1 && ctx.device->tuning.one_row == 1 && one_row_takes(p.n, p.k, p.real, p.w.dtype, *ctx.device)
+                   ? one_row_4bit(ctx, one_row(p))
+                   : few_rows_4bit(ctx, p, scratch);
     const Args args{.x = p.x, .w = p.w, .m = p.m, .n = p.n, .k = p.k, .shift = block_shift(p.w.quant), .y = p.y};
     if (aligned) return run_aligned(ctx, args);
     const dim3 grid(blocks_for(ctx, p.n, kWarps), static_cast<unsigned>(p.m));

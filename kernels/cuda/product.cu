@@ -137,8 +137,8 @@ void multiply_tiled(const CudaContext& ctx, const Product& p, Scratch scratch) {
 
 void multiply(const CudaContext& ctx, const Product& p, Scratch scratch) {
     if (p.m == 0 || p.n == 0) return;
-    if (p.m <= kFewRows) return few_rows(ctx, p, scratch);
-    if (!takes_some_rows(p.m, p.k, p.real, p.w.dtype, *ctx.device)) return multiply_tiled(ctx, p, scratch);
+    if (!takes_some_rows(p.m, p.n, p.k, p.real, p.w.dtype, *ctx.device))
+        return p.m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
     Product aligned = p;
     aligned.x = aligned_rows(ctx, p.x, p.m, p.k, scratch);
     some_rows(ctx, aligned, scratch);

@@ -42,16 +42,18 @@ int64_t some_rows_shared(int64_t m) {
     return kTables + kStages * (m <= 16 ? 16 : m <= 32 ? 32 : 64) * kSomeStep * 2;
 }
 
-bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& device) {
-    return m > kFewRows && m <= kSomeRows && few_rows_in_tensor_cores(k, real, w) &&
+bool takes_some_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    const Tuning& t = device.tuning;
+    const int64_t most = n * k < kLargeMatrix ? t.some_rows : t.some_rows_large;
+    return m > t.few_rows && m <= std::min(most, kSomeRows) && few_rows_in_tensor_cores(k, real, w) &&
            some_rows_shared(m) <= device.shared_bytes;
 }
 
-// Two blocks for each multiprocessor, or one where there are so many rows that sums of parts weigh as much as w; each
+// Some blocks for each multiprocessor, or one where there are so many rows that sums of parts weigh as much as w; each
 // of four steps at least.
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device) {
     const int64_t blocks = std::max<int64_t>(ceil_div(n, kSomeCols), 1),
-                  wanted = int64_t{device.n_sms} * (m <= 32 ? 2 : 1);
+                  wanted = int64_t{device.n_sms} * (m <= 32 ? device.tuning.some_rows_blocks : 1);
     const int64_t steps = ceil_div(k, kSomeStep), most = std::max<int64_t>(steps / 4, 1);
     const int64_t parts = std::clamp<int64_t>(ceil_div(wanted, blocks), 1, most);
     return ceil_div(steps, parts) * kSomeStep;
@@ -70,8 +72,8 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
 }
 
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
+    if (takes_some_rows(m, n, k, real, w, device)) return bytes_of(m * k, real) + some_rows_workspace(m, n, k, device);
     if (m <= kFewRows) return few_rows_workspace(m, n, k, real, w, device);
-    if (takes_some_rows(m, k, real, w, device)) return bytes_of(m * k, real) + some_rows_workspace(m, n, k, device);
     return tiled_workspace(m, n, k, real, real, w, device);
 }
 

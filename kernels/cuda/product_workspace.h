@@ -21,7 +21,7 @@ int64_t few_rows_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w,
 // some_rows.cu: whether it takes a product, the k of each part, a multiple of kSomeStep, and f32[parts,m,n] sums.
 inline constexpr int64_t kSomeStep = 128, kSomeCols = 128;
 int64_t some_rows_shared(int64_t m);  // bytes of shared memory
-bool takes_some_rows(int64_t m, int64_t k, DType real, DType w, const Device& device);
+bool takes_some_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device);
 int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
 

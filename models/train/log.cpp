@@ -43,13 +43,18 @@ Json to_json(const EvalEntry& e) {
 }
 
 Json to_json(const EndEntry& e) {
-    return {{"train_runtime", e.seconds},
-            {"train_samples_per_second", e.samples_per_second},
-            {"train_steps_per_second", e.steps_per_second},
-            {"total_flos", e.total_flos},
-            {"train_loss", e.loss},
-            {"epoch", e.epoch},
-            {"step", e.step}};
+    Json json = {{"train_runtime", e.seconds},
+                 {"train_samples_per_second", e.samples_per_second},
+                 {"train_steps_per_second", e.steps_per_second},
+                 {"total_flos", e.total_flos},
+                 {"train_loss", e.loss},
+                 {"epoch", e.epoch},
+                 {"step", e.step}};
+    if (e.ceiling <= 0) return json;
+    json["tflops"] = e.flops * 1e-12;
+    json["ceiling_tflops"] = e.ceiling * 1e-12;
+    json["share_of_ceiling"] = e.flops / e.ceiling;
+    return json;
 }
 
 bool is_run(const Json& entry) { return entry.contains("run"); }

@@ -45,6 +45,8 @@ struct EndEntry {
     double total_flos = 0;
     double epoch = 0;
     int64_t step = 0;
+    // Of the arithmetic that the documents needed, a second of updates; not written where the ceiling is not known.
+    double flops = 0, ceiling = 0;
 };
 
 struct LogContent {

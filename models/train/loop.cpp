@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "models/figures.h"
+#include "models/train/ceiling.h"
 
 namespace ggq {
 
@@ -21,7 +22,9 @@ TrainLoop::TrainLoop(const Job& job, const RunData& data, TrainingModel& on_devi
       events_(events),
       save_(std::move(save)),
       start_(Clock::now()),
-      start_step_(step()) {}
+      start_step_(step()),
+      needed_(needed_flops(on_device.engine.micro_graph(), on_device.engine.options().lengths.front())),
+      ceiling_(measured_ceiling(on_device.set, job.weights.compute())) {}
 
 void TrainLoop::run() {
     evaluate_if_due();  // an interrupt may have come before it
@@ -38,7 +41,10 @@ void TrainLoop::one_update() {
     }
     const Update update = data_.batches.update(order_, index % data_.batches.n_updates());
     const double rate = data_.schedule.at(index);
+    const auto begin = Clock::now();
     const UpdateResult r = on_device_.engine.train(update, rate);
+    train_seconds_ += seconds_since(begin);
+    flops_here_ += needed_flops_of(update);
     if (r.overflow) return note_overflow();
     if (!allocations_after_first_) allocations_after_first_ = job_.backend->memory().allocations;
     note_update(update, r, rate);
@@ -95,6 +101,7 @@ void TrainLoop::report_update(const UpdateResult& r, double rate) const {
                   .learning_rate = rate,
                   .tokens_per_second = static_cast<double>(tokens_here_) / seconds,
                   .seconds_left = seconds_an_update * static_cast<double>(data_.total_steps - step()),
+                  .share_of_ceiling = ceiling_ > 0 ? flops_a_second() / ceiling_ : 0,
                   .peak_bytes = job_.backend->memory().peak_bytes});
 }
 
@@ -145,7 +152,31 @@ void TrainLoop::log_end() {
                  .loss = updates > 0 ? loss_here_ / updates : 0,
                  .total_flos = 6.0 * static_cast<double>(tokens_here_) * static_cast<double>(job_.model.n_weights()),
                  .epoch = data_.epoch_of(step()),
-                 .step = step()});
+                 .step = step(),
+                 .flops = flops_a_second(),
+                 .ceiling = ceiling_});
+}
+
+// Of the documents: what fills a micro-batch up, and what is computed twice, is not needed.
+double TrainLoop::needed_flops_of(const Update& update) const {
+    int64_t keys = 0;
+    for (const MicroBatch& batch : update.micro_batches) {
+        for (size_t t = 0; t < batch.spans.size(); t += 2) keys += batch.spans[t + 1] - batch.spans[t];
+        keys -= batch.length() - batch.n_tokens;  // each of which sees itself
+    }
+    return needed_.a_token * static_cast<double>(update.n_tokens) + needed_.a_key * static_cast<double>(keys) +
+           needed_.a_label * static_cast<double>(update.label_tokens);
+}
+
+static std::string flops_text(double a_second) {
+    return a_second < 1e12 ? fmt::format("{:.3g} GFLOP/s", a_second * 1e-9)
+                           : fmt::format("{:.3g} TFLOP/s", a_second * 1e-12);
+}
+
+void TrainLoop::tell_arithmetic() const {
+    if (ceiling_ <= 0 || flops_here_ <= 0) return;
+    events_.tell(fmt::format("arithmetic that the documents needed: {}, {:.0f} % of a large product's {}",
+                             flops_text(flops_a_second()), 100 * flops_a_second() / ceiling_, flops_text(ceiling_)));
 }
 
 void TrainLoop::tell_traffic() const {
@@ -157,6 +188,7 @@ void TrainLoop::tell_traffic() const {
 
 TrainResult TrainLoop::finish() {
     tell_traffic();
+    tell_arithmetic();
     result_.steps = step();
     if (allocations_after_first_)
         result_.allocations_after_first_step = job_.backend->memory().allocations - *allocations_after_first_;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "ggq/needed_flops.h"
 #include "models/clock.h"
 #include "models/train/checkpoint.h"
 #include "models/train/job.h"
@@ -38,7 +39,10 @@ private:
     void evaluate();
     void evaluate_if_due();
     bool out_of_patience() const;
+    double needed_flops_of(const Update& update) const;
+    double flops_a_second() const { return train_seconds_ > 0 ? flops_here_ / train_seconds_ : 0; }
     void tell_traffic() const;
+    void tell_arithmetic() const;
     void log_end();
     void save();
 
@@ -57,6 +61,9 @@ private:
     Clock::time_point start_;
     int64_t start_step_, tokens_here_ = 0, samples_here_ = 0;
     double loss_here_ = 0;
+    double flops_here_ = 0, train_seconds_ = 0;
+    NeededFlops needed_;
+    double ceiling_;  // of the device; 0: not known
     std::optional<int64_t> allocations_after_first_;
     PageTraffic traffic_logged_;
 };

@@ -19,6 +19,7 @@ struct StepReport {
     double epoch = 0;
     double loss = 0, grad_norm = 0, learning_rate = 0;
     double tokens_per_second = 0, seconds_left = 0;
+    double share_of_ceiling = 0;  // of the device's arithmetic, see models/train/ceiling.h; 0: not known
     int64_t peak_bytes = 0;
 };
 

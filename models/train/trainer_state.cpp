@@ -233,9 +233,10 @@ static std::string unpaged(const nlohmann::ordered_json& optim) {
 
 std::vector<std::string> changed_options(const nlohmann::ordered_json& before, const nlohmann::ordered_json& now) {
     static const std::set<std::string> kMayChange = {
-        "model",        "data",      "val_data",    "output",     "overwrite", "device",    "threads",
-        "gpu_memory",   "log_every", "eval_every",  "save_every", "keep_last", "resume",    "accept_changes",
-        "show_samples", "plan",      "print_graph", "profile",    "quiet",     "recompute", "pager",
+        "model",   "data",           "val_data",     "output",     "overwrite",   "device",
+        "threads", "gpu_memory",     "log_every",    "eval_every", "save_every",  "keep_last",
+        "resume",  "accept_changes", "show_samples", "plan",       "print_graph", "profile",
+        "quiet",   "recompute",      "pager",        "gpu_table",
     };
     std::vector<std::string> changes;
     for (const auto& [key, value] : now.items()) {

@@ -1,13 +1,7 @@
-// costs: measures on this device what the planner weighs work by, as rows for ggq/gpu_table.cpp.
-//
-//   build/bin/costs --device cuda
-//
-// A document of 8,192 tokens through four layers of an 8B tells what an op reaches: of the arithmetic or of the bytes a
-// second, whichever is nearer to the most that any op reaches. One of 512 tokens tells what a call takes beside its
-// work. Both are timed step by step, less what the shortest op takes so, which is the host's part; what a call takes
-// beside is then scaled so that the whole takes as long as when it is not timed step by step. Copies are of 256 MiB of
-// pinned memory, the best of five.
+#include "bench/support/op_costs.h"
+
 #include <algorithm>
+#include <map>
 
 #include "bench/ceilings.h"
 #include "bench/model_bench.h"
@@ -115,14 +109,8 @@ double copy_seconds(Backend& backend, Lane lane, int64_t bytes) {
     return best;
 }
 
-// What the planner is told of one op; of all that are not listed by "".
-struct Row {
-    std::string op;
-    double flops = 0, bytes = 0, start = 0;
-};
-
 // The rates of the ops on many tokens; what binds an op is what takes the larger share of the most that any reaches.
-std::vector<Row> rates(const Profile& large) {
+std::vector<Costs::Rate> rates(const Profile& large) {
     const double host = host_seconds(large);
     const OpTime rest = rest_of(large, host);
     double most_flops = 0, most_bytes = rest.bytes / rest.seconds;
@@ -130,7 +118,7 @@ std::vector<Row> rates(const Profile& large) {
         const OpTime t = time_of(large, op, host);
         most_flops = std::max(most_flops, t.flops / t.seconds), most_bytes = std::max(most_bytes, t.bytes / t.seconds);
     }
-    std::vector<Row> rows = {{.op = "", .flops = most_flops, .bytes = rest.bytes / rest.seconds}};
+    std::vector<Costs::Rate> rows = {{.op = "", .flops = most_flops, .bytes = rest.bytes / rest.seconds}};
     for (const char* op : kOps) {
         const OpTime t = time_of(large, op, host);
         const bool by_flops = t.flops / most_flops > t.bytes / most_bytes;
@@ -142,13 +130,13 @@ std::vector<Row> rates(const Profile& large) {
 }
 
 // What a call takes beside its work, from few tokens.
-void add_starts(std::vector<Row>& rows, const Timed& small) {
+void add_starts(std::vector<Costs::Rate>& rows, const Timed& small) {
     const double host = host_seconds(small.profile);
     double work = 0, starts = 0;
     std::map<std::string, std::pair<double, double>> sum_and_calls;  // by the row's op
     for (const auto& [op, row] : small.profile.rows) {
-        const auto listed = std::ranges::find(rows, op, &Row::op);
-        const Row& rate = listed == rows.end() ? rows.front() : *listed;
+        const auto listed = std::ranges::find(rows, op, &Costs::Rate::op);
+        const Costs::Rate& rate = listed == rows.end() ? rows.front() : *listed;
         const OpTime t = time_of(small.profile, op, host);
         const double of_work = std::max(t.flops / rate.flops, t.bytes / rate.bytes);
         const double calls = static_cast<double>(row.calls) / kRuns, start = std::max(0.0, t.seconds - of_work);
@@ -157,40 +145,24 @@ void add_starts(std::vector<Row>& rows, const Timed& small) {
         sum += calls * start, n += calls;
     }
     const double scale = starts > 0 ? std::clamp((small.seconds - work) / starts, 0.0, 1.0) : 0;
-    for (Row& row : rows) {
+    for (Costs::Rate& row : rows) {
         const auto [sum, n] = sum_and_calls[row.op];
         if (n > 0) row.start = scale * sum / n;
     }
 }
 
-void print_row(const Row& r) {
-    fmt::print("{{\"{}\", {:.0f}e12, {:.2f}e12, {:.1f}e-6}}", r.op, r.flops * 1e-12, r.bytes * 1e-12, r.start * 1e6);
-}
-
-void run(const ModelOptions& o) {
-    constexpr int64_t kCopy = 256 << 20;
-    const auto backend = o.backend();
-    require(!backend->reads_host_memory(), "--device: expected a GPU, got {}", backend->description());
-    std::vector<Row> rows = rates(timed(*backend, 8192).profile);
-    add_starts(rows, timed(*backend, 512));
-    fmt::print("// {}\nc.rest = ", backend->description());
-    print_row(rows.front());
-    fmt::print(";\nc.copy_in = {:.1f}e9;\n", kCopy / copy_seconds(*backend, Lane::in, kCopy) * 1e-9);
-    fmt::print("c.copy_out = {:.1f}e9;\nc.ops = {{", kCopy / copy_seconds(*backend, Lane::out, kCopy) * 1e-9);
-    for (size_t i = 1; i < rows.size(); ++i) {
-        fmt::print("{}", i > 1 ? ",\n         " : "");
-        print_row(rows[i]);
-    }
-    fmt::print("}};\n");
-}
-
 }  // namespace
 
-}  // namespace ggq::bench
-
-int main(int argc, char** argv) {
-    ggq::bench::ModelOptions o;
-    CLI::App app("Rates of this device for the planner", "costs");
-    app.add_option("--device", o.device, "cuda or cuda:N")->capture_default_str();
-    return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
+Costs measured_costs(Backend& backend) {
+    constexpr int64_t kCopy = 256 << 20;
+    std::vector<Costs::Rate> rows = rates(timed(backend, 8192).profile);
+    add_starts(rows, timed(backend, 512));
+    Costs c;
+    c.rest = rows.front();
+    c.ops.assign(rows.begin() + 1, rows.end());
+    c.copy_in = kCopy / copy_seconds(backend, Lane::in, kCopy);
+    c.copy_out = kCopy / copy_seconds(backend, Lane::out, kCopy);
+    return c;
 }
+
+}  // namespace ggq::bench
