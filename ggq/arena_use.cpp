@@ -45,6 +45,7 @@ private:
     }
 
     int64_t ArenaUse::*part_of(const PlannedTensor& t, bool goes_on) const {
+        if (t.restored) return &ArenaUse::temporaries;
         if (graph_.values()[static_cast<size_t>(t.value)].kind != Kind::temporary) return &ArenaUse::pages;
         const PlannedStep& maker = plan_.steps[static_cast<size_t>(t.first)];
         const Step* op = op_of(maker, graph_);

@@ -13,7 +13,7 @@ struct ArenaUse {
     // Kept activations: temporaries that a forward step makes, not for a second time, and that a backward step or a
     // recomputed one reads, from where they were made or from where they came back to after waiting on the host.
     int64_t kept = 0;
-    int64_t temporaries = 0;  // all others, recomputed values and gradients among them
+    int64_t temporaries = 0;  // all others, recomputed values, gradients and restored weights among them
     int64_t pages = 0;        // stays of weights and optimizer state whose home is the host
     int64_t workspace = 0;
     int64_t migrated = 0;  // pages of unified memory, which have no place in the arena

@@ -39,9 +39,13 @@ public:
     virtual void check_supported(const OpCall& call) const = 0;
     virtual int64_t workspace_bytes(const OpCall& call) const = 0;
     virtual Costs costs() const { return {}; }
+    // The quantized input that a step would restore before it computes, where it takes it restored as well; else -1.
+    virtual int restores(const OpCall& /*call*/) const { return -1; }
 
     // Starts a step on the compute lane; it has ended after synchronize(), which throws Error if one failed.
     virtual void run(const OpDef& op, const KernelArgs& args) = 0;
+    // The same on lane aside.
+    virtual void run_aside(const OpDef& op, const KernelArgs& args) { run(op, args); }
     // Starts a copy between memory of allocate_host() and the device, on lane in or out.
     virtual void copy(Lane lane, void* to, const void* from, int64_t bytes);
     // Whether memory of allocate_host() is the device's too: what is paged then keeps its address, and migrate() moves

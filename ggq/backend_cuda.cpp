@@ -161,10 +161,12 @@ public:
         return call.op.cuda_workspace ? call.op.cuda_workspace(call, device_) : 0;
     }
 
-    void run(const OpDef& op, const KernelArgs& args) override {
-        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        op.kernel.cuda({compute(), &device_, blas_.get()}, args);
+    int restores(const OpCall& call) const override {
+        return call.op.cuda_restores ? call.op.cuda_restores(call, device_) : -1;
     }
+
+    void run(const OpDef& op, const KernelArgs& args) override { run_on(Lane::compute, op, args); }
+    void run_aside(const OpDef& op, const KernelArgs& args) override { run_on(Lane::aside, op, args); }
 
     void copy(Lane lane, void* to, const void* from, int64_t bytes) override {
         GGQ_CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_of(lane)));
@@ -283,6 +285,11 @@ private:
         void* data = nullptr;
         cudaEvent_t free = nullptr;
     };
+
+    void run_on(Lane lane, const OpDef& op, const KernelArgs& args) {
+        GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
+        op.kernel.cuda({stream_of(lane), &device_, blas_.get()}, args);
+    }
 
     void open_device() {
         const GpuInfo gpu = gpu_info(device_.index);

@@ -7,10 +7,11 @@ namespace ggq {
 
 enum class Lane : uint8_t {
     compute,
-    in,  // copies to the device
-    out  // copies to the host
+    in,    // copies to the device
+    out,   // copies to the host
+    aside  // restores weights beside the computing lane
 };
 
-inline constexpr Lane kLanes[] = {Lane::compute, Lane::in, Lane::out};
+inline constexpr Lane kLanes[] = {Lane::compute, Lane::in, Lane::out, Lane::aside};
 
 }  // namespace ggq

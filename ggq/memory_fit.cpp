@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ggq/restore_steps.h"
+
 namespace ggq {
 
 namespace {
@@ -71,6 +73,7 @@ Plan MemoryFit::plan_of(size_t member, int64_t arena_budget, bool offload, bool 
     options.arena_budget = arena_budget;
     options.offload = offload;
     options.only_if_it_fits = only_if_it_fits;
+    options.restores = false;  // which take no memory and are added to the plans that are chosen
     if (!ladders_[member]) return plan(m.program.graph(), backend_, options);
     const KeepLadder& ladder = *ladders_[member];
     Plan best = plan_at(member, 0, options);
@@ -104,8 +107,9 @@ int64_t MemoryFit::growth(int parts) const {
 
 int64_t MemoryFit::growth(const std::vector<Plan>& plans) const {
     int64_t n_ops = 0, n_copies = 0;
-    for (const Plan& p : plans) {
-        n_ops += p.n_steps(Lane::compute);
+    for (size_t i = 0; i < plans.size(); ++i) {
+        const Plan& p = plans[i];
+        n_ops += p.n_steps(Lane::compute) + most_restores(set_.members_[i].program.graph(), backend_, p);
         n_copies += p.n_steps(Lane::in) + p.n_steps(Lane::out);
     }
     return backend_.overhead_bytes_with(n_ops, n_copies) - backend_.overhead_bytes();
@@ -164,7 +168,14 @@ void MemoryFit::run() {
     }
     if (!best_.fits) best_ = way(best_.paged, best_.offload, false);
     set_paged(best_.paged);
-    for (size_t i = 0; i < best_.plans.size(); ++i) set_.members_[i].program.set_plan(std::move(best_.plans[i]));
+    RestoreRoom room{.beside_bytes = set_.store().bytes()};
+    for (const Plan& p : best_.plans) room.arena_bytes = std::max(room.arena_bytes, p.arena_bytes);
+    if (best_.fits) room.most_bytes = room.arena_bytes + device_budget_ - best_.device_bytes;
+    for (size_t i = 0; i < best_.plans.size(); ++i) {
+        Program& program = set_.members_[i].program;
+        program.set_plan(with_restores(program.graph(), backend_, std::move(best_.plans[i]), room));
+        room.arena_bytes = std::max(room.arena_bytes, program.plan().arena_bytes);
+    }
 }
 
 // A device in the host's memory shares it with all else that runs there.

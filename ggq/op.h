@@ -66,6 +66,10 @@ struct OpDef {
     // Scratch bytes that the kernels want: on the CPU with so many threads, on a card.
     int64_t (*cpu_workspace)(const OpCall& call, int n_threads) = nullptr;
     int64_t (*cuda_workspace)(const OpCall& call, const cuda::Device& device) = nullptr;
+    // On a card: the quantized input that the kernel would restore in whole, in its workspace, before it multiplies;
+    // -1: none. The kernel takes that input in the computing type as well, with the same bits, so that a plan may
+    // restore it ahead, and once for several steps (ggq/restore_steps.h).
+    int (*cuda_restores)(const OpCall& call, const cuda::Device& device) = nullptr;
     // Arithmetic of one call, multiply-add counting 2; null means negligible.
     double (*flops)(const OpCall& call) = nullptr;
     // Traffic where it is not each input and output once; see traffic_bytes().

@@ -15,8 +15,6 @@ namespace {
 
 const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
 
-int64_t place_bytes(int64_t bytes) { return round_up(bytes, kArenaAlignment); }
-
 class PageSteps {
 public:
     PageSteps(const Graph& graph, const Backend& backend, int64_t room, bool offload, Plan& plan)

@@ -7,13 +7,12 @@
 #include "ggq/backend.h"
 #include "ggq/layer_order.h"
 #include "ggq/page_steps.h"
+#include "ggq/restore_steps.h"
 #include "kernels/rounding.h"
 
 namespace ggq {
 
 namespace {
-
-int64_t align(int64_t bytes) { return round_up(bytes, kArenaAlignment); }
 
 const Value& value_of(const Graph& graph, int32_t id) { return graph.values()[static_cast<size_t>(id)]; }
 
@@ -107,18 +106,6 @@ bool in_arena(const PlannedTensor& t, size_t index) {
     return t.storage == static_cast<int32_t>(index) && t.bytes > 0 && t.last >= 0;
 }
 
-int64_t most_alive(const std::vector<Lifetime>& blocks) {
-    int32_t end = 0;
-    for (const Lifetime& b : blocks) end = std::max(end, b.last);
-    std::vector<int64_t> change(static_cast<size_t>(end) + 2, 0);
-    for (const Lifetime& b : blocks) {
-        change[static_cast<size_t>(b.first)] += align(b.bytes);
-        change[static_cast<size_t>(b.last) + 1] -= align(b.bytes);
-    }
-    std::partial_sum(change.begin(), change.end(), change.begin());
-    return *std::max_element(change.begin(), change.end());
-}
-
 // Views only name memory, so they are no steps of their own.
 void copy_steps(const Graph& graph, const Backend& backend, const Schedule& schedule, Plan& plan) {
     std::vector<TensorType> types;
@@ -135,8 +122,9 @@ void copy_steps(const Graph& graph, const Backend& backend, const Schedule& sche
     }
 }
 
-// Where not even the sum of what is alive fits and only a plan that does is wanted, nothing is placed.
-void place_all(Plan& plan, int64_t most_bytes) {
+}  // namespace
+
+void place_all(Plan& plan, int64_t enough, int64_t most_bytes) {
     std::vector<Lifetime> blocks, migrated;
     std::vector<int64_t*> targets;
     for (size_t i = 0; i < plan.tensors.size(); ++i) {
@@ -155,91 +143,18 @@ void place_all(Plan& plan, int64_t most_bytes) {
         blocks.push_back({s.workspace_bytes, static_cast<int32_t>(i), static_cast<int32_t>(i)});
         targets.push_back(&s.workspace_offset);
     }
+    plan.arena_bytes = 0;
     plan.live_bytes = blocks.empty() ? 0 : most_alive(blocks);
     plan.migrated_bytes = migrated.empty() ? 0 : most_alive(migrated);
     if (plan.live_bytes + plan.migrated_bytes > most_bytes) {
         plan.arena_bytes = plan.live_bytes;
         return;
     }
-    const std::vector<int64_t> offsets = place(blocks);
+    const std::vector<int64_t> offsets = place(blocks, enough);
     for (size_t i = 0; i < blocks.size(); ++i) {
         *targets[i] = offsets[i];
-        plan.arena_bytes = std::max(plan.arena_bytes, offsets[i] + align(blocks[i].bytes));
+        plan.arena_bytes = std::max(plan.arena_bytes, offsets[i] + place_bytes(blocks[i].bytes));
     }
-}
-
-}  // namespace
-
-namespace {
-
-// Placed blocks, by offset. Most live for a few steps and meet only what is alive then: these stand in lists by
-// stretches of steps, the others in one list.
-class PlacedBlocks {
-public:
-    explicit PlacedBlocks(const std::vector<Lifetime>& blocks) : blocks_(blocks), offsets_(blocks.size(), 0) {
-        int32_t end = 0;
-        for (const Lifetime& b : blocks) end = std::max(end, b.last);
-        stretches_.resize(static_cast<size_t>(end / kSteps) + 1);
-    }
-
-    void add(size_t i) {
-        const int64_t bytes = align(blocks_[i].bytes);
-        int64_t offset = 0;
-        for (size_t j : neighbours(blocks_[i])) {
-            if (blocks_[j].first > blocks_[i].last || blocks_[i].first > blocks_[j].last) continue;
-            if (offset + bytes <= offsets_[j]) break;
-            offset = std::max(offset, offsets_[j] + align(blocks_[j].bytes));
-        }
-        offsets_[i] = offset;
-        insert(all_, i);
-        if (is_long(blocks_[i])) return insert(long_, i);
-        for (size_t s = stretch(blocks_[i].first); s <= stretch(blocks_[i].last); ++s) insert(stretches_[s], i);
-    }
-
-    const std::vector<int64_t>& offsets() const { return offsets_; }
-
-private:
-    static constexpr int32_t kSteps = 32;
-
-    static size_t stretch(int32_t step) { return static_cast<size_t>(step / kSteps); }
-    static bool is_long(const Lifetime& b) { return stretch(b.last) - stretch(b.first) > 3; }
-
-    void insert(std::vector<size_t>& list, size_t i) const {
-        const auto by_offset = [&](int64_t value, size_t j) { return value < offsets_[j]; };
-        list.insert(std::upper_bound(list.begin(), list.end(), offsets_[i], by_offset), i);
-    }
-
-    // By offset; a block may stand there twice. Valid until the next call.
-    const std::vector<size_t>& neighbours(const Lifetime& b) {
-        if (is_long(b)) return all_;
-        found_ = long_;
-        const auto by_offset = [&](size_t x, size_t y) { return offsets_[x] < offsets_[y]; };
-        for (size_t s = stretch(b.first); s <= stretch(b.last); ++s) {
-            const auto middle = static_cast<std::ptrdiff_t>(found_.size());
-            found_.insert(found_.end(), stretches_[s].begin(), stretches_[s].end());
-            std::inplace_merge(found_.begin(), found_.begin() + middle, found_.end(), by_offset);
-        }
-        return found_;
-    }
-
-    const std::vector<Lifetime>& blocks_;
-    std::vector<int64_t> offsets_;
-    std::vector<size_t> all_, long_;
-    std::vector<std::vector<size_t>> stretches_;
-    std::vector<size_t> found_;
-};
-
-}  // namespace
-
-// Largest first, each at the lowest offset where it meets none that is placed and alive with it (greedy by size, as in
-// Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
-std::vector<int64_t> place(const std::vector<Lifetime>& blocks) {
-    std::vector<size_t> order(blocks.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::ranges::stable_sort(order, std::greater<>{}, [&](size_t i) { return blocks[i].bytes; });
-    PlacedBlocks placed(blocks);
-    for (size_t i : order) placed.add(i);
-    return placed.offsets();
 }
 
 namespace {
@@ -261,7 +176,7 @@ Plan plan_for(const Graph& graph, const Backend& backend, const Schedule& order,
     SharedPlaces(graph, result).find();
     note_lifetimes(graph, result);
     insert_pages(graph, backend, room, options.offload, result);
-    place_all(result, options.only_if_it_fits ? options.arena_budget : INT64_MAX);
+    place_all(result, options.arena_budget, options.only_if_it_fits ? options.arena_budget : INT64_MAX);
     return result;
 }
 
@@ -280,7 +195,16 @@ Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options
         Plan next = plan_for(graph, backend, order, room, options);
         if (next.device_bytes() < best.device_bytes()) best = std::move(next);
     }
-    return best;
+    if (!options.restores) return best;
+    const RestoreRoom for_restores{.most_bytes = options.arena_budget > 0 ? 0 : INT64_MAX,
+                                   .beside_bytes = options.beside_bytes,
+                                   .aside = options.arena_budget == 0};
+    return with_restores(graph, backend, std::move(best), for_restores);
+}
+
+TensorType type_of(const Graph& graph, const PlannedTensor& t) {
+    const TensorType& type = value_of(graph, t.value).type;
+    return t.restored ? TensorType{*t.restored, type.shape, {}} : type;
 }
 
 Duration duration(const Plan& plan, const Graph& graph, const Costs& costs) {
@@ -293,10 +217,10 @@ Duration duration(const Plan& plan, const Graph& graph, const Costs& costs) {
         const double ready = begin;
         for (int32_t before : s.after) begin = std::max(begin, ends[static_cast<size_t>(before)]);
         double seconds = 0;
-        if (s.lane == Lane::compute) {
-            result.stalled += begin - ready;
+        if (s.lane == Lane::compute) result.stalled += begin - ready;
+        if (s.step >= 0) {
             seconds = seconds_of(graph, graph.steps()[static_cast<size_t>(s.step)], costs, plan.keys_a_query, types);
-        } else {
+        } else if (!is_restore(s)) {
             const bool in = s.lane == Lane::in;
             const int32_t place = in ? s.out[0] : s.in[0];
             seconds = static_cast<double>(plan.tensors[static_cast<size_t>(place)].bytes) /
@@ -319,7 +243,7 @@ double flops(const Plan& plan, const Graph& graph, double keys_a_query) {
     std::vector<TensorType> types;
     double sum = 0;
     for (const PlannedStep& s : plan.steps) {
-        if (s.lane != Lane::compute) continue;
+        if (s.step < 0) continue;
         const Step& step = graph.steps()[static_cast<size_t>(s.step)];
         if (!step.op->flops || (s.recomputed && !is_read[owner(s.out[0])])) continue;
         OpCall call = graph.call(step, types);

@@ -12,26 +12,27 @@
 #include <vector>
 
 #include "ggq/lane.h"
+#include "ggq/place.h"
 #include "ggq/recompute.h"
 
 namespace ggq {
 
 class Backend;
 
-inline constexpr int64_t kArenaAlignment = 256;
-
 struct PlannedTensor {
-    int32_t value = -1;            // of the graph
-    int32_t storage = -1;          // the planned tensor that owns its memory
-    int64_t offset = -1;           // in the arena, for owners that are temporaries or stays of a page
-    int64_t bytes = 0;             // of the owner's place
-    int32_t first = 0, last = -1;  // planned steps between which an owner is alive
-    bool in_place = false;         // a stay of a page that keeps its address, on a device that migrates
+    int32_t value = -1;                  // of the graph
+    int32_t storage = -1;                // the planned tensor that owns its memory
+    int64_t offset = -1;                 // in the arena, for owners that are temporaries or stays of a page
+    int64_t bytes = 0;                   // of the owner's place
+    int32_t first = 0, last = -1;        // planned steps between which an owner is alive
+    bool in_place = false;               // a stay of a page that keeps its address, on a device that migrates
+    std::optional<DType> restored = {};  // of a quantized weight: the type to which it is restored here
 };
 
-// An op, or a copy between a place in the arena and the host. A page in place is not copied but migrates.
+// An op, a copy between a place in the arena and the host, or the restoring of a quantized weight
+// (ggq/restore_steps.h), by lane. A page in place is not copied but migrates.
 struct PlannedStep {
-    int32_t step = -1;  // of the graph; -1: a copy
+    int32_t step = -1;  // of the graph; -1: none
     std::vector<int32_t> in = {},
                          out = {};  // planned tensors; a copy to the device has one out, one to the host has one in
     int64_t workspace_offset = 0, workspace_bytes = 0;
@@ -41,6 +42,11 @@ struct PlannedStep {
     std::vector<int32_t> after =
         {};  // planned steps of other lanes that have to have ended; of one's own all before have
 };
+
+// Whether it restores a weight: neither an op of the graph nor a copy.
+inline bool is_restore(const PlannedStep& s) {
+    return s.step < 0 && (s.lane == Lane::compute || s.lane == Lane::aside);
+}
 
 struct Plan {
     std::vector<PlannedTensor> tensors;
@@ -55,6 +61,7 @@ struct Plan {
     double keys_a_query = 0;              // by which its costs were weighed
 
     int64_t device_bytes() const { return arena_bytes + migrated_bytes; }
+    int64_t n_restores() const { return std::ranges::count_if(steps, is_restore); }
     int64_t n_steps(Lane lane) const { return std::ranges::count(steps, lane, &PlannedStep::lane); }
 };
 
@@ -67,6 +74,8 @@ struct PlanOptions {
     int64_t arena_budget = 0;
     bool offload = false;
     bool only_if_it_fits = false;  // a larger plan may have no offsets and is only a bound: not to be run
+    bool restores = true;          // weights in steps of their own, where the backend has such
+    int64_t beside_bytes = 0;      // what the run takes beside the arena: see RestoreRoom
     bool layer_by_layer = false;   // of a graph with several passes; see ggq/layer_order.h
     double runs = 0;               // how often an update runs the program: by this its time is weighed against others'
     double keys_a_query = 0;       // the mean that attention's spans will name, for costs; 0: not known
@@ -74,7 +83,15 @@ struct PlanOptions {
 
 Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options = {});
 
-// How long one run takes by the costs of a device, and how long of that it waits for copies.
+// Gives all that lies in the arena an offset, good enough if that takes no more than `enough` bytes. Where not even the
+// sum of what is alive fits into `most_bytes`, nothing is placed.
+void place_all(Plan& plan, int64_t enough = 0, int64_t most_bytes = INT64_MAX);
+
+// The type in which a planned tensor is there.
+TensorType type_of(const Graph& graph, const PlannedTensor& t);
+
+// How long one run takes by the costs of a device, and how long of that it waits for copies. What restoring weights
+// takes is in the costs of products, which were measured with it.
 struct Duration {
     double seconds = 0, stalled = 0;
 };
@@ -84,12 +101,5 @@ Duration duration(const Plan& plan, const Graph& graph, const Costs& costs);
 // only for a by-product (LoRA's x a, which is next to nothing). `keys_a_query` is the mean number of keys that
 // attention's spans name.
 double flops(const Plan& plan, const Graph& graph, double keys_a_query);
-
-// Places blocks of (bytes, first step, last step) so that those alive together do not overlap; returns the offsets.
-struct Lifetime {
-    int64_t bytes = 0;
-    int32_t first = 0, last = 0;
-};
-std::vector<int64_t> place(const std::vector<Lifetime>& blocks);
 
 }  // namespace ggq

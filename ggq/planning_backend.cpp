@@ -25,6 +25,9 @@ public:
         return call.op.cuda_workspace ? call.op.cuda_workspace(call, gpu_.device) : 0;
     }
     Costs costs() const override { return gpu_.costs; }
+    int restores(const OpCall& call) const override {
+        return call.op.cuda_restores ? call.op.cuda_restores(call, gpu_.device) : -1;
+    }
     bool reads_host_memory() const override { return false; }
     int64_t free_bytes() const override { return std::max<int64_t>(0, limit_ - gpu_.overhead_bytes - kGpuReserve); }
     // Of a machine that is not known; of unified memory no more than the card has.

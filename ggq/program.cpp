@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "ggq/error.h"
+#include "ggq/restore_steps.h"
 
 namespace ggq {
 
@@ -44,6 +45,7 @@ View Program::view_of(int32_t tensor) const {
         GGQ_ASSERT(v.buffer && v.buffer->data, v.name + " has no memory yet");
         base = static_cast<std::byte*>(v.buffer->data);
     }
+    if (t.restored) return make_view(base, *t.restored, v.type.shape);
     View view = make_view(base + v.first * info(v.type.dtype).bytes, v.type.dtype, v.type.shape, v.type.quant);
     view.strides = v.strides;
     return view;
@@ -51,6 +53,7 @@ View Program::view_of(int32_t tensor) const {
 
 Program::BoundStep Program::bound_op(const PlannedStep& s) const {
     BoundStep bound{.step = &graph_->steps()[static_cast<size_t>(s.step)]};
+    bound.op = bound.step->op;
     for (int32_t t : s.in) bound.in.push_back(view_of(t));
     for (int32_t t : s.out) bound.out.push_back(view_of(t));
     bound.workspace = {arena_->data() + s.workspace_offset, static_cast<size_t>(s.workspace_bytes)};
@@ -66,14 +69,23 @@ Program::BoundStep Program::bound_copy(const PlannedStep& s) const {
     return {.lane = s.lane, .from = in ? host : device, .to = in ? device : host, .bytes = place.bytes};
 }
 
+Program::BoundStep Program::bound_restore(const PlannedStep& s) const {
+    const RestoreCall restore(*graph_, plan_, s);
+    const OpCall call = restore.call();
+    BoundStep bound{.op = &call.op, .params = call.params, .lane = s.lane, .bytes = traffic_bytes(call)};
+    bound.in.push_back(view_of(s.in[0]));
+    bound.out.push_back(view_of(s.out[0]));
+    return bound;
+}
+
 namespace {
 
-constexpr int32_t kStarted = 0;  // the event from which on the copies of a run may begin
+constexpr int32_t kStarted = 0;  // the event from which on the other lanes of a run may begin
 
 }  // namespace
 
 void Program::bind_events() {
-    last_copies_.clear();
+    last_of_lanes_.clear();
     std::map<Lane, int32_t> last;
     int32_t n_events = kStarted + 1;
     const auto event_of = [&](int32_t step) {
@@ -82,10 +94,14 @@ void Program::bind_events() {
         return event;
     };
     for (size_t i = 0; i < steps_.size(); ++i) {
-        for (int32_t before : plan_.steps[i].after) steps_[i].waits.push_back(event_of(before));
+        for (int32_t before : plan_.steps[i].after) {
+            const bool joins =
+                steps_[i].lane == Lane::compute && steps_[static_cast<size_t>(before)].lane == Lane::aside;
+            (joins ? steps_[i].joins : steps_[i].waits).push_back(event_of(before));
+        }
         if (steps_[i].lane != Lane::compute) last[steps_[i].lane] = static_cast<int32_t>(i);
     }
-    for (const auto& [lane, step] : last) last_copies_.emplace_back(lane, event_of(step));
+    for (const auto& [lane, step] : last) last_of_lanes_.emplace_back(lane, event_of(step));
 }
 
 void Program::bind(Backend& backend, const Arena& arena) {
@@ -95,7 +111,8 @@ void Program::bind(Backend& backend, const Arena& arena) {
     arena_ = &arena;
     steps_.clear();
     recording_.reset();
-    for (const PlannedStep& s : plan_.steps) steps_.push_back(s.lane == Lane::compute ? bound_op(s) : bound_copy(s));
+    for (const PlannedStep& s : plan_.steps)
+        steps_.push_back(s.step >= 0 ? bound_op(s) : is_restore(s) ? bound_restore(s) : bound_copy(s));
     bind_events();
 }
 
@@ -125,20 +142,25 @@ void Program::start_step(const BoundStep& s) {
     if (s.lane == Lane::compute) wait_for(s.waits);
     else
         for (int32_t event : s.waits) backend_->wait(s.lane, event);
-    if (s.step) backend_->run(*s.step->op, {s.out, s.in, &s.step->params, s.workspace});
+    for (int32_t event : s.joins) backend_->wait(s.lane, event);
+    if (s.step) backend_->run(*s.op, {s.out, s.in, &s.step->params, s.workspace});
+    else if (s.op && s.lane == Lane::aside) backend_->run_aside(*s.op, {s.out, s.in, &s.params, {}});
+    else if (s.op) backend_->run(*s.op, {s.out, s.in, &s.params, {}});
     else if (s.from == s.to) backend_->migrate(s.lane, s.to, s.bytes);
     else backend_->copy(s.lane, s.to, s.from, s.bytes);
     if (s.event >= 0) backend_->mark(s.lane, s.event);
 }
 
-// The lanes of copies part from the computing one and meet it again at the end.
+// The other lanes part from the computing one and meet it again at the end.
 void Program::start_all() {
     n_stamps_ = 0;
-    if (!last_copies_.empty()) backend_->mark(Lane::compute, kStarted);
-    for (const auto& [lane, event] : last_copies_) backend_->wait(lane, kStarted);
+    if (!last_of_lanes_.empty()) backend_->mark(Lane::compute, kStarted);
+    for (const auto& [lane, event] : last_of_lanes_) backend_->wait(lane, kStarted);
     for (const BoundStep& s : steps_) start_step(s);
     std::vector<int32_t> last_events;
-    for (const auto& [lane, event] : last_copies_) last_events.push_back(event);
+    for (const auto& [lane, event] : last_of_lanes_)
+        if (lane == Lane::aside) backend_->wait(Lane::compute, event);
+        else last_events.push_back(event);
     wait_for(last_events);
 }
 
@@ -165,7 +187,7 @@ void Program::prepare() {
 }
 
 std::string Program::name_of(const BoundStep& s) const {
-    if (s.step) return s.step->op->name;
+    if (s.op) return s.op->name;
     return s.lane == Lane::in ? "copy in" : "copy out";
 }
 

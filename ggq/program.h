@@ -90,18 +90,22 @@ public:
 
 private:
     struct BoundStep {
-        const Step* step = nullptr;  // null: a copy
+        const Step* step = nullptr;  // null: none of the graph
+        const OpDef* op = nullptr;   // null: a copy
+        ParamBlock params = {};      // of an op that is no step of the graph
         std::vector<View> in = {}, out = {};
         std::span<std::byte> workspace = {};
         Lane lane = Lane::compute;
-        void *from = nullptr, *to = nullptr;  // of a copy, with its bytes
-        int64_t bytes = 0;
-        std::vector<int32_t> waits = {};  // events of other lanes
-        int32_t event = -1;               // that others wait for; -1: none does
+        void *from = nullptr, *to = nullptr;  // of a copy
+        int64_t bytes = 0;                    // that a copy or a restoring step moves
+        std::vector<int32_t> waits = {};      // events of other lanes; of the computing lane those of copies
+        std::vector<int32_t> joins = {};      // of the computing lane: events of lane aside
+        int32_t event = -1;                   // that others wait for; -1: none does
     };
 
     BoundStep bound_op(const PlannedStep& s) const;
     BoundStep bound_copy(const PlannedStep& s) const;
+    BoundStep bound_restore(const PlannedStep& s) const;
     void bind_events();
     void start_all();
     void wait_for(const std::vector<int32_t>& events);
@@ -118,8 +122,8 @@ private:
     Backend* backend_ = nullptr;
     const Arena* arena_ = nullptr;
     std::vector<BoundStep> steps_;
-    std::vector<std::pair<Lane, int32_t>> last_copies_;  // the lanes that copy, and the event of the last copy of each
-    int32_t n_stamps_ = 0;                               // two for each wait of the computing lane
+    std::vector<std::pair<Lane, int32_t>> last_of_lanes_;  // the other lanes, and the event of the last step of each
+    int32_t n_stamps_ = 0;                                 // two for each wait of the computing lane
     std::unique_ptr<Recording> recording_;
 };
 

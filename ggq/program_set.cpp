@@ -9,7 +9,9 @@ namespace ggq {
 Program& ProgramSet::add(std::string name, std::shared_ptr<const Graph> graph, const PlanOptions& options,
                          std::function<void()> harmless_inputs) {
     GGQ_ASSERT(!arena_, "a program is added after allocate(): " + name);
-    Plan planned = plan(*graph, *backend_, options);
+    PlanOptions all = options;
+    all.beside_bytes = store_.bytes();
+    Plan planned = plan(*graph, *backend_, all);
     members_.push_back(
         {Program(std::move(graph), std::move(planned), std::move(name)), options, std::move(harmless_inputs)});
     return members_.back().program;
@@ -42,7 +44,8 @@ std::pair<int64_t, int64_t> ProgramSet::n_steps() const {
     int64_t n_ops = 0, n_copies = 0;
     for (const Member& m : members_) {
         n_ops += m.program.plan().n_steps(Lane::compute);
-        n_copies += m.program.plan().n_steps(Lane::in) + m.program.plan().n_steps(Lane::out);
+        n_copies += m.program.plan().n_steps(Lane::in) + m.program.plan().n_steps(Lane::out) +
+                    m.program.plan().n_steps(Lane::aside);
     }
     return {n_ops, n_copies};
 }

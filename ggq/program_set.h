@@ -80,7 +80,7 @@ public:
 
     std::vector<const Program*> programs() const;  // in the order in which they were added
 
-    // Of all programs: ops and copies.
+    // Of all programs: ops of the computing lane, and what runs on others, mostly copies.
     std::pair<int64_t, int64_t> n_steps() const;
 
     // Takes the memory, once. `load` fills constants and parameters before the arena is taken, so that what a tensor

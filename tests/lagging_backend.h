@@ -1,4 +1,4 @@
-// A device of three lanes on the CPU whose lanes lag: nothing runs when it is started, but at synchronize(), in an
+// A device of several lanes on the CPU whose lanes lag: nothing runs when it is started, but at synchronize(), in an
 // order that a seed decides among those that the waits allow. What does not wait for what it needs reads NaN, or bytes
 // of another time.
 #pragma once
@@ -30,7 +30,12 @@ public:
     std::string description() const override { return cpu_->description(); }
     DType compute_dtype() const override { return cpu_->compute_dtype(); }
     void check_supported(const OpCall& call) const override { cpu_->check_supported(call); }
-    int64_t workspace_bytes(const OpCall& call) const override { return cpu_->workspace_bytes(call); }
+    // With room for what a step restores by itself.
+    int64_t workspace_bytes(const OpCall& call) const override {
+        const int weight = restores(call);
+        const int64_t n = weight < 0 ? 0 : call.in[static_cast<size_t>(weight)].shape.n_elems();
+        return cpu_->workspace_bytes(call) + n * real_bytes(call);
+    }
     Costs costs() const override { return costs_given; }
 
     bool migrates() const override { return migrating; }
@@ -44,10 +49,18 @@ public:
         });
     }
 
-    void run(const OpDef& op, const KernelArgs& args) override {
+    int restores(const OpCall& call) const override {
+        if (!restoring) return -1;
+        const auto weight = std::ranges::find_if(call.in, [](const TensorType& t) { return info(t.dtype).quantized; });
+        return weight == call.in.end() ? -1 : static_cast<int>(weight - call.in.begin());
+    }
+
+    void run(const OpDef& op, const KernelArgs& args) override { run_on(Lane::compute, op, args); }
+    void run_aside(const OpDef& op, const KernelArgs& args) override { run_on(Lane::aside, op, args); }
+    void run_on(Lane lane, const OpDef& op, const KernelArgs& args) {
         // The spans end with the call, what they point at does not.
         const std::vector<View> out(args.out.begin(), args.out.end()), in(args.in.begin(), args.in.end());
-        give(Lane::compute, [this, &op, out, in, params = args.params, workspace = args.workspace] {
+        give(lane, [this, &op, out, in, params = args.params, workspace = args.workspace] {
             poison(workspace.data(), static_cast<int64_t>(workspace.size()));
             for (const View& v : in) check_on_device(v.data);
             for (const View& v : out) check_on_device(v.data);
@@ -102,6 +115,7 @@ public:
 
     Costs costs_given;
     bool migrating = false;
+    bool restoring = false;  // quantized weights in steps of their own
     bool reads_host = true;  // memory of the host that is not of allocate_host()
     int64_t most_host_bytes = INT64_MAX;
     int64_t most_pinned_bytes = INT64_MAX;  // of them; more cannot be pinned

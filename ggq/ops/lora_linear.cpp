@@ -9,6 +9,7 @@
 #include "ggq/ops.h"
 #include "kernels/cpu/workspace.h"
 #include "kernels/cuda/lora_workspace.h"
+#include "kernels/cuda/product_workspace.h"
 #include "kernels/kernels.h"
 
 namespace ggq {
@@ -134,6 +135,12 @@ const OpDef lora_linear_op = {
                                                 .w = c.in[1].dtype,
                                                 .b = c.in[3].dtype},
                                                device);
+        },
+    .cuda_restores =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape& x = c.in[0].shape;
+            const DType w = c.in[1].dtype;
+            return info(w).quantized && cuda::multiplies_restored(x[0], x[1], c.in[0].dtype, w, device) ? 1 : -1;
         },
     .flops =
         [](const OpCall& c) { return 2 * elems(c.out[0]) * static_cast<double>(c.in[0].shape[1] + c.in[2].shape[1]); },

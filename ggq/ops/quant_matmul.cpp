@@ -31,6 +31,11 @@ const OpDef quant_matmul_op = {
             const Shape &x = c.in[0].shape, &w = c.in[1].shape;
             return cuda::product_workspace(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device);
         },
+    .cuda_restores =
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape& x = c.in[0].shape;
+            return cuda::multiplies_restored(x[0], x[1], c.in[0].dtype, c.in[1].dtype, device) ? 1 : -1;
+        },
     .flops = quant_matmul_flops,
     .kernel = kernels::quant_matmul,
 };
@@ -47,6 +52,7 @@ const OpDef linear_input_gradient_op = {
             const Shape &dy = c.in[0].shape, &w = c.in[1].shape;
             return cuda::linear_input_gradient_workspace(dy[0], w[0], w[1], c.in[0].dtype, c.in[1].dtype, device);
         },
+    .cuda_restores = [](const OpCall& c, const cuda::Device&) { return info(c.in[1].dtype).quantized ? 1 : -1; },
     .flops = quant_matmul_flops,
     .over_input = 2,
     .kernel = kernels::linear_input_gradient,

@@ -71,6 +71,10 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
     return converted_bytes(m * k, x, real) + converted_bytes(n * k, w, real) + blas_workspace(device);
 }
 
+bool multiplies_restored(int64_t m, int64_t k, DType real, DType w, const Device& device) {
+    return m > kFewRows && !takes_some_rows(m, k, real, w, device);
+}
+
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
     if (takes_some_rows(m, n, k, real, w, device)) return bytes_of(m * k, real) + some_rows_workspace(m, n, k, device);
     if (m <= kFewRows) return few_rows_workspace(m, n, k, real, w, device);

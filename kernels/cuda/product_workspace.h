@@ -38,6 +38,9 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
 // x (for which there is only a use where x is not aligned); or that of many.
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
+// Whether multiply() has w[n,k] in the computing type before it multiplies: it restores one that is quantized.
+bool multiplies_restored(int64_t m, int64_t k, DType real, DType w, const Device& device);
+
 // gemm.cu: parts of k for a product with few columns, and f32[parts,m,n] sums if there is more than one, or if what is
 // multiplied are halves of numbers.
 int low_rank_splits(int64_t m, int64_t n, int64_t k, const Device& device);
