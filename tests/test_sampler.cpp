@@ -9,9 +9,11 @@
 #include <random>
 
 #include "ggq/ops.h"
+#include "kernels/kernels.h"
 #include "models/generate/sampler.h"
 #include "tests/case_run.h"
 #include "tests/gpu.h"
+#include "tests/kernel_check.h"
 
 namespace ggq::test {
 
@@ -275,6 +277,25 @@ TEST_CASE("sampler: the op does what sorting does, ties and all, on every device
                 CAPTURE(kind);
                 check_against_sorting(*device, kind, V);
             }
+}
+
+TEST_CASE("next token: a row goes on, one that is full or gets no token stops, and others are left as they are") {
+    const auto i32 = [](const Shape& shape, const std::vector<double>& values) {
+        return tensor_of(DType::i32, shape, values);
+    };
+    const std::vector<TestTensor> state = {i32({5}, {7, 8, 9, 6, 5}), i32({5}, {0, 2, 1, 1, 0}),
+                                           i32({5, 2}, {0, 1, 3, 6, 6, 8, 9, 11, 12, 13}), i32({5}, {0, 5, -1, 10, 12}),
+                                           i32({5, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})};
+    std::vector<TestTensor> in = state;
+    in.push_back(i32({5}, {3, 0, 1, -1, 2}));
+    in.push_back(i32({5}, {-1, 99, 98, 97, 96}));
+    check_kernel({.name = "next_token", .kernel = cpu::next_token, .out = state, .in = in, .n_inout = 5},
+                 {{99, 8, 9, 6, 5},
+                  {1, 2, 1, 1, 0},
+                  {0, 2, 3, 6, 6, 8, 9, 11, 12, 13},
+                  {1, -1, -1, -1, 12},
+                  {1, 99, 3, 4, 5, 6, 7, 8, 9, 10, 11, -1, 13, 14, 15}},
+                 0);
 }
 
 }  // namespace ggq::test
