@@ -1,4 +1,4 @@
-// decode: tokens per second of greedy generation, batch 1, with a Llama shape of random weights.
+// decode: tokens per second of generation, greedy or with sampling, batch 1, with a Llama shape of random weights.
 //
 //   build/bin/decode --shape llama3-8b --quant nf4 --prompt 128 --new 256 --lora-r 16
 //
@@ -18,6 +18,7 @@ namespace {
 struct Options : ModelOptions {
     int64_t prompt = 128, n_new = 256;
     int64_t rank = 0;  // of an adapter on all linear layers; 0: none
+    bool sample = false;
 };
 
 struct Result {
@@ -44,7 +45,7 @@ Result measure(Backend& backend, const WeightChoice& choice, const Options& o) {
 
     const std::vector<int32_t> prompt(static_cast<size_t>(o.prompt), 1);
     GenerationOptions g;
-    g.sampler.temperature = 0;
+    if (!o.sample) g.sampler.temperature = 0;
     g.max_new_tokens = o.n_new;
     for (int repeat = 0; repeat < 2; ++repeat) {  // the second one is warm
         std::chrono::steady_clock::time_point first{};
@@ -88,6 +89,7 @@ void run(const Options& o) {
                                            {"shape", o.shape},
                                            {"quant", o.quant},
                                            {"lora_r", o.rank},
+                                           {"sample", o.sample},
                                            {"compute_dtype", name(choice.compute())},
                                            {"tokens_per_second", r.rate},
                                            {"prompt_tokens_per_second", r.prompt_rate},
@@ -107,10 +109,11 @@ void run(const Options& o) {
 
 int main(int argc, char** argv) {
     ggq::bench::Options o;
-    CLI::App app("Greedy generation, batch 1, with a Llama shape of random weights", "decode");
+    CLI::App app("Generation, batch 1, with a Llama shape of random weights", "decode");
     add_flags(app, o);
     app.add_option("--prompt", o.prompt, "tokens of the prompt")->capture_default_str();
     app.add_option("--lora-r", o.rank, "rank of an adapter on all linear layers; 0: none")->capture_default_str();
+    app.add_flag("--sample", o.sample, "draw tokens as `generate` does by default; else the likeliest");
     app.add_option("--new", o.n_new, "tokens to generate")->capture_default_str();
     return ggq::bench::run_bench(app, argc, argv, [&] { ggq::bench::run(o); });
 }

@@ -1,6 +1,7 @@
 // generate: continues a prompt with a Llama, with or without a LoRA adapter.
 //
 //   build/bin/generate --model DIR --prompt TEXT [--adapter DIR]      (see --help)
+//   build/bin/generate --model DIR --batch prompts.jsonl > answers.jsonl
 //
 // The text goes to stdout as it comes, to a terminal without what it would obey; all else goes to stderr.
 #include <fmt/format.h>
@@ -22,15 +23,22 @@ namespace ggq {
 namespace {
 
 GenerateEvents events_for(bool quiet, const Interrupt& interrupt) {
-    GenerateEvents events{events_to_stderr(quiet, interrupt), {}, {}};
+    GenerateEvents events{events_to_stderr(quiet, interrupt), {}, {}, {}};
     // A file or a program gets the bytes of the answer, a terminal what it can show of them.
     const bool terminal = isatty(STDOUT_FILENO) == 1;
     events.text = [terminal](const std::string& piece) {
         std::cout << (terminal ? printable(piece) : piece) << std::flush;
     };
+    events.line = [terminal](const std::string& line) {  // JSON, whose control characters are escapes already
+        std::cout << (terminal ? printable(line) : line) << std::endl;
+    };
     events.print = [](const std::string& line) { std::cout << told(line) << '\n'; };
     events.stop = [&] { return interrupt.requested() || !std::cout.good(); };
     return events;
+}
+
+double rate(const GenerateResult& r) {
+    return r.answer_seconds > 0 ? static_cast<double>(r.new_tokens) / r.answer_seconds : 0.0;
 }
 
 int run(const Strings& args) {
@@ -45,15 +53,17 @@ int run(const Strings& args) {
     const GenerateResult r =
         run_generation(options, events_for(options.quiet, interrupt), options.profile ? &profile : nullptr);
     if (options.plan) return 0;
-    std::cout << std::endl;
+    if (options.batch.empty()) std::cout << std::endl;
     if (!std::cout.good()) return 1;  // run_program() says why
+    if (!options.quiet && !options.batch.empty())
+        std::cerr << fmt::format("{} prompts of {} tokens, {} new tokens in {:.2f} s ({:.1f} tokens/s)\n", r.n_prompts,
+                                 r.prompt_tokens, r.new_tokens, r.answer_seconds, rate(r));
     if (r.reason == StopReason::context)
         std::cerr << fmt::format("stopped: the context of {} tokens is full; {}\n", r.context,
                                  r.context < r.positions ? "raise --max-length for more" : "the model takes no more");
-    if (!options.quiet)
+    if (!options.quiet && options.batch.empty())
         std::cerr << fmt::format("{} prompt tokens in {:.2f} s, {} new tokens in {:.2f} s ({:.1f} tokens/s)\n",
-                                 r.prompt_tokens, r.prompt_seconds, r.new_tokens, r.answer_seconds,
-                                 r.answer_seconds > 0 ? static_cast<double>(r.new_tokens) / r.answer_seconds : 0.0);
+                                 r.prompt_tokens, r.prompt_seconds, r.new_tokens, r.answer_seconds, rate(r));
     if (options.profile) std::cerr << profile.table();
     return interrupt.requested() ? kInterruptedExitCode : 0;
 }

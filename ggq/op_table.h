@@ -15,12 +15,12 @@
     X(lora_norm_qkv) X(lora_norm_swiglu) X(lora_add_linear)                       \
     X(rope)                                                                       \
     X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
-    X(next_token)                                                                 \
+    X(sample) X(next_token)                                                       \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \
     X(add) X(mul) X(scale) X(scale_by) X(broadcast) X(full) X(accumulate) X(fill) \
     X(cast)                                                                       \
     X(softmax) X(softmax_backward)                                                \
-    X(sum) X(global_norm) X(clip_factor) X(argmax)                                \
+    X(sum) X(global_norm) X(clip_factor)                                          \
     X(dropout)                                                                    \
     X(reshape) X(transpose) X(slice) X(slice_backward) X(copy) X(concat_rows)     \
     X(cross_entropy) X(cross_entropy_backward)                                    \

@@ -59,22 +59,36 @@ Rotated rope(Tensor q, Tensor k, Tensor positions, Tensor frequencies);
 // q[T,H,D], k[S,G,D], v[S,G,D], spans[T,2] i32 -> [T,H,D]; query t sees keys spans[t][0] <= s < spans[t][1]
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
 
-// Writes x[T,G,D] to rows at[0].. of the state cache[S,G,D]; returns its new version.
+// Writes x[T,G,D] into the state cache[S,G,D]: at[1] i32 to rows at[0].., at[T] row t to row at[t], or nowhere if that
+// is below 0; returns the new version.
 Tensor cache_write(Tensor cache, Tensor x, Tensor at);
 
-// Attention of the newest tokens: rotated k and v go to rows at[0].. of the caches [S,G,D], then rotated q attends to
-// them. q[T,H,D], k[T,G,D], v[T,G,D] as the linear layers give them -> [T,H,D]; no gradient.
+// Attention of the newest tokens: rotated k and v go to rows of the caches [S,G,D] as in cache_write, then rotated q
+// attends to those that its span names. q[T,H,D], k[T,G,D],
+// v[T,G,D] as the linear layers give them -> [T,H,D]; no gradient.
 struct NewTokens {
-    Tensor q, k, v, positions, frequencies, at, spans;  // [T] i32, [D/2] f32, [1] i32, [T,2] i32
+    Tensor q, k, v, positions, frequencies, at, spans;  // [T] i32, [D/2] f32, [1 or T] i32, [T,2] i32
 };
 Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale);
 
-// Makes a chosen token the next to be read: state ids[1] becomes it, positions[1], at[1] and the end of spans[1,2] go
-// on by one, and the element of log[S] that has the number of the old position becomes the token. All i32.
+// A token for each row of logits[T,V] -> [T] i32; no gradient. rows[T] i32 names the row of `of` whose settings apply:
+// settings[R,8] f32 (kernels/sampling.h), seeds[R] i64, positions[R] i32 of the last tokens so far, and log[R,S] i32 of
+// the tokens at each position, of which penalties see the last ones. -1 where a logit that could be chosen is not
+// finite or the row is below 0. What is drawn is a function of logits, settings, seed and position, the same on every
+// device.
+struct Sampling {
+    Tensor settings, seeds, positions, log;
+};
+Tensor sample(Tensor logits, Tensor rows, const Sampling& of);
+
+// Makes chosen tokens the next to be read, token[t] in row rows[t] of the state: ids[R] becomes it, positions[R], at[R]
+// and the end of spans[R,2] go on by one, and so does log[R,S] of the tokens at each position. A row that is full, or
+// whose token is below 0, stops: its `at` becomes -1. Rows that have stopped, and below 0, are left as they are. All
+// i32.
 struct Reading {
     Tensor ids, positions, spans, at, log;
 };
-void next_token(const Reading& state, Tensor token);
+void next_token(const Reading& state, Tensor rows, Tensor token);
 
 Tensor silu(Tensor x);
 Tensor swiglu(Tensor gate, Tensor up);  // silu(gate) * up
@@ -91,11 +105,9 @@ void accumulate(const std::vector<Tensor>& sums, const std::vector<Tensor>& term
 Tensor fill(Tensor state, double value);  // overwrites a state; the new version
 
 Tensor cast(Tensor x, DType to);
-Tensor softmax(Tensor x);                // over the last dimension
-Tensor argmax(Tensor x, int64_t n = 0);  // x[T,V] -> [T] i32: the first of the largest of n elements (0: all) of a row,
-                                         // -1 where one of them is not finite; no gradient
-Tensor sum(Tensor x);                    // [1]
-Tensor mean(Tensor x);                   // [1]
+Tensor softmax(Tensor x);  // over the last dimension
+Tensor sum(Tensor x);      // [1]
+Tensor mean(Tensor x);     // [1]
 Tensor dropout(Tensor x, Tensor rng, const DropoutParams& params);
 
 // Views share their input's memory.

@@ -132,17 +132,24 @@ GGQ_KERNEL(rope);
 GGQ_KERNEL(attention);
 // out dq[T,H,D], dk[S,G,D], dv[S,G,D]; in dy[T,H,D], q, k, v real, y[T,H,D], lse[H,T] stat, spans. AttentionParams
 GGQ_KERNEL(attention_backward);
-// inout cache[S,G,D] any float; in cache, x[T,G,D], at[1] i32: rows at[0] .. at[0]+T-1 become x.
-// Rows beyond the cache are not written.
+// inout cache[S,G,D] any float; in cache, x[T,G,D], at[A] i32: rows at[0] .. at[0]+T-1 become x where A is 1, else
+// row at[t] becomes x[t]; no two may be one row. What is below 0 or beyond the cache is not written.
 GGQ_KERNEL(cache_write);
 // cached_attention.cpp   rope of q and k, cache_write of k and v, then attention
 // inout k_cache[S,G,D], v_cache[S,G,D] any float, out y[T,H,D]; in k_cache, v_cache, q[T,H,D], k[T,G,D], v[T,G,D],
-// positions[T] i32, frequencies[D/2] f32, at[1] i32, spans[T,2] i32. AttentionParams
+// positions[T] i32, frequencies[D/2] f32, at[A] i32, spans[T,2] i32. AttentionParams
 GGQ_KERNEL(cached_attention);
 
+// sample.cpp
+// out token[T] i32, as kernels/sampling.h says, -1 for a row below 0 and where one of the logits that can be chosen is
+// not finite; in logits[T,V], rows[T] i32, settings[R,8] f32, seeds[R] i64, positions[R] i32, log[R,S] i32: row rows[t]
+// of these belongs to logits t, log[r][0..positions[r]] are the tokens so far.
+GGQ_KERNEL(sample);
+
 // next_token.cpp
-// inout ids[1], positions[1], spans[1,2], at[1], log[S], all i32; in these, token[1] i32: log[positions[0]] and ids
-// become the token, the others go on by one. Nothing is written to a log that is full.
+// inout ids[R], positions[R], spans[R,2], at[R], log[R,S], all i32; in these, rows[T], token[T] i32. In row rows[t]
+// ids and the log's element positions + 1 become the token, the others go on by one; `at` becomes -1 where the log is
+// full or the token below 0. Nothing is done in rows below 0, and where `at` is.
 GGQ_KERNEL(next_token);
 
 // activation.cpp
@@ -197,11 +204,6 @@ GGQ_KERNEL(global_norm);
 // out factor[1] = max_norm > 0 and norm > max_norm ? max_norm / (norm + 1e-6) : 1, NaN if the norm is not finite; in
 // norm[1]. ClipParams
 GGQ_KERNEL(clip_factor);
-
-// argmax.cpp
-// out id[T] i32, the first of the largest of the first n elements of a row, -1 where one of these is not finite; in
-// x[T,V]. ArgmaxParams
-GGQ_KERNEL(argmax);
 
 // dropout.cpp   y[i] = keep(i) ? x[i] / (1 - p) : 0, where keep(i) = 16-bit half i%8 of philox(seed, stream,
 // (first+i)/8) >= 65536 p rounded, stream = counter << 32 | site. Its gradient is the same op on dy. out y; in x,

@@ -33,11 +33,6 @@ struct AttentionParams {
     float scale = 1;  // of the scores, usually 1 / sqrt(head size)
 };
 
-// Which elements of a row are looked at.
-struct ArgmaxParams {
-    int64_t n = 0;  // the first so many
-};
-
 struct ScaleParams {
     double factor = 1;
 };

@@ -17,7 +17,8 @@ struct Philox4 {
 };
 
 // `stream` names what the numbers are for (an op's site, a tensor), `position` the place within it.
-GGQ_HOST_DEVICE inline Philox4 philox4x32(uint64_t seed, uint64_t stream, uint64_t position) {
+GGQ_HOST_DEVICE inline __attribute__((always_inline)) Philox4 philox4x32(uint64_t seed, uint64_t stream,
+                                                                         uint64_t position) {
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     uint32_t c0 = static_cast<uint32_t>(position), c1 = static_cast<uint32_t>(position >> 32);
     uint32_t c2 = static_cast<uint32_t>(stream), c3 = static_cast<uint32_t>(stream >> 32);

@@ -6,6 +6,7 @@
 
 #include "ggq/op_table.h"
 #include "ggq/ops.h"
+#include "kernels/sampling.h"
 #include "tests/op_cases.h"
 
 namespace ggq::test {
@@ -132,7 +133,7 @@ void add_adapted(std::vector<OpCase>& table, const Sizes& s, const Format& f, in
 }
 
 struct Heads {
-    int64_t T, S, H, G, D, at;
+    int64_t T = 1, S = 1, H = 1, G = 1, D = 2, at = 0;
 };
 
 // Query t sees all tokens up to itself.
@@ -142,15 +143,15 @@ CaseInput spans_from(const Heads& s) {
     return ints(DType::i32, {s.T, 2}, values);
 }
 
-void add_cached_attention(std::vector<OpCase>& table, const Heads& s, DType cached) {
-    std::vector<int64_t> positions;
-    for (int64_t t = 0; t < s.T; ++t) positions.push_back(s.at + t);
+// `tokens`: positions, places of the new rows, spans.
+OpCase cached_attention_case(const std::string& what, const Heads& s, DType cached,
+                             const std::vector<CaseInput>& tokens) {
     const auto cache = [&] { return state(kept_as(normal({s.S, s.G, s.D}), cached)); };
     const auto rows = [&](int64_t heads) { return frozen(normal({s.T, heads, s.D})); };
-    OpCase c{case_name(cached_attention_op, name(cached), s.T, s.S, s.H, s.G) + " of " + std::to_string(s.D),
+    OpCase c{case_name(cached_attention_op, name(cached), s.T, s.S, s.H, s.G) + what,
              &cached_attention_op,
-             {cache(), cache(), rows(s.H), rows(s.G), rows(s.G), ints(DType::i32, {s.T}, positions),
-              kept_as(positive({s.D / 2}), DType::f32), ints(DType::i32, {1}, {s.at}), spans_from(s)},
+             {cache(), cache(), rows(s.H), rows(s.G), rows(s.G), tokens[0], kept_as(positive({s.D / 2}), DType::f32),
+              tokens[1], tokens[2]},
              [](In in) {
                  Graph& graph = *in[0].graph;
                  const auto out = graph.append(cached_attention_op, in, AttentionParams{0.25f});
@@ -166,22 +167,88 @@ void add_cached_attention(std::vector<OpCase>& table, const Heads& s, DType cach
     c.rounds_operand = true;
     c.floor = 0.1;
     c.tolerance = 1e-4;
-    table.push_back(c);
+    return c;
 }
 
-void add_argmax(std::vector<OpCase>& table, int64_t T, int64_t V, int64_t n) {
-    table.push_back({case_name(argmax_op, "of " + std::to_string(n), T, V),
-                     &argmax_op,
-                     {frozen(sixty_fourths({T, V}))},
-                     [=](In in) { return std::vector{argmax(in[0], n)}; }});
+void add_cached_attention(std::vector<OpCase>& table, const Heads& s, DType cached) {
+    std::vector<int64_t> positions;
+    for (int64_t t = 0; t < s.T; ++t) positions.push_back(s.at + t);
+    table.push_back(
+        cached_attention_case(" of " + std::to_string(s.D), s, cached,
+                              {ints(DType::i32, {s.T}, positions), ints(DType::i32, {1}, {s.at}), spans_from(s)}));
 }
 
-void add_next_token(std::vector<OpCase>& table, int64_t position) {
-    const auto one = [](int64_t value) { return state(ints(DType::i32, {1}, {value})); };
-    table.push_back({"next_token at " + std::to_string(position),
+// Tokens of as many sequences, whose caches lie end to end; the position of each, one of them idle (-1).
+void add_batch_attention(std::vector<OpCase>& table, Heads s, DType cached, const std::vector<int64_t>& positions) {
+    s.T = std::ssize(positions);
+    std::vector<int64_t> places, spans, turned;
+    for (int64_t t = 0; t < s.T; ++t) {
+        const int64_t first = t * (s.S / s.T), position = positions[static_cast<size_t>(t)];
+        turned.push_back(std::max<int64_t>(position, 0));
+        places.push_back(position < 0 ? -1 : first + position);
+        spans.insert(spans.end(), {first, first + turned.back() + 1});
+    }
+    table.push_back(cached_attention_case(
+        " of a batch", s, cached,
+        {ints(DType::i32, {s.T}, turned), ints(DType::i32, {s.T}, places), ints(DType::i32, {s.T, 2}, spans)}));
+}
+
+using sampling::Settings;
+
+// Each a way of its own through the kernels.
+const std::vector<Settings> kSettings = {
+    {},
+    {.inverse_temperature = 1},
+    {.inverse_temperature = 1, .top_k = 1},
+    {.inverse_temperature = 1.5f, .top_k = 7},
+    {.inverse_temperature = 1, .top_p = 0.6f},
+    {.inverse_temperature = 1.25f, .top_k = 40, .top_p = 0.95f, .farthest = 3},
+    {.inverse_temperature = 0.01f, .top_p = 0.999f},
+    {.inverse_temperature = 1e30f},
+    {.inverse_temperature = 1, .top_k = 100000, .farthest = 0.5f},
+    {.repeat = 1.5f, .presence = 0.25f, .frequency = 0.5f},
+    {.inverse_temperature = 1, .top_k = 12, .top_p = 0.5f, .repeat = 2, .frequency = 0.125f, .vocabulary = 11},
+};
+
+// Row t of the logits has row `rows[t]` of the settings; a token of the log is below `limit`.
+OpCase sample_case(const std::string& what, const CaseInput& logits, const std::vector<int64_t>& rows, int64_t limit) {
+    const auto n = std::ssize(kSettings);
+    std::vector<double> values;
+    std::vector<int64_t> seeds, positions;
+    for (const Settings& s : kSettings) {
+        for (const float value :
+             {s.inverse_temperature, s.top_k, s.top_p, s.farthest, s.repeat, s.presence, s.frequency, s.vocabulary})
+            values.push_back(static_cast<double>(value));
+        positions.push_back(std::ssize(positions) * 9 - 1);
+        seeds.push_back(1000 - positions.back());
+    }
+    return {case_name(sample_op, what, std::ssize(rows), logits.type.shape[1]),
+            &sample_op,
+            {logits, ints(DType::i32, {std::ssize(rows)}, rows), kept_as(real({n, 8}, values), DType::f32),
+             ints(DType::i64, {n}, seeds), ints(DType::i32, {n}, positions), below(DType::i32, {n, 90}, limit)},
+            [](In in) {
+                return std::vector{sample(in[0], in[1], {in[2], in[3], in[4], in[5]})};
+            }};
+}
+
+// All settings, one of them twice, and a row that is none.
+void add_sample(std::vector<OpCase>& table, int64_t V) {
+    std::vector<int64_t> rows = {3, -1};
+    for (int64_t r = std::ssize(kSettings) - 1; r >= 0; --r) rows.push_back(r);
+    table.push_back(sample_case("", frozen(sixty_fourths({std::ssize(rows), V})), rows, V));
+}
+
+// Rows of a state of three: one goes on, one is full, one has stopped, and the token of one is none.
+void add_next_token(std::vector<OpCase>& table, const std::vector<int64_t>& rows, const std::vector<int64_t>& tokens) {
+    const auto i32 = [](const Shape& shape, const std::vector<int64_t>& values) {
+        return state(ints(DType::i32, shape, values));
+    };
+    const auto n = std::ssize(rows);
+    table.push_back({case_name(next_token_op, "from row " + std::to_string(rows[0]), n),
                      &next_token_op,
-                     {one(7), one(position), state(ints(DType::i32, {1, 2}, {0, position + 1})), one(position),
-                      state(ints(DType::i32, {5}, {1, 2, 3, 4, 5})), ints(DType::i32, {1}, {99})},
+                     {i32({4}, {7, 8, 9, 6}), i32({4}, {0, 2, 1, 1}), i32({4, 2}, {0, 1, 3, 6, 6, 8, 9, 11}),
+                      i32({4}, {0, 5, -1, 10}), i32({4, 3}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}),
+                      ints(DType::i32, {n}, rows), ints(DType::i32, {n}, tokens)},
                      [](In in) { return in[0].graph->append(next_token_op, in); }});
 }
 
@@ -198,13 +265,12 @@ void add_generate_cases(std::vector<OpCase>& table) {
         add_cached_attention(table, {3, 11, 6, 3, 18, 7}, cached);
     }
     add_cached_attention(table, {4, 9, 2, 1, 16, 7}, DType::f32);  // rows beyond the end of the cache
-    for (int64_t position : {0, 4, 5}) add_next_token(table, position);
-    for (int64_t V : {1, 5, 300}) add_argmax(table, 2, V, V);
-    add_argmax(table, 3, 40, 11);
-    table.push_back({"argmax of what is not finite",
-                     &argmax_op,
-                     {real({3, 3}, {1, INFINITY, 2, 3, 1, 3, 1, -INFINITY, 0})},
-                     [](In in) { return std::vector{argmax(in[0])}; }});
+    add_batch_attention(table, {.S = 20, .H = 4, .G = 2, .D = 8}, DType::f32, {0, 4, -1, 2});
+    add_next_token(table, {0, 1, 2, 3}, {99, 98, 97, -1});
+    add_next_token(table, {3, -1, 0}, {99, 98, 97});
+    for (int64_t V : {1, 5, 300}) add_sample(table, V);
+    table.push_back(
+        sample_case("of what is not finite", real({3, 3}, {1, INFINITY, 2, 3, 1, 3, 1, -INFINITY, 0}), {0, 0, 1}, 3));
 }
 
 // One row of 4-bit weights over one slice of k, several, and parts of one; long caches.
@@ -220,8 +286,9 @@ void add_large_generate_cases(std::vector<OpCase>& table) {
         add_cached_attention(table, {1, 700, 4, 4, 64, 129}, cached);
         add_cached_attention(table, {4, 260, 8, 2, 64, 126}, cached);
         add_cached_attention(table, {3, 257, 16, 2, 96, 255}, cached);
+        add_batch_attention(table, {.S = 700, .H = 8, .G = 2, .D = 64}, cached, {0, 99, 38, -1, 64});
     }
-    add_argmax(table, 2, 20011, 20000);
+    add_sample(table, 20011);
 }
 
 }  // namespace ggq::test

@@ -451,6 +451,9 @@ TEST_CASE("cli: options of generate out of their range are refused by flag") {
         {"`top_p`", [](auto& o) { o.sampler.top_p = 1.5; }},
         {"`min_p`", [](auto& o) { o.sampler.min_p = 1; }},
         {"`repeat_penalty`", [](auto& o) { o.sampler.repeat_penalty = 0; }},
+        {"`presence_penalty`", [](auto& o) { o.sampler.presence_penalty = std::nan(""); }},
+        {"`frequency_penalty`", [](auto& o) { o.sampler.frequency_penalty = std::nan(""); }},
+        {"`batch_size`", [](auto& o) { o.batch_size = 0; }},
         {"`stop`", [](auto& o) { o.stop = {""}; }},
         {"`adapter`",
          [](auto& o) {

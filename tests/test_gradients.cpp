@@ -94,7 +94,7 @@ TEST_CASE("only these ops, and backwards, have no gradient") {
                                             "norm_swiglu",
                                             "add_linear",  // generating text
                                             "cached_attention",
-                                            "argmax",
+                                            "sample",
                                             "next_token",
                                             "lora_norm_qkv",
                                             "lora_norm_swiglu",

@@ -132,6 +132,7 @@ Generated generate(const GenerateOptions& options) {
     Generated seen;
     GenerateEvents events;
     events.text = [&](const std::string& piece) { seen.text += piece; };
+    events.line = [&](const std::string& line) { seen.text += line + '\n'; };
     events.note = [&](const std::string& line) { seen.notes += line + '\n'; };
     events.warning = [&](const std::string& line) { seen.warnings += line + '\n'; };
     seen.result = run_generation(options, events);

@@ -225,6 +225,9 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     model_flag(t, o.base);
     adapter_flag(t, o.adapters);
     t.add("-p, --prompt", "TEXT", o.prompt, "text to go on from");
+    t.add("--batch", "FILE", o.batch,
+          "answer every prompt of a file, JSON lines with a key \"prompt\", in JSON lines of the same order");
+    t.add("-b, --batch-size", "N", o.batch_size, "prompts of --batch that are answered at a time");
     t.add("--template", "NAME", o.template_name,
           "wrap the prompt as an instruction: alpaca, or alpaca-short without a preamble")
         .fallback = "the prompt as it is";
@@ -233,7 +236,7 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
         .fallback = "what they need";
     t.add("--plan", o.plan,
           "print the memory plan and end; reads no weights of the base, and without a prompt plans for an answer");
-    t.require("--prompt", {"--plan"});
+    t.require("--prompt", {"--plan", "--batch"});
 }
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
@@ -244,6 +247,9 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
     t.add("--min-p", "P", o.sampler.min_p, "only tokens at least P times as likely as the likeliest; 0: all");
     t.add("--repeat-penalty", "X", o.sampler.repeat_penalty,
           "above 1: tokens that are there already become less likely");
+    t.add("--presence-penalty", "X", o.sampler.presence_penalty,
+          "taken off the logit of tokens that are there already");
+    t.add("--frequency-penalty", "X", o.sampler.frequency_penalty, "the same for each time that they are there");
     t.add("-s, --seed", "N", o.sampler.seed, "seed of the draws");
     t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
         [&o](const Strings& values) { o.stop = values; };

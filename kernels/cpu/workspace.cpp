@@ -5,6 +5,7 @@
 #include "kernels/chunks.h"
 #include "kernels/formats.h"
 #include "kernels/rounding.h"
+#include "kernels/sampling.h"
 
 namespace ggq::cpu {
 
@@ -51,6 +52,10 @@ int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t
     if (params.gradient == HeadGradient::input_and_weight)
         product = std::max(product, product_workspace(vocabulary, chunk, 1, n_threads, real_bytes));
     return head_buffers(n_rows, channels, vocabulary, params, real_bytes).product + product;
+}
+
+int64_t sample_workspace(int64_t vocabulary, int n_threads) {
+    return n_threads * aligned(16 * sampling::kDigits + 4 * vocabulary);
 }
 
 QuantizeBuffers quantize_buffers(int64_t n_scales) {

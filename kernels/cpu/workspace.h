@@ -41,6 +41,9 @@ HeadBuffers head_buffers(int64_t n_rows, int64_t channels, int64_t vocabulary, c
 int64_t linear_cross_entropy_workspace(int64_t n_rows, int64_t channels, int64_t vocabulary,
                                        const LinearCrossEntropyParams& params, int n_threads, int64_t real_bytes);
 
+// sample: of each thread 16 bytes a digit (kernels/sampling.h), then u32[V].
+int64_t sample_workspace(int64_t vocabulary, int n_threads);
+
 // quantize: under double quantization the absmax of all blocks, before they are coded themselves; else nothing.
 struct QuantizeBuffers {
     int64_t absmax = 0;      // f32[blocks]

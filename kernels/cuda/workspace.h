@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/rounding.h"
+#include "kernels/sampling.h"
 #include "kernels/view.h"
 
 namespace ggq::cuda {
@@ -14,9 +15,20 @@ constexpr int64_t aligned_256(int64_t bytes) { return round_up(bytes, 256); }
 // sum, global_norm: f64 sums of chunks of kSumChunk elements.
 int64_t reduce_workspace(int64_t n_elems);
 
-// argmax: the largest of each part of a row, {f32, i32}[T,kArgmaxParts].
-inline constexpr int64_t kArgmaxParts = 64;
-constexpr int64_t argmax_workspace(int64_t n_rows) { return aligned_256(8 * n_rows * kArgmaxParts); }
+// sample: what the blocks of a row tell each other, for each row of logits.
+inline constexpr int kMostSampleParts = 64;  // blocks of a row
+struct SampleRow {
+    // Zero at first.
+    uint32_t arrived;                               // blocks that have come to where all meet
+    uint32_t counts[3][sampling::kDigits];          // tokens by upper digit; by lower one where top-k and top-p end
+    unsigned long long weights[sampling::kDigits];  // by upper digit
+    // Written before it is read.
+    uint64_t largest[kMostSampleParts];
+    uint64_t ties[kMostSampleParts], weight[kMostSampleParts];
+};
+constexpr int64_t sample_workspace(int64_t n_rows) {
+    return aligned_256(n_rows * static_cast<int64_t>(sizeof(SampleRow)));
+}
 
 // rms_norm_backward of dx[T,C]: with dw, f32[ceil(T / kNormChunk), C] sums over chunks of rows; else nothing.
 int64_t rms_norm_backward_workspace(int64_t n_rows, int64_t C, bool with_dw);

@@ -1,11 +1,15 @@
 #include "models/generate/generator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <cmath>
-#include <optional>
+#include <memory>
+#include <utility>
 
 #include "ggq/error.h"
 #include "ggq/ops.h"
+#include "kernels/rounding.h"
+#include "models/generate/batch.h"
 
 namespace ggq {
 
@@ -22,70 +26,90 @@ bool wants_long_prefill(const Store& store, int64_t context) {
     return backend.has_own_memory() && context >= kLongPrefill && backend.free_bytes() - store.bytes() > kRoomForLong;
 }
 
-bool all_finite(std::span<const float> logits) {
-    return std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); });
-}
-
-void require_finite(bool finite, size_t n_tokens) {
-    require(finite,
-            "logits: expected finite numbers, got NaN or infinity after {} tokens; the weights are damaged or too "
-            "large for the computing type",
-            n_tokens);
-}
-
 }  // namespace
 
 Generator::Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions& options)
     : store_(set.store()), llama_(llama), options_(options) {
-    const LlamaConfig& c = llama.config;
-    const TensorType type{options.kv_dtype, {options.context, c.num_key_value_heads, c.head_dim}, {}};
+    GGQ_ASSERT(options.n_slots > 0);
+    const bool long_chunks = wants_long_prefill(store_, options.context);
+    // What fills up the last chunk of a prompt must not reach the next slot.
+    const int64_t chunk = options.n_slots == 1 ? 1 : long_chunks ? kLongPrefill : kPrefill;
+    slot_rows_ = round_up(options.context, chunk);
+    declare_state();
+    add_chunk(set, chunk_, kPrefill);
+    if (long_chunks) add_chunk(set, long_chunk_, kLongPrefill);
+    add_step(set);
+    logits_.resize(static_cast<size_t>(llama.config.vocab_size));
+}
+
+void Generator::declare_state() {
+    const LlamaConfig& c = llama_.config;
+    const int64_t n = options_.n_slots;
+    const TensorType type{options_.kv_dtype, {n * slot_rows_, c.num_key_value_heads, c.head_dim}, {}};
     for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
         cache_.k.push_back(&store_.declare("k_cache." + std::to_string(i), Kind::state, type));
         cache_.v.push_back(&store_.declare("v_cache." + std::to_string(i), Kind::state, type));
     }
-    cache_.at = &store_.declare("cache_at", Kind::state, {DType::i32, {1}, {}});
     rng_ = &store_.declare("generator_rng", Kind::input, {DType::i64, {2}, {}});
+    settings_ = &store_.declare("generator_settings", Kind::input, {DType::f32, {n, 8}, {}});
+    seeds_ = &store_.declare("generator_seeds", Kind::input, {DType::i64, {n}, {}});
     // Where the host looks at it while the device goes on.
-    chosen_ = &store_.declare("generator_chosen", Kind::state, {DType::i32, {options.context}, {}});
-    if (!store_.backend().reads_host_memory()) store_.set_residence(*chosen_, Residence::mapped);
-    add_pass(set, prefill_, kPrefill);
-    if (wants_long_prefill(store_, options.context)) add_pass(set, long_prefill_, kLongPrefill);
-    add_pass(set, decode_, 1);
-    logits_.resize(static_cast<size_t>(c.vocab_size));
-}
-
-int64_t Generator::n_choosable(int64_t vocabulary) const {
-    const int64_t n = llama_.config.vocab_size;
-    return vocabulary > 0 ? std::min(vocabulary, n) : n;
-}
-
-void Generator::add_pass(ProgramSet& set, Pass& pass, int64_t length) {
-    const bool one = length == 1;
-    const auto input = [&](const char* name, const Shape& shape, Kind kind) {
-        return &store_.declare(name, kind, {DType::i32, shape, {}});
+    log_ = &store_.declare("generator_log", Kind::state, {DType::i32, {n, options_.context}, {}});
+    if (!store_.backend().reads_host_memory()) store_.set_residence(*log_, Residence::mapped);
+    step_.length = n;
+    const auto state = [&](const char* name, const Shape& shape) {
+        return &store_.declare(name, Kind::state, {DType::i32, shape, {}});
     };
-    const Kind kind = one ? Kind::state : Kind::input;
+    step_.ids = state("generator_ids", {n});
+    step_.positions = state("generator_positions", {n});
+    step_.spans = state("generator_spans", {n, 2});
+    step_.at = state("cache_at", {n});
+    step_.rows = state("generator_rows", {n});
+}
+
+Tensor Generator::hidden(Graph& graph, const Pass& pass) const {
+    const LlamaInputs in{graph.bind(*pass.ids), graph.bind(*pass.positions), graph.bind(*pass.spans),
+                         graph.bind(*rng_)};
+    KvCache cache = cache_;
+    cache.at = pass.at;
+    return llama_hidden(graph, llama_, in, {.cache = &cache});
+}
+
+// The next tokens of the slots that `rows` names become those to be read.
+void Generator::choose(Graph& graph, const Pass& pass) {
+    graph.mark_output(pass.logits);
+    const Tensor rows = graph.bind(*pass.rows), positions = graph.bind(*step_.positions), log = graph.bind(*log_);
+    const Tensor token = sample(pass.logits, rows, {graph.bind(*settings_), graph.bind(*seeds_), positions, log});
+    next_token({graph.bind(*step_.ids), positions, graph.bind(*step_.spans), graph.bind(*step_.at), log}, rows, token);
+}
+
+void Generator::add_chunk(ProgramSet& set, Pass& pass, int64_t length) {
+    const auto input = [&](const char* name, const Shape& shape) {
+        return &store_.declare(name, Kind::input, {DType::i32, shape, {}});
+    };
     pass.length = length;
-    pass.ids = input("generator_ids", {length}, kind);
-    pass.positions = input("generator_positions", {length}, kind);
-    pass.spans = input("generator_spans", {length, 2}, kind);
+    pass.ids = input("chunk_ids", {length});
+    pass.positions = input("chunk_positions", {length});
+    pass.spans = input("chunk_spans", {length, 2});
+    pass.at = input("chunk_at", {1});
+    pass.rows = input("chunk_row", {1});
+    pass.last = input("chunk_last", {1});
     auto graph = std::make_shared<Graph>();
-    const LlamaInputs in{graph->bind(*pass.ids), graph->bind(*pass.positions), graph->bind(*pass.spans),
-                         graph->bind(*rng_)};
-    Tensor last = llama_hidden(*graph, llama_, in, {.cache = &cache_});
-    if (!one) {
-        pass.last = input("generator_last", {1}, Kind::input);
-        last = embedding(last, graph->bind(*pass.last), last.dtype());
-    }
-    pass.logits = llama_logits(*graph, llama_, last);
-    graph->mark_output(pass.logits);
-    if (one)
-        next_token({in.ids, in.positions, in.spans, graph->bind(*cache_.at), graph->bind(*chosen_)},
-                   argmax(pass.logits, n_choosable(options_.vocabulary)));
-    const std::string name = one ? "decode" : fmt::format("prefill of {} tokens", length);
-    pass.program = &set.add(name, graph, {}, [this, &pass] {
+    const Tensor all = hidden(*graph, pass);
+    pass.logits = llama_logits(*graph, llama_, embedding(all, graph->bind(*pass.last), all.dtype()));
+    choose(*graph, pass);
+    pass.program = &set.add(fmt::format("prefill of {} tokens", length), graph, {}, [this, &pass] {
         const int32_t any_token = 0;
-        write_inputs(pass, {&any_token, 1});
+        write_chunk(pass, 0, {&any_token, 1}, -1);
+    });
+}
+
+void Generator::add_step(ProgramSet& set) {
+    auto graph = std::make_shared<Graph>();
+    step_.logits = llama_logits(*graph, llama_, hidden(*graph, step_));
+    choose(*graph, step_);
+    step_.program = &set.add("decode", graph, {}, [this] {
+        for (int64_t slot = 0; slot < n_slots(); ++slot) end(slot);
     });
 }
 
@@ -96,129 +120,128 @@ int64_t Generator::cache_bytes() const {
     return n_bytes;
 }
 
-void Generator::write_inputs(const Pass& pass, std::span<const int32_t> tokens) {
-    const auto n = static_cast<int64_t>(tokens.size());
-    std::vector<int32_t> ids(static_cast<size_t>(pass.length), 0), positions(ids), spans(2 * ids.size());
-    for (size_t t = 0; t < ids.size(); ++t) {
+// State is zero at first, which is a token in every slot.
+void Generator::settle() {
+    for (int64_t slot = 0; !settled_ && slot < n_slots(); ++slot) end(slot);
+    settled_ = true;
+}
+
+// What the next step reads in a slot; nothing becomes of it unless it goes on.
+void Generator::put(int64_t slot, int32_t id, int64_t position, bool goes_on) {
+    const auto first = static_cast<int32_t>(slot * slot_rows_), p = static_cast<int32_t>(position);
+    const int32_t span[] = {first, first + p + 1}, at = goes_on ? first + p : -1;
+    const int32_t row = goes_on ? static_cast<int32_t>(slot) : -1;
+    store_.write_part(*step_.ids, 4 * slot, &id, 4);
+    store_.write_part(*step_.positions, 4 * slot, &p, 4);
+    store_.write_part(*step_.spans, 8 * slot, span, 8);
+    store_.write_part(*step_.at, 4 * slot, &at, 4);
+    store_.write_part(*step_.rows, 4 * slot, &row, 4);
+}
+
+void Generator::end(int64_t slot) { put(slot, 0, 0, false); }
+
+void Generator::write_chunk(const Pass& pass, int64_t slot, std::span<const int32_t> tokens, int32_t row) {
+    const auto n = static_cast<size_t>(pass.length);
+    const auto first = static_cast<int32_t>(slot * slot_rows_), n_fed = static_cast<int32_t>(n_fed_);
+    std::vector<int32_t> ids(n, 0), positions(n, 0), spans(2 * n, first);
+    for (size_t t = 0; t < n; ++t) {
         const bool real = t < tokens.size();
-        const auto at = static_cast<int32_t>(n_fed_ + static_cast<int64_t>(t));
         ids[t] = real ? tokens[t] : 0;
-        positions[t] = real ? at : 0;
-        spans[2 * t + 1] = real ? at + 1 : 1;
+        positions[t] = real ? n_fed + static_cast<int32_t>(t) : 0;
+        spans[2 * t + 1] = first + positions[t] + 1;
     }
     store_.write(*pass.ids, ids.data());
     store_.write(*pass.positions, positions.data());
     store_.write(*pass.spans, spans.data());
-    if (pass.last) write_scalar(store_, *pass.last, static_cast<int32_t>(n - 1));
-    write_scalar(store_, *cache_.at, static_cast<int32_t>(n_fed_));
+    write_scalar(store_, *pass.at, first + n_fed);
+    write_scalar(store_, *pass.rows, row);
+    write_scalar(store_, *pass.last, static_cast<int32_t>(tokens.size()) - 1);
 }
 
-Generator::Pass& Generator::pass_for(int64_t n_tokens) {
-    if (n_tokens == 1) return decode_;
-    return long_prefill_.program && n_tokens > kShortsALong * kPrefill ? long_prefill_ : prefill_;
-}
-
-void Generator::run(Pass& pass, std::span<const int32_t> tokens) {
-    write_inputs(pass, tokens);
-    pass.program->run(profile_);
-    n_fed_ += static_cast<int64_t>(tokens.size());
+// With `choosing` the last pass chooses the slot's next token, whose state says that the last token is read next. Where
+// there is one slot, a single token is a step.
+const Generator::Pass& Generator::feed(int64_t slot, std::span<const int32_t> tokens, bool choosing) {
+    while (true) {
+        const bool is_step = tokens.size() == 1 && n_slots() == 1;
+        const bool is_long = long_chunk_.program && std::ssize(tokens) > kShortsALong * kPrefill;
+        const Pass& pass = is_step ? step_ : is_long ? long_chunk_ : chunk_;
+        const size_t n = std::min(tokens.size(), is_step ? 1 : static_cast<size_t>(pass.length));
+        const bool is_last = n == tokens.size();
+        if (is_step) put(slot, tokens[0], n_fed_, true);
+        else write_chunk(pass, slot, tokens.first(n), choosing && is_last ? static_cast<int32_t>(slot) : -1);
+        pass.program->run(profile_);
+        n_fed_ += static_cast<int64_t>(n);
+        if (is_last) return pass;
+        tokens = tokens.subspan(n);
+    }
 }
 
 const std::vector<float>& Generator::feed(std::span<const int32_t> tokens) {
     require(n_fed_ + static_cast<int64_t>(tokens.size()) <= context(),
             "context: expected at most {} tokens, got {}; use a longer context or a shorter prompt", context(),
             n_fed_ + static_cast<int64_t>(tokens.size()));
-    Pass* last = nullptr;
-    while (!tokens.empty()) {
-        last = &pass_for(std::ssize(tokens));
-        const size_t n = std::min(tokens.size(), static_cast<size_t>(last->length));
-        run(*last, tokens.first(n));
-        tokens = tokens.subspan(n);
+    settle();
+    if (!tokens.empty()) {
+        const Pass& last = feed(0, tokens, false);
+        last.program->read(last.logits, logits_.data());
     }
-    if (last) last->program->read(last->logits, logits_.data());
     return logits_;
 }
 
-// Greedy generation on the device, at most `n_most` tokens after `first`. Where runs are started and not waited for,
-// one is under way while the token of the one before it is looked at.
-class Generator::Ahead {
-public:
-    Ahead(Generator& generator, int32_t first, int64_t n_most)
-        : g_(generator), backend_(generator.store_.backend()), n_most_(n_most) {
-        g_.write_inputs(g_.decode_, {&first, 1});
-    }
-    ~Ahead() { end(); }
-    Ahead(const Ahead&) = delete;
-    Ahead& operator=(const Ahead&) = delete;
+int32_t Generator::begin(int64_t slot, std::span<const int32_t> prompt, const SamplerOptions& options,
+                         int64_t vocabulary) {
+    require(!prompt.empty(), "prompt: expected at least one token, got none");
+    const auto n = static_cast<int64_t>(prompt.size());
+    require(n < context(),
+            "prompt: it has {} tokens and the context holds {}; shorten the prompt or use a longer context", n,
+            context());
+    GGQ_ASSERT(n_under_way() == 0 && slot < n_slots());
+    settle();
+    const sampling::Settings settings = settings_of(options, vocabulary);
+    store_.write_part(*settings_, slot * static_cast<int64_t>(sizeof settings), &settings, sizeof settings);
+    store_.write_part(*seeds_, 8 * slot, &options.seed, 8);
+    store_.write_part(*log_, 4 * slot * context(), prompt.data(), 4 * n);
+    put(slot, prompt.back(), n - 1, true);
+    n_fed_ = 0;
+    feed(slot, prompt, true);
+    return token(slot, n);
+}
 
-    int32_t next() {
-        GGQ_ASSERT(n_read_ < n_most_, "no more tokens");
-        const int64_t n_ahead = backend_.records() && !g_.profile_ ? 1 : 0;
-        while (n_started_ < std::min(n_most_, n_read_ + 1 + n_ahead)) start();
-        backend_.await(static_cast<int32_t>(n_read_ % 2));
-        ++n_read_;
-        int32_t token = 0;
-        g_.store_.read_part(*g_.chosen_, 4 * g_.n_fed_++, &token, 4);
-        return token;
-    }
+int64_t Generator::most_under_way() const { return store_.backend().records() && !profile_ ? 2 : 1; }
 
-private:
-    void start() {
-        if (g_.profile_) g_.decode_.program->run(g_.profile_);
-        else g_.decode_.program->start();
-        backend_.milestone(static_cast<int32_t>(n_started_++ % 2));
-    }
-    void end() noexcept {
-        try {
-            backend_.synchronize();
-        } catch (const Error&) {  // who waits next is told again
-        }
-    }
+void Generator::start_step() {
+    if (profile_) step_.program->run(profile_);
+    else step_.program->start();
+    store_.backend().milestone(static_cast<int32_t>(n_started_++ % 2));
+}
 
-    Generator& g_;
-    Backend& backend_;
-    int64_t n_most_, n_started_ = 0, n_read_ = 0;
-};
+void Generator::await_step() {
+    GGQ_ASSERT(n_under_way() > 0, "no step");
+    store_.backend().await(static_cast<int32_t>(n_awaited_++ % 2));
+}
+
+int32_t Generator::token(int64_t slot, int64_t position) {
+    int32_t token = 0;
+    store_.read_part(*log_, 4 * (slot * context() + position), &token, 4);
+    return token;
+}
+
+void Generator::drain() noexcept {
+    n_awaited_ = n_started_;
+    try {
+        store_.backend().synchronize();
+    } catch (const Error&) {  // who waits next is told again
+    }
+}
 
 Generation Generator::generate(std::span<const int32_t> prompt, const GenerationOptions& options,
                                const std::function<bool(int32_t)>& on_token) {
-    require(!prompt.empty(), "prompt: expected at least one token, got none");
-    require(static_cast<int64_t>(prompt.size()) < context(),
-            "prompt: it has {} tokens and the context holds {}; shorten the prompt or use a longer context",
-            prompt.size(), context());
-    reset();
-    feed(prompt);
-    std::vector<int32_t> all(prompt.begin(), prompt.end());
-    const int64_t n = n_choosable(options.vocabulary);
-    const std::span<const float> choosable = std::span<const float>(logits_).first(static_cast<size_t>(n));
-    const bool on_device = options.sampler.temperature == 0 && options.sampler.repeat_penalty == 1 &&
-                           n == n_choosable(options_.vocabulary);
-    std::optional<Ahead> ahead;
     Generation result;
-    while (true) {
-        int32_t token = 0;
-        if (ahead) {
-            token = ahead->next();
-            require_finite(token >= 0, all.size());
-        } else {
-            require_finite(all_finite(choosable), all.size());
-            token = sample(choosable, all, options.sampler);
-        }
-        result.reason = StopReason::stop_token;
-        if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) return result;
-        all.push_back(token);
-        result.tokens.push_back(token);
-        result.reason = StopReason::stopped;
-        if (on_token && !on_token(token)) return result;
-        result.reason = StopReason::length;
-        if (static_cast<int64_t>(result.tokens.size()) == options.max_new_tokens) break;
-        result.reason = StopReason::context;
-        if (static_cast<int64_t>(all.size()) >= context()) break;
-        if (!on_device) feed({&token, 1});
-        else if (!ahead)
-            ahead.emplace(*this, token,
-                          std::min(options.max_new_tokens - 1, context() - static_cast<int64_t>(prompt.size())));
-    }
+    Request request{{prompt.begin(), prompt.end()}, options, on_token};
+    bool asked = false;
+    generate_batch(
+        *this, [&] { return std::exchange(asked, true) ? nullptr : &request; },
+        [&](const Request&, Generation answer) { result = std::move(answer); });
     return result;
 }
 

@@ -1,9 +1,9 @@
-// Generator: prompt in, tokens out, over a KV cache whose size is planned with the rest.
+// Generator: prompts in, tokens out, over KV caches whose size is planned with the rest, one for each of some slots.
 //
-// A prompt goes in by chunks of kPrefill tokens, on a card with room a long one by chunks of kLongPrefill (the last one
-// filled up with tokens that nobody sees), then one token at a time. That last program also finds the likeliest token
-// and makes it the next to be read, on the device: greedy generation starts a token before the one in front has come to
-// the host.
+// A prompt goes into its slot by chunks of kPrefill tokens, on a card with room a long one by chunks of kLongPrefill
+// (the last one filled up with tokens that nobody sees); then one token at a time, of all slots together. The last
+// chunk and each such step also choose the next token and make it the one to be read, on the device: a step can begin
+// before the tokens of the one in front have come to the host. The caches of all slots lie end to end.
 #pragma once
 
 #include <functional>
@@ -17,9 +17,9 @@
 namespace ggq {
 
 struct GeneratorOptions {
-    int64_t context = 512;  // tokens that the cache holds: prompt and answer
+    int64_t context = 512;  // tokens that the cache of a slot holds: prompt and answer
     DType kv_dtype = DType::f32;
-    int64_t vocabulary = 0;  // tokens that greedy generation chooses of; 0: all that have a logit
+    int64_t n_slots = 1;
 };
 
 enum class StopReason : uint8_t { stop_token, length, context, stopped };
@@ -28,8 +28,7 @@ struct GenerationOptions {
     SamplerOptions sampler;
     int64_t max_new_tokens = 256;
     std::vector<int32_t> stop_tokens;
-    int64_t vocabulary = 0;  // tokens that can be chosen: those that the tokenizer knows; 0: all that have a logit. On
-                             // the device greedy generation takes place where the generator has been told the same
+    int64_t vocabulary = 0;  // tokens that can be chosen: those that the tokenizer knows; 0: all that have a logit
 };
 
 struct Generation {
@@ -39,12 +38,13 @@ struct Generation {
 
 class Generator {
 public:
-    // Declares the cache and plans; `set` and `llama` must outlive it.
+    // Declares the caches and plans; `set` and `llama` must outlive it.
     Generator(ProgramSet& set, const Llama& llama, const GeneratorOptions& options);
     Generator(const Generator&) = delete;
     Generator& operator=(const Generator&) = delete;
 
     int64_t context() const { return options_.context; }
+    int64_t n_slots() const { return options_.n_slots; }
     int64_t cache_bytes() const;
 
     // `on_token` sees each new token as it comes and returns false to end the generation. Throws Error when the prompt
@@ -52,35 +52,55 @@ public:
     Generation generate(std::span<const int32_t> prompt, const GenerationOptions& options,
                         const std::function<bool(int32_t)>& on_token = {});
 
-    // Logits [V] after `tokens`, which follow those fed since reset().
+    // What generate() and the batches of generate/batch.h are made of. begin() reads a prompt into a slot while no step
+    // is under way and returns the first new token; each step makes one more of every slot that has begun and not
+    // ended, and has room. Tokens are -1 where logits are not finite.
+    int32_t begin(int64_t slot, std::span<const int32_t> prompt, const SamplerOptions& options, int64_t vocabulary);
+    void end(int64_t slot);
+    void start_step();
+    void await_step();  // the first of those that were started
+    int64_t n_under_way() const { return n_started_ - n_awaited_; }
+    int64_t most_under_way() const;                 // where starting more would gain nothing
+    int32_t token(int64_t slot, int64_t position);  // of a step that was awaited
+    void drain() noexcept;                          // waits for all steps, whatever becomes of them
+
+    // Logits [V] after `tokens`, which follow those fed into the first slot since reset().
     const std::vector<float>& feed(std::span<const int32_t> tokens);
     void reset() { n_fed_ = 0; }
     void set_profile(Profile* profile) { profile_ = profile; }
 
 private:
+    // A program and its inputs. Those of the step are state, a row a slot, and go on by themselves.
     struct Pass {
         int64_t length = 0;
-        Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr;
-        Buffer* last = nullptr;  // the row of the last real token, where there are others
+        Buffer *ids = nullptr, *positions = nullptr, *spans = nullptr, *at = nullptr;
+        Buffer* rows = nullptr;  // [length] or [1]: of which slot a token is chosen; -1: none
+        Buffer* last = nullptr;  // of a chunk: the row of the last real token
         Tensor logits;
         Program* program = nullptr;
     };
 
-    void add_pass(ProgramSet& set, Pass& pass, int64_t length);
-    void write_inputs(const Pass& pass, std::span<const int32_t> tokens);
-    Pass& pass_for(int64_t n_tokens);
-    void run(Pass& pass, std::span<const int32_t> tokens);
-    int64_t n_choosable(int64_t vocabulary) const;
+    void declare_state();
+    void add_chunk(ProgramSet& set, Pass& pass, int64_t length);
+    void add_step(ProgramSet& set);
+    Tensor hidden(Graph& graph, const Pass& pass) const;
+    void choose(Graph& graph, const Pass& pass);
 
-    class Ahead;
+    void settle();
+    void put(int64_t slot, int32_t id, int64_t position, bool goes_on);
+    void write_chunk(const Pass& pass, int64_t slot, std::span<const int32_t> tokens, int32_t row);
+    const Pass& feed(int64_t slot, std::span<const int32_t> tokens, bool choosing);
 
     Store& store_;
     const Llama& llama_;
     GeneratorOptions options_;
     KvCache cache_;
-    Buffer *rng_, *chosen_;                 // chosen_[context] i32: the likeliest token after each position
-    Pass prefill_, long_prefill_, decode_;  // the long one may have no program
-    int64_t n_fed_ = 0;
+    int64_t slot_rows_ = 0;  // of the caches
+    Buffer *rng_ = nullptr, *settings_ = nullptr, *seeds_ = nullptr;
+    Buffer* log_ = nullptr;           // [n_slots, context] i32: the token at each position
+    Pass chunk_, long_chunk_, step_;  // the long one may have no program
+    bool settled_ = false;
+    int64_t n_fed_ = 0, n_started_ = 0, n_awaited_ = 0;
     std::vector<float> logits_;
     Profile* profile_ = nullptr;
 };

@@ -1,6 +1,8 @@
 #include "models/generate/options.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "ggq/error.h"
 #include "models/option_checks.h"
@@ -12,12 +14,17 @@ void validate(const GenerateOptions& options) {
     validate(options.adapters);
     require_positive("max_new_tokens", options.max_new_tokens);
     if (options.max_length) require_positive("max_length", *options.max_length);
+    require(options.batch.empty() || options.prompt.empty(), "`batch`: expected a file or a `prompt`, got both");
+    require_positive("batch_size", options.batch_size);
     const SamplerOptions& s = options.sampler;
     require_not_negative("temp", s.temperature);
     require_not_negative("top_k", s.top_k);
     require(s.top_p > 0 && s.top_p <= 1, "`top_p`: expected a number above 0 and at most 1, got {}", s.top_p);
     require_fraction("min_p", s.min_p);
     require_positive("repeat_penalty", s.repeat_penalty);
+    for (const auto& [name, penalty] :
+         {std::pair{"presence_penalty", s.presence_penalty}, std::pair{"frequency_penalty", s.frequency_penalty}})
+        require(std::isfinite(penalty), "`{}`: expected a number, got {}", name, penalty);
     require(std::none_of(options.stop.begin(), options.stop.end(), [](const auto& text) { return text.empty(); }),
             "`stop`: expected a text, got an empty one");
 }

@@ -18,6 +18,8 @@ struct GenerateOptions {
     std::vector<AdapterChoice> adapters;  // one at most
 
     std::string prompt;
+    std::string batch;          // a file of prompts instead of one (generate/prompt_lines.h)
+    int64_t batch_size = 8;     // of them that are answered at a time
     std::string template_name;  // empty: the prompt as it is; "alpaca": as an instruction
     int64_t max_new_tokens = 256;
     std::optional<int64_t> max_length;  // of the context; nothing: what the prompt and max_new_tokens need

@@ -10,20 +10,21 @@ namespace ggq {
 
 namespace {
 
-std::string in_template(const GenerateOptions& options) {
-    if (options.template_name.empty()) return options.prompt;
+std::string in_template(const std::string& text, const std::string& template_name) {
+    if (template_name.empty()) return text;
     for (const Form form : {Form::alpaca, Form::alpaca_short})
-        if (options.template_name == form_name(form)) return alpaca_prompt(options.prompt, {}, form);
-    fail("`template`: expected alpaca, alpaca-short or nothing, got '{}'", shown(options.template_name));
+        if (template_name == form_name(form)) return alpaca_prompt(text, {}, form);
+    fail("`template`: expected alpaca, alpaca-short or nothing, got '{}'", shown(template_name));
 }
 
 }  // namespace
 
-Prompt encode_prompt(const GenerateOptions& options, const Tokenizer& tokenizer, int64_t vocab_size) {
-    const OpenText open = tokenizer.encode_open(in_template(options));
+Prompt encode_prompt(const std::string& text, const std::string& template_name, const Tokenizer& tokenizer,
+                     int64_t vocab_size, const std::string& name) {
+    const OpenText open = tokenizer.encode_open(in_template(text, template_name));
     Prompt prompt;
     for (const Token& token : open.tokens) {
-        require(token.id < vocab_size, "`prompt`: token {} ('{}') is beyond the model's vocabulary of {}", token.id,
+        require(token.id < vocab_size, "{}: token {} ('{}') is beyond the model's vocabulary of {}", name, token.id,
                 shown(tokenizer.token_of(token.id)), vocab_size);
         prompt.ids.push_back(token.id);
     }
@@ -32,7 +33,7 @@ Prompt encode_prompt(const GenerateOptions& options, const Tokenizer& tokenizer,
     if (open.n_dropped > 0)
         prompt.notes.push_back(
             fmt::format("{} bytes of the prompt are left out: the vocabulary has no token for them", open.n_dropped));
-    require(!prompt.ids.empty(), "`prompt`: expected a text, got nothing and the tokenizer adds no BOS");
+    require(!prompt.ids.empty(), "{}: expected a text, got nothing and the tokenizer adds no BOS", name);
     return prompt;
 }
 

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "models/generate/options.h"
 #include "models/text/tokenizer.h"
 
 namespace ggq {
@@ -17,7 +16,9 @@ struct Prompt {
 };
 
 // Throws Error for a template that is not known, a prompt without a token, and a token beyond the model's vocabulary.
-Prompt encode_prompt(const GenerateOptions& options, const Tokenizer& tokenizer, int64_t vocab_size);
+// `name` is what it calls the prompt.
+Prompt encode_prompt(const std::string& text, const std::string& template_name, const Tokenizer& tokenizer,
+                     int64_t vocab_size, const std::string& name = "`prompt`");
 
 // Why a model may have had nothing to say; nothing if there is no reason to think of.
 std::optional<std::string> explain_no_answer(const Tokenizer& tokenizer);

@@ -9,27 +9,13 @@
 #include "ggq/error.h"
 #include "models/clock.h"
 #include "models/figures.h"
+#include "models/generate/batch_answers.h"
 #include "models/generate/prompt.h"
+#include "models/generate/prompt_lines.h"
 #include "models/memory_lines.h"
 #include "models/model_figures.h"
 
 namespace ggq {
-
-std::string StopTexts::push(const std::string& text, bool& stopped) {
-    held_ += text;
-    size_t cut = std::string::npos;
-    for (const std::string& stop : texts_) cut = std::min(cut, held_.find(stop));
-    stopped = cut != std::string::npos;
-    size_t n_shown = stopped ? cut : held_.size();
-    for (const std::string& stop : texts_)
-        for (size_t n = std::min(stop.size() - 1, held_.size()); !stopped && n > 0; --n)
-            if (held_.ends_with(std::string_view(stop).substr(0, n))) n_shown = std::min(n_shown, held_.size() - n);
-    std::string shown = held_.substr(0, n_shown);
-    held_.erase(0, stopped ? std::string::npos : n_shown);
-    return shown;
-}
-
-std::string StopTexts::flush() { return std::exchange(held_, {}); }
 
 namespace {
 
@@ -44,7 +30,7 @@ public:
         const std::vector<std::string> of_device = settle_device(options_.base, *backend_);
         opened_.emplace(open_adapted(options_.base, options_.adapters, events_));
         if (!options_.plan) opened_->check_base(events_);
-        encode_prompt();
+        encode_prompts();
         choose_context();
         events_.warn(model().warnings);
         events_.tell(of_device);
@@ -52,17 +38,34 @@ public:
         build();
         if (options_.plan) return {};
         set_->allocate([&] { opened_->load(set_->store(), *llama_, events_.stop); });
-        return generate();
+        return options_.batch.empty() ? generate() : generate_batch();
     }
 
 private:
     const Model& model() const { return opened_->model; }
 
-    void encode_prompt() {
-        if (options_.plan && options_.prompt.empty()) return;
-        const Prompt prompt = ggq::encode_prompt(options_, model().tokenizer, model().config.vocab_size);
+    void encode_prompts() {
+        if (!options_.batch.empty()) {
+            for (const PromptLine& line : read_prompt_lines(options_.batch)) add_prompt(line.text, line.place);
+        } else if (!options_.plan || !options_.prompt.empty()) {
+            add_prompt(options_.prompt, "`prompt`");
+        }
+        n_slots_ = std::max<int64_t>(1, std::min(options_.batch_size, std::ssize(prompts_)));
+    }
+
+    void add_prompt(const std::string& text, const std::string& name) {
+        Prompt prompt = encode_prompt(text, options_.template_name, model().tokenizer, model().config.vocab_size, name);
+        if (!options_.batch.empty())
+            for (std::string& note : prompt.notes) note = name + ": " + note;
         events_.tell(prompt.notes);
-        prompt_ = prompt.ids;
+        prompts_.push_back(std::move(prompt.ids));
+        names_.push_back(name);
+    }
+
+    int64_t longest_prompt() const {
+        int64_t longest = 0;
+        for (const auto& prompt : prompts_) longest = std::max(longest, std::ssize(prompt));
+        return longest;
     }
 
     void choose_context() {
@@ -70,23 +73,28 @@ private:
         require(!options_.max_length || *options_.max_length <= positions,
                 "`max_length` {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
                 positions);
-        const auto n = static_cast<int64_t>(prompt_.size());
-        context_ = options_.max_length.value_or(std::min(n + options_.max_new_tokens, positions));
-        require(n < context_, "`prompt`: it has {} tokens and the context holds {}; {}", n, context_,
-                context_ < positions ? "shorten it or raise `max_length`" : "shorten it, the model takes no more");
+        context_ = options_.max_length.value_or(std::min(longest_prompt() + options_.max_new_tokens, positions));
+        for (size_t i = 0; i < prompts_.size(); ++i)
+            require(std::ssize(prompts_[i]) < context_, "{}: it has {} tokens and the context holds {}; {}", names_[i],
+                    prompts_[i].size(), context_,
+                    context_ < positions ? "shorten it or raise `max_length`" : "shorten it, the model takes no more");
     }
 
     void build() {
         set_.emplace(*backend_);
         llama_ = opened_->declare(set_->store(), options_.base);
         const DType kv_dtype = options_.kv_dtype.value_or(llama_->compute);
-        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype, model().n_tokens()});
+        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype, n_slots_});
         generator_->set_profile(profile_);
         set_->fit();
         if (options_.plan) print_plan();
-        set_->require_fits("use a shorter context", memory_cap(options_.base));
-        events_.tell(fmt::format("base in {}; {} prompt tokens, context {}; {:.1f} MiB", describe(options_.base),
-                                 prompt_.size(), context_, mebibytes(set_->memory().total())));
+        set_->require_fits(n_slots_ == 1 ? "use a shorter context" : "use a shorter context or a smaller `batch_size`",
+                           memory_cap(options_.base));
+        const std::string of_batch = options_.batch.empty() ? ""
+                                                            : fmt::format("{} prompts, {} at a time; the longest has ",
+                                                                          prompts_.size(), n_slots_);
+        events_.tell(fmt::format("base in {}; {}{} prompt tokens, context {}; {:.1f} MiB", describe(options_.base),
+                                 of_batch, longest_prompt(), context_, mebibytes(set_->memory().total())));
     }
 
     void print_plan() const {
@@ -94,7 +102,9 @@ private:
         for (const auto& [name, b] : llama_->weights) weights.add(*b);
         weights.add(*llama_->frequencies);
         for (const Linear* l : llama_->adapted) adapter.add(*l->a), adapter.add(*l->b);
-        const MemoryClass cache{fmt::format("KV cache of {} tokens", context_), generator_->cache_bytes()};
+        const std::string what = n_slots_ == 1 ? fmt::format("KV cache of {} tokens", context_)
+                                               : fmt::format("{} KV caches of {} tokens", n_slots_, context_);
+        const MemoryClass cache{what, generator_->cache_bytes()};
         print(memory_lines(*set_, {weights, adapter, cache}));
         print(arena_lines(*set_));
         print(figure_lines(figures_of(*llama_)));
@@ -109,32 +119,31 @@ private:
         if (!text.empty() && events_.text) events_.text(text);
     }
 
+    GenerationOptions generation_options() const {
+        return {options_.sampler, options_.max_new_tokens, model().stop_tokens(), model().n_tokens()};
+    }
+
+    void explain_no_answer() const {
+        if (const auto line = ggq::explain_no_answer(model().tokenizer)) events_.warn(*line);
+    }
+
     GenerateResult generate() {
-        GenerationOptions g;
-        g.sampler = options_.sampler;
-        g.max_new_tokens = options_.max_new_tokens;
-        g.stop_tokens = model().stop_tokens();
-        g.vocabulary = model().n_tokens();
-        StreamDecoder decoder(model().tokenizer, true, true);
-        StopTexts stops(options_.stop);
-        bool stopped = false;
+        const std::vector<int32_t>& prompt = prompts_[0];
+        AnswerText text(model().tokenizer, options_.stop);
         Clock::time_point first{};
         const Clock::time_point start = Clock::now();
-        const Generation answer = generator_->generate(prompt_, g, [&](int32_t token) {
+        const Generation answer = generator_->generate(prompt, generation_options(), [&](int32_t token) {
             if (first == Clock::time_point{}) first = Clock::now();
-            emit(stops.push(decoder.push(token), stopped));
-            return !stopped && !events_.asked_to_stop();
+            emit(text.push(token));
+            return !text.stopped() && !events_.asked_to_stop();
         });
-        if (!stopped) {
-            emit(stops.push(decoder.flush(), stopped));
-            if (!stopped) emit(stops.flush());
-        }
-        if (answer.tokens.empty())
-            if (const auto line = explain_no_answer(model().tokenizer)) events_.warn(*line);
+        emit(text.finish());
+        if (answer.tokens.empty()) explain_no_answer();
         const Clock::time_point end = Clock::now();
         if (first == Clock::time_point{}) first = end;
-        return {static_cast<int64_t>(prompt_.size()),
-                static_cast<int64_t>(answer.tokens.size()),
+        return {1,
+                std::ssize(prompt),
+                std::ssize(answer.tokens),
                 context_,
                 model().config.max_position_embeddings,
                 seconds_between(start, first),
@@ -142,13 +151,33 @@ private:
                 answer.reason};
     }
 
+    GenerateResult generate_batch() {
+        const GenerationOptions options = generation_options();
+        const Clock::time_point start = Clock::now();
+        const BatchCounts counts = answer_batch(
+            *generator_, {model().tokenizer, prompts_, options, options_.stop, [&] { return events_.asked_to_stop(); },
+                          [&](const AnswerLine& line) {
+                              if (events_.line) events_.line(to_json_line(line));
+                          }});
+        if (counts.n_empty > 0) explain_no_answer();
+        return {std::ssize(prompts_),
+                counts.prompt_tokens,
+                counts.new_tokens,
+                context_,
+                model().config.max_position_embeddings,
+                0,
+                seconds_between(start, Clock::now()),
+                StopReason::length};
+    }
+
     GenerateOptions options_;
     const GenerateEvents& events_;
     Profile* profile_;
     std::unique_ptr<Backend> backend_;
     std::optional<AdaptedModel> opened_;
-    std::vector<int32_t> prompt_;
-    int64_t context_ = 0;
+    std::vector<std::vector<int32_t>> prompts_;
+    std::vector<std::string> names_;  // of the prompts, for messages
+    int64_t context_ = 0, n_slots_ = 1;
     std::optional<ProgramSet> set_;
     std::unique_ptr<Llama> llama_;
     std::optional<Generator> generator_;

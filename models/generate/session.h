@@ -1,5 +1,5 @@
-// A whole generation: options in, text out as it comes. The library prints nothing; text, notes and warnings come
-// through GenerateEvents.
+// A whole generation: options in, text out as it comes, or of a file of prompts a line of JSON for each. The library
+// prints nothing; text, notes and warnings come through GenerateEvents.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,7 @@
 
 #include "ggq/program.h"
 #include "models/events.h"
+#include "models/generate/answer_text.h"
 #include "models/generate/generator.h"
 #include "models/generate/options.h"
 
@@ -14,32 +15,20 @@ namespace ggq {
 
 struct GenerateEvents : Events {
     std::function<void(const std::string&)> text;   // the next piece of the answer, whole characters
+    std::function<void(const std::string&)> line;   // of a batch: the next answer (generate/prompt_lines.h)
     std::function<void(const std::string&)> print;  // a line of the plan that was asked for
 };
 
 struct GenerateResult {
+    int64_t n_prompts = 1;
     int64_t prompt_tokens = 0, new_tokens = 0;
-    int64_t context = 0, positions = 0;  // tokens that the cache holds, and that the model can have at most
-    double prompt_seconds = 0, answer_seconds = 0;
+    int64_t context = 0, positions = 0;             // tokens that the cache holds, and that the model can have at most
+    double prompt_seconds = 0, answer_seconds = 0;  // of a batch both together in the latter
     StopReason reason = StopReason::length;
 };
 
 // Throws Error for whatever the options, the files or the machine make impossible. With options.plan it ends after
 // printing the plan, which reads no weights of the base; it throws as well then if that does not fit.
 GenerateResult run_generation(GenerateOptions options, const GenerateEvents& events, Profile* profile = nullptr);
-
-// Holds text back for as long as it may be the beginning of a stop text.
-class StopTexts {
-public:
-    explicit StopTexts(std::vector<std::string> texts) : texts_(std::move(texts)) {}
-
-    // What can be shown after `text` has come; `stopped` becomes true when a stop text is complete.
-    std::string push(const std::string& text, bool& stopped);
-    std::string flush();  // what was held back, at the end
-
-private:
-    std::vector<std::string> texts_;
-    std::string held_;
-};
 
 }  // namespace ggq
