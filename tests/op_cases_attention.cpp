@@ -104,6 +104,10 @@ void add_caches(std::vector<OpCase>& table, DType dtype) {
                          &cache_write_op,
                          {state(keys()), frozen(normal({3, 2, 17})), ints(DType::i32, {1}, {at})},
                          [](In in) { return std::vector{cast(cache_write(in[0], in[1], in[2]), in[1].dtype())}; }});
+    table.push_back({std::string("cache_write in ") + name(dtype) + " at several places",
+                     &cache_write_op,
+                     {state(keys()), frozen(normal({3, 2, 17})), ints(DType::i32, {3}, {4, -1, 1})},
+                     [](In in) { return std::vector{cast(cache_write(in[0], in[1], in[2]), in[1].dtype())}; }});
 }
 
 }  // namespace

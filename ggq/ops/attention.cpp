@@ -79,7 +79,7 @@ const OpDef attention_backward_op = {
 
 const OpDef cache_write_op = {
     .name = "cache_write",
-    .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[1] ->",
+    .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[A] ->",
     .bytes =
         [](const OpCall& c) {
             const TensorType rows{c.out[0].dtype, c.in[1].shape, {}};  // of the cache, those that are written
@@ -101,7 +101,7 @@ const OpDef cached_attention_op = {
     .name = "cached_attention",
     .signature =
         "k_cache!:float[S,G,D] v_cache!:float[S,G,D] q:real[T,H,D] k:real[T,G,D] v:real[T,G,D] positions:i32[T] "
-        "frequencies:f32[D/2] at:i32[1] spans:i32[T,2] -> y[T,H,D]",
+        "frequencies:f32[D/2] at:i32[A] spans:i32[T,2] -> y[T,H,D]",
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {
             const Shape &q = c.in[2].shape, &cache = c.in[0].shape;
@@ -135,12 +135,26 @@ Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {
     return q.graph->append(attention_op, {q, k, v, spans}, AttentionParams{scale})[0];
 }
 
+namespace {
+
+void require_places(const char* op, Tensor x, Tensor at) {
+    const int64_t n = at.shape().n_elems();
+    require(n == 1 || n == x.shape()[0], "[{}] at: expected one row of the cache, or one for each of {} tokens, got {}",
+            op, x.shape()[0], n);
+}
+
+}  // namespace
+
 Tensor cached_attention(Tensor k_cache, Tensor v_cache, const NewTokens& in, float scale) {
+    require_places(cached_attention_op.name, in.k, in.at);
     return in.q.graph->append(cached_attention_op,
                               {k_cache, v_cache, in.q, in.k, in.v, in.positions, in.frequencies, in.at, in.spans},
                               AttentionParams{scale})[2];
 }
 
-Tensor cache_write(Tensor cache, Tensor x, Tensor at) { return cache.graph->append(cache_write_op, {cache, x, at})[0]; }
+Tensor cache_write(Tensor cache, Tensor x, Tensor at) {
+    require_places(cache_write_op.name, x, at);
+    return cache.graph->append(cache_write_op, {cache, x, at})[0];
+}
 
 }  // namespace ggq

@@ -185,14 +185,16 @@ void attention(const CpuContext& ctx, const KernelArgs& args) {
 void cache_write(const CpuContext&, const KernelArgs& args) {
     const View& cache = args.out[0];
     const View& x = args.in[1];
-    const int64_t at = *args.in[2].as<int32_t>(), D = x.shape[2];
+    const auto* at = args.in[2].as<int32_t>();
+    const int64_t D = x.shape[2], n_at = args.in[2].shape[0];
     with_float(cache.dtype, [&](auto to) {
         with_real(x.dtype, [&](auto from) {
             using To = decltype(to);
             using From = decltype(from);
-            for (int64_t t = 0; t < x.shape[0] && at + t < cache.shape[0]; ++t)
-                for (int64_t g = 0; g < x.shape[1]; ++g) {
-                    To* y = cache.as<To>() + (at + t) * cache.strides[0] + g * cache.strides[1];
+            for (int64_t t = 0; t < x.shape[0]; ++t)
+                for (int64_t g = 0, to_row = n_at == 1 ? at[0] + t : at[t]; g < x.shape[1]; ++g) {
+                    if (to_row < 0 || to_row >= cache.shape[0]) break;
+                    To* y = cache.as<To>() + to_row * cache.strides[0] + g * cache.strides[1];
                     const From* row = x.as<From>() + t * x.strides[0] + g * x.strides[1];
 #pragma omp simd
                     for (int64_t d = 0; d < D; ++d) y[d] = convert<To>(row[d]);

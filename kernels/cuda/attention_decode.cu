@@ -170,6 +170,7 @@ void cached_attention_decode(const CudaContext& ctx, const KernelArgs& args) {
                   .v_cache = v_cache.data,
                   .positions = args.in[5].as<int32_t>(),
                   .at = args.in[7].as<int32_t>(),
+                  .n_at = args.in[7].shape[0],
                   .frequencies = args.in[6].as<float>()};
     attend(ctx, call, k_cache.dtype, args.out[2], nullptr);
 }

@@ -23,6 +23,7 @@ struct NewRows {
     const void *k = nullptr, *v = nullptr;  // null: the cache is complete and queries are rotated
     void *k_cache = nullptr, *v_cache = nullptr;
     const int *positions = nullptr, *at = nullptr;
+    int64_t n_at = 1;  // 1: the row of the first token, else of each
     const float* frequencies = nullptr;
 };
 
@@ -92,9 +93,9 @@ __device__ __forceinline__ void fill_turns(const Call& call, float2* turns) {
 // Rows of the cache that are new and in [origin, origin + kPiece). Blocks that share a piece and a head write the same.
 template <typename T>
 __device__ __forceinline__ void write_new_rows(const Call& call, int origin, const float2* turns) {
-    const int half = call.D / 2, n_key_heads = call.n_heads / call.group, first = *call.fresh.at;
+    const int half = call.D / 2, n_key_heads = call.n_heads / call.group;
     for (int i = threadIdx.x; i < call.n_queries * half; i += kThreads) {
-        const int t = i / half, d = i % half, row = first + t;
+        const int t = i / half, d = i % half, row = call.fresh.n_at == 1 ? call.fresh.at[0] + t : call.fresh.at[t];
         if (row < max(origin, 0) || row >= min(origin + kPiece, call.n_keys)) continue;
         const int64_t from = (static_cast<int64_t>(t) * n_key_heads + blockIdx.y) * call.D + d;
         const float a = value_at(call.fresh.k, call.q.dtype, from),

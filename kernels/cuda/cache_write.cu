@@ -1,5 +1,4 @@
-// Writes rows of keys or values into a cache, from the row on that device memory names. Rows beyond the cache are left
-// out. A thread converts 16 bytes (of the wider type) at a time where rows allow it. Floor: x read, as much written.
+// Writes rows of keys or values into a cache, where device memory says. What goes to no row of the cache is left out. A thread converts 16 bytes (of the wider type) at a time where rows allow it. Floor: x read, as much written.
 #include "kernels/cuda/launch.cuh"
 
 namespace ggq::cuda {
@@ -10,18 +9,20 @@ constexpr int kThreads = 256;
 
 struct Rows {
     int64_t n_tokens, n_heads, D, n_kept;  // n_kept: rows of the cache
+    int64_t n_at;                            // 1: the row of the first token, else of each
     int64_t x_token, x_head, cache_token, cache_head;
 };
 
 template <typename To, typename From, int kWidth>
 __global__ void __launch_bounds__(kThreads) write_rows(To* cache, const From* x, const int* at, const Rows rows) {
-    const int64_t first = at[0], packs = rows.D / kWidth, n = rows.n_tokens * rows.n_heads * packs;
+    const int64_t packs = rows.D / kWidth, n = rows.n_tokens * rows.n_heads * packs;
     for (int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x; i < n; i += gridDim.x * int64_t{kThreads}) {
         const int64_t d = i % packs * kWidth, head = i / packs % rows.n_heads, t = i / packs / rows.n_heads;
-        if (first + t < 0 || first + t >= rows.n_kept) continue;
+        const int64_t row = rows.n_at == 1 ? at[0] + t : at[t];
+        if (row < 0 || row >= rows.n_kept) continue;
         float values[kWidth];
         load(x + t * rows.x_token + head * rows.x_head + d, values);
-        store(cache + (first + t) * rows.cache_token + head * rows.cache_head + d, values);
+        store(cache + row * rows.cache_token + head * rows.cache_head + d, values);
     }
 }
 
@@ -40,6 +41,7 @@ void cache_write(const CudaContext& ctx, const KernelArgs& args) {
                     .n_heads = x.shape[1],
                     .D = x.shape[2],
                     .n_kept = cache.shape[0],
+                    .n_at = args.in[2].shape[0],
                     .x_token = x.strides[0],
                     .x_head = x.strides[1],
                     .cache_token = cache.strides[0],
