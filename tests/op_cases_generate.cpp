@@ -273,8 +273,19 @@ void add_generate_cases(std::vector<OpCase>& table) {
         sample_case("of what is not finite", real({3, 3}, {1, INFINITY, 2, 3, 1, 3, 1, -INFINITY, 0}), {0, 0, 1}, 3));
 }
 
+// Several rows of 4-bit weights: blocks of columns of each size, tiles of w in part and several, k of one step and
+// many.
+void add_several_rows(std::vector<OpCase>& table) {
+    for (const Format& f : {Format{DType::nf4, {64, true}}, Format{DType::fp4, {64, false}}})
+        for (const Sizes& s : {Sizes{2, 512, 16, 16}, Sizes{8, 1024, 528, 48}, Sizes{11, 1536, 272, 16},
+                               Sizes{16, 2048, 256, 32}, Sizes{29, 512, 304, 16}, Sizes{64, 1024, 80, 16}})
+            add_linears(table, s, f);
+    add_adapted(table, {5, 512, 48, 32}, {DType::nf4, {64, true}}, 8);
+}
+
 // One row of 4-bit weights over one slice of k, several, and parts of one; long caches.
 void add_large_generate_cases(std::vector<OpCase>& table) {
+    add_several_rows(table);
     for (const Format& f : kFormats)
         for (const Sizes& s : {Sizes{1, 320, 70, 34}, Sizes{1, 2048, 34, 6}, Sizes{1, 4096, 300, 52},
                                Sizes{1, 11008, 66, 2}, Sizes{2, 640, 70, 34}})

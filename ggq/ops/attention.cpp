@@ -1,5 +1,7 @@
 // Softmax attention with grouped heads. Which keys a query sees is a span of key indices, so causality, document
 // boundaries and a KV cache are all the same op (the tiling follows Dao, FlashAttention-2, 2023).
+#include <algorithm>
+
 #include "ggq/backward.h"
 #include "ggq/error.h"
 #include "ggq/op_table.h"
@@ -109,10 +111,12 @@ const OpDef cached_attention_op = {
                    cpu::attention_workspace(q[0], q[1], q[2], cache[0], cache[1], n_threads, info(c.in[2].dtype).bytes);
         },
     .cuda_workspace =
-        [](const OpCall& c, const cuda::Device&) {
-            const Shape& q = c.in[2].shape;
+        [](const OpCall& c, const cuda::Device& device) {
+            const Shape &q = c.in[2].shape, &cache = c.in[0].shape;
             check_cuda_head_size(c, q[2]);
-            return composed_attention_bytes(c) + cuda::attention_workspace(q[0], q[1], q[2], c.in[0].shape[0]);
+            const int64_t bytes = composed_attention_bytes(c) + cuda::attention_workspace(q[0], q[1], q[2], cache[0]);
+            if (c.in[7].shape[0] == 1) return bytes;
+            return std::max(bytes, cuda::batch_attention_workspace(q[0], q[1], q[2], cache[1], device));
         },
     .flops =
         [](const OpCall& c) {

@@ -14,14 +14,19 @@ namespace ggq {
 
 namespace {
 
-// The products x[m,k] w^T of a call, x and the first w being inputs `x` and `first`.
+// The products x[m,k] w^T of a call, x and the first w being inputs `x` and `first`: one by one, or all at once.
 int64_t products_on_cuda(const OpCall& c, size_t x, size_t first, const cuda::Device& device) {
     const Shape& rows = c.in[x].shape;
-    int64_t bytes = 0;
-    for (size_t i = first; i < c.in.size(); ++i)
-        bytes = std::max(
-            bytes, cuda::product_workspace(rows[0], c.in[i].shape[0], rows[1], c.in[x].dtype, c.in[i].dtype, device));
-    return bytes;
+    int64_t bytes = 0, n_tiles = 0;
+    bool at_once = true;
+    for (size_t i = first; i < c.in.size(); ++i) {
+        const int64_t n = c.in[i].shape[0];
+        const DType real = c.in[x].dtype, w = c.in[i].dtype;
+        bytes = std::max(bytes, cuda::product_workspace(rows[0], n, rows[1], real, w, device));
+        n_tiles += ceil_div(n, cuda::kSeveralTile);
+        at_once = at_once && cuda::takes_several_rows(rows[0], n, rows[1], real, w, device);
+    }
+    return at_once ? std::max(bytes, cuda::several_rows_workspace(rows[0], n_tiles, device)) : bytes;
 }
 
 int64_t products_on_cpu(const OpCall& c, size_t x, int n_threads) {

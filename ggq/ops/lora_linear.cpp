@@ -138,9 +138,11 @@ const OpDef lora_linear_op = {
         },
     .cuda_restores =
         [](const OpCall& c, const cuda::Device& device) {
-            const Shape& x = c.in[0].shape;
-            const DType w = c.in[1].dtype;
-            return info(w).quantized && cuda::multiplies_restored(x[0], x[1], c.in[0].dtype, w, device) ? 1 : -1;
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape;
+            const DType type = c.in[1].dtype;
+            return info(type).quantized && cuda::multiplies_restored(x[0], w[0], x[1], c.in[0].dtype, type, device)
+                       ? 1
+                       : -1;
         },
     .flops =
         [](const OpCall& c) { return 2 * elems(c.out[0]) * static_cast<double>(c.in[0].shape[1] + c.in[2].shape[1]); },

@@ -33,8 +33,8 @@ const OpDef quant_matmul_op = {
         },
     .cuda_restores =
         [](const OpCall& c, const cuda::Device& device) {
-            const Shape& x = c.in[0].shape;
-            return cuda::multiplies_restored(x[0], x[1], c.in[0].dtype, c.in[1].dtype, device) ? 1 : -1;
+            const Shape &x = c.in[0].shape, &w = c.in[1].shape;
+            return cuda::multiplies_restored(x[0], w[0], x[1], c.in[0].dtype, c.in[1].dtype, device) ? 1 : -1;
         },
     .flops = quant_matmul_flops,
     .kernel = kernels::quant_matmul,

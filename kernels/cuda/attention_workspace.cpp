@@ -59,6 +59,15 @@ int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S) {
     return attention_may_decode(T, S) ? decode_pieces(S) * T * H * (D + 2) * 4 : 0;
 }
 
+// Eight blocks for each multiprocessor.
+int64_t batch_attention_chunks(int64_t T, int64_t G, const Device& device) {
+    return std::clamp<int64_t>(ceil_div(int64_t{8} * device.n_sms, T * G), 1, 32);
+}
+
+int64_t batch_attention_workspace(int64_t T, int64_t H, int64_t D, int64_t G, const Device& device) {
+    return batch_attention_chunks(T, G, device) * T * H * (D + 2) * 4;
+}
+
 AttentionBackwardPlan attention_backward_plan(int64_t T, int64_t H, int64_t D, int64_t S, int64_t G, DType real,
                                               const Device& device) {
     AttentionBackwardPlan plan;

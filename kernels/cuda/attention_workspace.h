@@ -21,6 +21,11 @@ constexpr int64_t decode_pieces(int64_t S) { return ceil_div(S, kDecodePiece); }
 // Decode alone wants a workspace: o f32[pieces,T,H,D], then {maximum, sum} f32[pieces,T,H,2].
 int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S);
 
+// A batch, one token of each of T sequences: chunks into which the keys that a token sees are cut, and o
+// f32[chunks,T,H,D], then {maximum, sum} f32[chunks,T,H,2].
+int64_t batch_attention_chunks(int64_t T, int64_t G, const Device& device);
+int64_t batch_attention_workspace(int64_t T, int64_t H, int64_t D, int64_t G, const Device& device);
+
 inline constexpr int64_t kGradientTile = 64;     // queries, and keys, in a tile of the tensor-core form
 inline constexpr int64_t kHopperKeys = 128;      // keys in a tile of Hopper's form
 inline constexpr int kMostFolded = 512;          // tiles of keys that may be folded (attention_order.h)

@@ -1,5 +1,6 @@
 // Linear layers of text generation with what stands around them: one launch for one row and 4-bit weights
-// (one_row_4bit.cu), and one before it where there are adapters, else a row of the plain kernels. Floor: the bytes of
+// (one_row_4bit.cu), and one before it where there are adapters; two for several rows on Hopper (several_rows_4bit.cu),
+// after the norm's; else a row of the plain kernels. Floor: the bytes of
 // the weights.
 #include <algorithm>
 #include <span>
@@ -7,6 +8,8 @@
 #include "kernels/composed.h"
 #include "kernels/cuda/low_rank_rows.h"
 #include "kernels/cuda/one_row_4bit.h"
+#include "kernels/cuda/product_workspace.h"
+#include "kernels/cuda/several_rows_4bit.h"
 #include "kernels/kernels.h"
 
 namespace ggq::cuda {
@@ -85,11 +88,59 @@ void add_low_rank(const CudaContext& ctx, OneRow& call, std::span<const View> ad
 
 bool all_on_16(std::span<const View> views) { return std::ranges::all_of(views, on_16); }
 
+// ---- several rows
+
+Product product(const View& x, const View& w, const View& y) {
+    return {.m = x.shape[0],
+            .n = w.shape[0],
+            .k = x.shape[1],
+            .x = operand(x),
+            .w = operand(w),
+            .y = {.data = y.data, .dtype = y.dtype, .row_stride = y.shape[1]},
+            .real = x.dtype};
+}
+
+// All weights in one form. A normalized x will lie as x does.
+bool takes_several(const CudaContext& ctx, const View& x, std::span<const View> weights) {
+    const View& first = weights[0];
+    return std::ranges::all_of(weights, [&](const View& w) {
+        return several_rows_takes(ctx, product(x, w, x)) && w.dtype == first.dtype &&
+               (w.quant.scales != nullptr) == (first.quant.scales != nullptr);
+    });
+}
+
+void run_several(const CudaContext& ctx, const View& x, std::span<const View> weights, std::span<const View> y,
+                 SeveralRows call, Scratch scratch) {
+    const SeveralRows first = several_rows_call(product(x, weights[0], y[0]));
+    call.x = first.x, call.x_stride = first.x_stride;
+    call.format = first.format, call.real = first.real, call.m = first.m, call.k = first.k;
+    call.n_parts = static_cast<int>(weights.size());
+    for (size_t i = 0; i < weights.size(); ++i)
+        call.parts[i] = several_rows_call(product(x, weights[i], y[i])).parts[0];
+    several_rows_4bit(ctx, call, scratch);
+}
+
+// x normalized, in the workspace.
+View normalized(const CudaContext& ctx, const KernelArgs& args, Scratch& scratch) {
+    const View &x = args.in[0], &norm = args.in[1];
+    const int64_t T = x.shape[0];
+    const View y = make_view(scratch.take(T * x.shape[1] * info(x.dtype).bytes), x.dtype, x.shape);
+    const View out[] = {y, make_view(scratch.take(T * 4), DType::f32, {T})}, in[] = {x, norm};
+    const ParamBlock params = RmsNormParams{args.param<RmsNormParams>().eps};
+    rms_norm(ctx, {out, in, &params, args.workspace.subspan(args.workspace.size())});
+    return y;
+}
+
 }  // namespace
 
 void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2);
+    if (takes_several(ctx, x, weights)) {
+        Scratch scratch(args.workspace);
+        const View h = normalized(ctx, args, scratch);
+        return run_several(ctx, h, weights, args.out, {.parts = {}}, scratch);
+    }
     if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_qkv();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<RmsNormParams>().eps);
@@ -100,6 +151,11 @@ void norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
 void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2);
+    if (takes_several(ctx, x, weights)) {
+        Scratch scratch(args.workspace);
+        const View h = normalized(ctx, args, scratch), y[] = {args.out[0], args.out[0]};
+        return run_several(ctx, h, weights, y, {.gated = true, .parts = {}}, scratch);
+    }
     if (!takes(ctx, x, weights) || !takes_norm(x, norm)) return Composed<Plain>(ctx, args).norm_swiglu();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<RmsNormParams>().eps);
@@ -111,6 +167,8 @@ void norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
 void add_linear(const CudaContext& ctx, const KernelArgs& args) {
     const View &r = args.in[0], &x = args.in[1];
     const auto weights = args.in.subspan(2);
+    if (takes_several(ctx, x, weights))
+        return run_several(ctx, x, weights, args.out, {.add = r.data, .parts = {}}, Scratch(args.workspace));
     if (!takes(ctx, x, weights)) return Composed<Plain>(ctx, args).add_linear();
     OneRow call = call_of(x, weights);
     call.add = r.data;

@@ -6,6 +6,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/product_output.cuh"
 #include "kernels/cuda/product_workspace.h"
+#include "kernels/cuda/several_rows_4bit.h"
 
 namespace ggq::cuda {
 
@@ -137,6 +138,7 @@ void multiply_tiled(const CudaContext& ctx, const Product& p, Scratch scratch) {
 
 void multiply(const CudaContext& ctx, const Product& p, Scratch scratch) {
     if (p.m == 0 || p.n == 0) return;
+    if (several_rows_takes(ctx, p)) return several_rows_4bit(ctx, several_rows_call(p), scratch);
     if (!takes_some_rows(p.m, p.n, p.k, p.real, p.w.dtype, *ctx.device))
         return p.m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
     Product aligned = p;

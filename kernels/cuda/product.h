@@ -1,9 +1,10 @@
 // The one product behind matmul, quant_matmul, lora_linear and linear_cross_entropy:
 //   y[m,n] = alpha x[m,k] w[n,k]^T + s xa[m,r] b[n,r]^T + beta y
 // The second term is a low-rank update, for which xa and b are given. multiply() chooses the engine by shape, dtypes
-// and layout: few_rows.cu for at most kFewRows rows, some_rows.cu for at most kSomeRows and a 4-bit weight (both fewer
-// where the card's table says so, tuning.h), else cuBLAS or, where it is not or does not take the strides, gemm.cu.
-// Operands of another dtype than `real` are converted before.
+// and layout: several_rows_4bit.cu on Hopper for at most kSeveralRows rows and a 4-bit weight, few_rows.cu for at most
+// kFewRows rows, some_rows.cu for at most kSomeRows and a 4-bit weight (both fewer where the card's table says so,
+// tuning.h), else cuBLAS or, where it is not or does not take the strides, gemm.cu. Operands of another dtype than
+// `real` are converted before.
 #pragma once
 
 #include <cstddef>

@@ -25,6 +25,14 @@ bool takes_some_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device);
 int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
 
+// several_rows_4bit.cu: whether it takes a weight [n,k] in blocks of 64 against m rows, contiguous and on 16 bytes; the
+// columns to which m rows are padded, a block of them at a time; and f32[places,cols,kSeveralTile] sums, a place for
+// each block of threads and for each of n_tiles tiles of w against a block of columns.
+inline constexpr int64_t kSeveralTile = 256, kSeveralRows = 64;
+bool takes_several_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
+int64_t several_rows_cols(int64_t m);
+int64_t several_rows_workspace(int64_t m, int64_t n_tiles, const Device& device);
+
 // cuBLAS: 32 MiB from Hopper on, as NVIDIA recommends, else 4 MiB.
 int64_t blas_workspace(const Device& device);
 
@@ -34,12 +42,13 @@ int64_t converted_bytes(int64_t n_elems, DType from, DType real);
 // Many rows: x and w in the computing type if they have another, then the workspace of cuBLAS.
 int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DType w, const Device& device);
 
-// y[m,n] = x[m,k] w[n,k]^T by the engine for so many rows: that of few_rows; that of some_rows and before it a copy of
-// x (for which there is only a use where x is not aligned); or that of many.
+// y[m,n] = x[m,k] w[n,k]^T by the engine for so many rows: that of several_rows, which may leave it to the others, if
+// it takes them; that of few_rows; that of some_rows and before it a copy of x (for which there is only a use where x
+// is not aligned); or that of many.
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
 // Whether multiply() has w[n,k] in the computing type before it multiplies: it restores one that is quantized.
-bool multiplies_restored(int64_t m, int64_t k, DType real, DType w, const Device& device);
+bool multiplies_restored(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
 // gemm.cu: parts of k for a product with few columns, and f32[parts,m,n] sums if there is more than one, or if what is
 // multiplied are halves of numbers.
