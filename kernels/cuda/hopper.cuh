@@ -45,6 +45,16 @@ __device__ __forceinline__ void arrive_expecting(Barrier* at, int bytes) {
                  : "memory");
 }
 
+// On the same barrier of block number `block` of the cluster. A release to the cluster (.release.cluster) would wait
+// for all writes of this thread to memory, which takes longer than a product.
+__device__ __forceinline__ void arrive_at(Barrier* at, uint32_t block) {
+    asm volatile(
+        "{.reg .u32 there;\n\tmapa.shared::cluster.u32 there, %0, %1;\n\t"
+        "mbarrier.arrive.shared::cluster.b64 _, [there];}" ::"r"(shared_address(at)),
+        "r"(block)
+        : "memory");
+}
+
 // Until the phase of this parity has ended; that of parity 1 has on a new barrier.
 __device__ __forceinline__ void wait(Barrier* at, int parity) {
     asm volatile(
@@ -84,6 +94,32 @@ __device__ __forceinline__ void store_panel(const CUtensorMap* map, const void* 
     asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
                  "r"(shared_address(from)), "r"(column), "r"(head), "r"(token)
                  : "memory");
+}
+
+// The same of a matrix (matrix_panels()).
+__device__ __forceinline__ void load_panel(void* to, const CUtensorMap* map, Barrier* done, int column, int row) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+            shared_address(to)),
+        "l"(map), "r"(shared_address(done)), "r"(column), "r"(row)
+        : "memory");
+}
+
+__device__ __forceinline__ void store_panel(const CUtensorMap* map, const void* from, int column, int row) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+                 "r"(shared_address(from)), "r"(column), "r"(row)
+                 : "memory");
+}
+
+// To the same place in each of the first n blocks of the cluster, completing on the same barrier of each.
+template <int n>
+__device__ __forceinline__ void load_panel_for(void* to, const CUtensorMap* map, Barrier* done, int column, int row) {
+    if constexpr (n == 1) return load_panel(to, map, done, column, row);
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], "
+        "[%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(to)),
+        "l"(map), "r"(shared_address(done)), "r"(column), "r"(row), "h"(static_cast<uint16_t>((1 << n) - 1))
+        : "memory");
 }
 
 // A multiple of 16 bytes, both sides aligned to 16.

@@ -3,9 +3,9 @@
 //   linear     y[m,n] = x w^T + s xa b^T (+ sum)
 //   backward   dxa[m,r] = s dy b;  db[n,r] = s dy^T xa;  da[r,k] = dxa^T mask(x);  dx[m,k] = sum + mask(dxa a)
 // A mask lies over the offsets of x and is made again wherever it is needed; what stays is scaled by 1 / (1 - p).
-// Where low_rank.h takes the shape, x, dy and dx are read once for all that share them, and y begins with its update,
-// to which cuBLAS adds the product. Else all are products, one linear after the other: those with a masked factor or
-// result our own (gemm.cu), the others cuBLAS's.
+// Where low_rank.h takes the shape, x, dy and dx are read once for all that share them; y is one product of our own
+// (product_hopper.h), or begins with its update, to which cuBLAS adds the product. Else all are products, one linear
+// after the other: those with a masked factor or result our own (gemm.cu), the others cuBLAS's.
 // da is kept in float and would show it if dxa were rounded to 16 bits: there it is a sum of two halves, high + low,
 // side by side in a matrix [m,2r] whose product with x costs no more, as a tile is 32 columns wide.
 // Floor: 2 m n k FLOP, and the bytes of what is wide.
@@ -13,6 +13,7 @@
 #include "kernels/cuda/lora_workspace.h"
 #include "kernels/cuda/low_rank.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/product_hopper.h"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/params.h"
 
@@ -189,6 +190,14 @@ void lora_linear(const CudaContext& ctx, const KernelArgs& args) {
               .y = whole(y),
               .real = y.dtype};
     Scratch scratch(args.workspace);
+    Product updated = p;
+    updated.y.low_rank = {.xa = xa.data,
+                          .b = b.data,
+                          .xa_dtype = xa.dtype,
+                          .b_dtype = b.dtype,
+                          .rank = static_cast<int>(rank),
+                          .scale = scale};
+    if (multiply_in_one(ctx, updated, sum ? sum->data : nullptr, scratch)) return;
     const LoraShape shape{.m = p.m, .n = p.n, .k = p.k, .rank = rank, .real = y.dtype, .w = w.dtype, .b = b.dtype};
     if (updates_before(shape, *ctx.device)) {
         LowRankAdd update{.m = p.m, .c = p.n, .rank = static_cast<int>(rank), .real = y.dtype, .y = y.data};
@@ -203,17 +212,11 @@ void lora_linear(const CudaContext& ctx, const KernelArgs& args) {
         p.y.beta = 1;
         return multiply(ctx, p, scratch);
     }
-    p.y.low_rank = {.xa = xa.data,
-                    .b = b.data,
-                    .xa_dtype = xa.dtype,
-                    .b_dtype = b.dtype,
-                    .rank = static_cast<int>(rank),
-                    .scale = scale};
     if (sum) {
         copy_unless_same(ctx, *sum, y);
-        p.y.beta = 1;
+        updated.y.beta = 1;
     }
-    multiply(ctx, p, scratch);
+    multiply(ctx, updated, scratch);
 }
 
 void lora_linear_backward(const CudaContext& ctx, const KernelArgs& args) {

@@ -99,6 +99,15 @@ __device__ __forceinline__ void cluster_barrier() {
 #endif
 }
 
+// The number of this block in its cluster.
+__device__ __forceinline__ uint32_t block_of_cluster() {
+    uint32_t number = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(number));
+#endif
+    return number;
+}
+
 // What stands at `at` in the shared memory of block number `block` of the cluster.
 __device__ __forceinline__ float4 load_of_block(const float4* at, uint32_t block) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -169,6 +178,11 @@ __device__ __forceinline__ uint32_t pack_pair(float a, float b) {
         bits = *reinterpret_cast<const uint32_t*>(&pair);
     }
     return bits;
+}
+
+template <typename T>
+__device__ __forceinline__ float2 unpack_pair(uint32_t bits) {
+    return {to_float(T{static_cast<uint16_t>(bits)}), to_float(T{static_cast<uint16_t>(bits >> 16)})};
 }
 
 // Weights pass through once: they leave no trace in L1, where x stays, and L2 is asked for whole lines. Not .nc: a

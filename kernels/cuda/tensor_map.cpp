@@ -26,10 +26,26 @@ Encode find_encode() {
     return reinterpret_cast<Encode>(found);
 }
 
+// Of 16-bit elements, the innermost axis first and packed; `bytes` from one place to the next of the others.
+template <unsigned n>
+CUtensorMap encoded(const void* data, DType dtype, const cuuint64_t (&shape)[n], const cuuint64_t (&bytes)[n - 1],
+                    const cuuint32_t (&box)[n]) {
+    static const Encode encode = find_encode();
+    cuuint32_t steps[n];
+    for (cuuint32_t& step : steps) step = 1;
+    CUtensorMap map;
+    const CUresult status =
+        encode(&map, dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, n,
+               const_cast<void*>(data), shape, bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    if (status != CUDA_SUCCESS)
+        throw Error("CUDA: cuTensorMapEncodeTiled: error " + std::to_string(static_cast<int>(status)));
+    return map;
+}
+
 }  // namespace
 
 CUtensorMap head_panels(const View& x, int rows) {
-    static const Encode encode = find_encode();
     const int64_t heads = x.shape[1], size = x.shape[2];
     const auto bytes = [&](int axis, int64_t packed) {  // a stride that is never used may be anything
         return static_cast<cuuint64_t>(x.shape[axis] == 1 ? packed : x.strides[axis]) * 2;
@@ -37,15 +53,12 @@ CUtensorMap head_panels(const View& x, int rows) {
     const cuuint64_t shape[3] = {static_cast<cuuint64_t>(size), static_cast<cuuint64_t>(heads),
                                  static_cast<cuuint64_t>(x.shape[0])};
     const cuuint64_t strides[2] = {bytes(1, size), bytes(0, heads * size)};
-    const cuuint32_t box[3] = {64, 1, static_cast<cuuint32_t>(rows)}, steps[3] = {1, 1, 1};
-    CUtensorMap map;
-    const CUresult status =
-        encode(&map, x.dtype == DType::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3,
-               x.data, shape, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (status != CUDA_SUCCESS)
-        throw Error("CUDA: cuTensorMapEncodeTiled: error " + std::to_string(static_cast<int>(status)));
-    return map;
+    return encoded(x.data, x.dtype, shape, strides, {64, 1, static_cast<cuuint32_t>(rows)});
+}
+
+CUtensorMap matrix_panels(const void* data, DType dtype, int64_t n_rows, int64_t n_cols, int64_t stride, int rows) {
+    const cuuint64_t shape[2] = {static_cast<cuuint64_t>(n_cols), static_cast<cuuint64_t>(n_rows)};
+    return encoded(data, dtype, shape, {static_cast<cuuint64_t>(stride) * 2}, {64, static_cast<cuuint32_t>(rows)});
 }
 
 bool has_panels(const View& x) {

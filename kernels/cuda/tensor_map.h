@@ -18,4 +18,8 @@ CUtensorMap head_panels(const View& x, int rows);
 // Whether that is so.
 bool has_panels(const View& x);
 
+// x[n_rows, n_cols] of 16-bit elements, `stride` elements from row to row, of which a copy takes [rows, 64], zeros
+// beyond its edges; `data` and rows aligned to 16 bytes.
+CUtensorMap matrix_panels(const void* data, DType dtype, int64_t n_rows, int64_t n_cols, int64_t stride, int rows);
+
 }  // namespace ggq::cuda
