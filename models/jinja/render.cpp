@@ -6,7 +6,7 @@ namespace ggq::jinja {
 
 namespace {
 
-constexpr int64_t kMostSteps = 20'000'000;
+constexpr int64_t kMostSteps = 2'000'000;
 constexpr size_t kMostBytes = size_t{256} << 20;
 constexpr int kMostLevels = 200;
 

@@ -52,7 +52,9 @@ void Text::append(const Text& text) {
     const size_t at = text_.size();
     text_ += text.text_;
     for (const Mark& mark : text.marks_) {
-        if (!marks_.empty() && marks_.back().end == at + mark.begin && marks_.back().source == mark.source)
+        // What the template marked itself stays apart: each is an answer.
+        if (mark.source >= 0 && !marks_.empty() && marks_.back().end == at + mark.begin &&
+            marks_.back().source == mark.source)
             marks_.back().end = at + mark.end;
         else marks_.push_back({at + mark.begin, at + mark.end, mark.source});
     }
