@@ -15,8 +15,10 @@ namespace ggq {
 struct DataChoice {
     std::string data;              // a file
     std::optional<int64_t> limit;  // the first N samples
-    std::string template_name;     // empty: by the form of the data
-    std::string text_field;        // given, the data is plain text under this key
+    std::string template_name;     // empty: by the form of the data; of conversations the model's own template
+    std::string chat_template;     // a file of Jinja to take instead of it
+    bool last_answer_only = false;
+    std::string text_field;  // given, the data is plain text under this key
     int64_t batch_size = 4;
     int64_t max_length = 512;
     OnLong on_long = OnLong::drop;
@@ -24,13 +26,16 @@ struct DataChoice {
     bool train_on_prompt = false;
 };
 
-// Refuses numbers out of their range, by flag.
+// Refuses numbers out of their range, by option.
 void validate(const DataChoice& choice);
 
 DataOptions data_options(const DataChoice& choice);
 
 // In the order of the data, a micro-batch at a time.
 BatchOptions batch_options(const DataChoice& choice);
+
+// The chat template of a choice: of its file, by its name, or of the model's folder. Throws Error where there is none.
+ChatTemplate chat_template_of(const std::string& name, const std::string& file, const std::filesystem::path& folder);
 
 // The samples of a file; refuses a length that the model does not have.
 Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model,

@@ -69,8 +69,11 @@ void data_flags(FlagTable& t, DataChoice& o) {
     t.require("--data");
     t.add("--limit", "N", o.limit, "take the first N samples").fallback = "all";
     t.add("--template", "NAME", o.template_name,
-          "template of the prompts: alpaca, alpaca-short (without a preamble), completion, text")
+          "template of the data: alpaca, alpaca-short (without a preamble), completion, text, chat (the model's own "
+          "chat template), or a chat template by name: chatml, llama2, llama3, mistral, vicuna, zephyr")
         .fallback = "by the data's form";
+    t.add("--chat-template", "PATH", o.chat_template, "a file of Jinja as the chat template", {"--chat_template_path"});
+    t.add("--last-answer-only", o.last_answer_only, "of a conversation only the last answer carries loss");
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
     t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");

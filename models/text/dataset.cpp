@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
@@ -50,7 +51,7 @@ public:
             report_.tokens += sample.n_tokens();
             report_.label_tokens += n_labels;
             report_.longest = std::max(report_.longest, sample.n_tokens());
-            if (sample.ids.back() != *tokenizer_.eos_id()) ++report_.missing_eos;
+            if (records_.form != Form::chat && sample.ids.back() != *tokenizer_.eos_id()) ++report_.missing_eos;
             samples.push_back(std::move(sample));
         }
     }
@@ -68,20 +69,91 @@ public:
 
 private:
     Sample tokenize(const Record& record) {
+        if (!record.chat.empty()) return tokenize_chat(record);
         const RenderedText rendered = render(record, records_.form);
         std::vector<Token> tokens = encode(rendered.text, record);
         const int32_t eos = *tokenizer_.eos_id();
         if (tokens.empty() || tokens.back().id != eos)
             tokens.push_back({eos, rendered.text.size(), rendered.text.size()});
 
+        Sample sample = sample_of(tokens, record);
+        for (size_t i = 0; i < tokens.size(); ++i)
+            sample.has_loss[i] = options_.train_on_prompt || overlaps(tokens[i], rendered.answer);
+        sample.has_loss.back() = 1;
+        sample.has_loss.front() = 0;
+        return sample;
+    }
+
+    Sample tokenize_chat(const Record& record) {
+        ChatText chat = rendered_chat(record);
+        if (options_.last_answer_only && chat.answers.size() > 1)
+            chat.answers.erase(chat.answers.begin(), chat.answers.end() - 1);
+        std::vector<Token> tokens = tokenizer_.encode_with_offsets(chat.text, {.add_special = false});
+        const size_t n_bos = leading_bos(tokens);
+        report_.double_bos += n_bos > 1 ? 1 : 0;
+        std::vector<uint8_t> has_loss(tokens.size(), options_.train_on_prompt ? 1 : 0);
+        for (const TextRange& answer : chat.answers) {
+            ++report_.answers;
+            const size_t end = mark_answer(tokens, answer, chat.text, has_loss);
+            if (end < tokens.size()) continue;
+            ++report_.open_answers;
+            if (&answer != &chat.answers.back()) continue;
+            tokens.push_back({*tokenizer_.eos_id(), chat.text.size(), chat.text.size()});
+            has_loss.push_back(1);
+        }
+        Sample sample = sample_of(tokens, record);
+        sample.has_loss = std::move(has_loss);
+        if (!sample.has_loss.empty()) sample.has_loss.front() = 0;
+        return sample;
+    }
+
+    ChatText rendered_chat(const Record& record) {
+        try {
+            if (!chat_) chat_ = options_.chat();
+            return chat_->render(record.chat, false);
+        } catch (const Error& error) {
+            fail("{}: {}", records_.place(record.number), error.what());
+        }
+    }
+
+    size_t leading_bos(const std::vector<Token>& tokens) const {
+        size_t n = 0;
+        while (n < tokens.size() && tokenizer_.bos_id() == tokens[n].id) ++n;
+        return n;
+    }
+
+    // An answer's tokens, and those behind it up to the special one that ends it, if only white space is between.
+    // Returns which one that is; where there is none, tokens.size().
+    size_t mark_answer(const std::vector<Token>& tokens, TextRange answer, std::string_view text,
+                       std::vector<uint8_t>& has_loss) const {
+        size_t last = 0;
+        for (size_t i = 0; i < tokens.size(); ++i) {
+            if (!overlaps(tokens[i], answer)) continue;
+            has_loss[i] = 1;
+            last = i;
+        }
+        size_t end = last + 1;
+        while (end < tokens.size() && !tokenizer_.is_special(tokens[end].id) && is_blank(text, tokens[end])) ++end;
+        const bool ended =
+            end < tokens.size() && tokenizer_.is_special(tokens[end].id) && tokens[end].id != tokenizer_.bos_id();
+        if (!ended) return tokenizer_.is_special(tokens[last].id) ? last : tokens.size();
+        for (size_t i = last + 1; i <= end; ++i) has_loss[i] = 1;
+        return end;
+    }
+
+    static bool is_blank(std::string_view text, const Token& token) {
+        const std::string_view bytes = text.substr(token.begin, token.end - token.begin);
+        return bytes.find_first_not_of(" \t\r\n") == std::string_view::npos;
+    }
+
+    // Without any loss yet.
+    Sample sample_of(const std::vector<Token>& tokens, const Record& record) const {
         Sample sample;
         for (const Token& token : tokens) {
             if (token.id >= vocab_size_) refuse_token(token.id, record);
             sample.ids.push_back(token.id);
-            sample.has_loss.push_back(options_.train_on_prompt || overlaps(token, rendered.answer));
         }
-        sample.has_loss.back() = 1;
-        sample.has_loss.front() = 0;
+        sample.has_loss.assign(tokens.size(), 0);
         return sample;
     }
 
@@ -128,6 +200,7 @@ private:
     int64_t vocab_size_;
     const DataOptions& options_;
     const Records& records_;
+    std::optional<ChatTemplate> chat_;
     DatasetReport report_;
     int64_t shortest_ = 0;
 };

@@ -1,16 +1,20 @@
 // Samples ready for training: token ids, and which of them carry loss.
 //
 // A record is put into its template, tokenized once as a whole behind what the tokenizer's post-processor puts before a
-// text, and ended with EOS. A token carries loss when it overlaps the answer's bytes; EOS always does. The first token
+// text, and ended with EOS. A token carries loss when it overlaps the answer's bytes; EOS always does. A conversation's
+// template writes all of that itself, BOS too: nothing is put before its text, and behind it EOS only where its last
+// answer is ended by no special token. The special token that ends an answer carries loss with it. The first token
 // of a sample is predicted from nothing, so it never does. What was cut, dropped or odd is counted, so that it can be
 // said before training begins.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "models/text/chat_template.h"
 #include "models/text/records.h"
 #include "models/text/tokenizer.h"
 
@@ -23,7 +27,10 @@ struct DataOptions {
     int64_t max_length = 512;       // of a sample in tokens, BOS and EOS included
     OnLong on_long = OnLong::drop;  // cut_left keeps BOS and the end, cut_right the beginning, split all in pieces
     bool train_on_prompt = false;
-    double val_split = 0;  // share of the records kept for validation, the same ones in every run
+    bool last_answer_only = false;       // of a conversation only its last answer carries loss
+    std::string chat_name, chat_file;    // of a template, for whoever makes `chat`
+    std::function<ChatTemplate()> chat;  // asked for when the data are conversations
+    double val_split = 0;                // share of the records kept for validation, the same ones in every run
 };
 
 struct Sample {
@@ -49,6 +56,8 @@ struct DatasetReport {
     int64_t bytes_without_token = 0;    // left out, as the tokenizers library does
     int64_t records_without_token = 0;  // which had such bytes
     int64_t missing_eos = 0;            // samples that do not end in EOS, because they were cut or split
+    int64_t answers = 0;                // of conversations, that carry loss
+    int64_t open_answers = 0;           // of them, without a special token that ends them
 };
 
 struct Dataset {

@@ -16,13 +16,15 @@ namespace ggq {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // templates write messages and tools in the order in which they came
 
 constexpr OptionName<Form> kFormNames[] = {{Form::alpaca, "alpaca"},
                                            {Form::alpaca_short, "alpaca-short"},
                                            {Form::completion, "completion"},
-                                           {Form::text, "text"}};
-constexpr const char* kForms = "instruction and output (alpaca), prompt and completion, or text";
+                                           {Form::text, "text"},
+                                           {Form::chat, "chat"}};
+constexpr const char* kForms =
+    "messages or conversations (chat), instruction and output (alpaca), prompt and completion, or text";
 
 void refuse_parquet(const fs::path& path) {
     char magic[4] = {};
@@ -68,7 +70,7 @@ private:
 
     void read_array(const std::string& text) {
         int64_t number = 0;
-        for (const json& item : parse_json(text, result_.file)) {
+        for (const json& item : parse_ordered_json(text, result_.file)) {
             if (full()) return;
             add(item, ++number);
         }
@@ -82,7 +84,7 @@ private:
             text.remove_prefix(std::min(end + 1, text.size()));
             ++number;
             if (line.find_first_not_of(" \t\r") != std::string_view::npos)
-                add(parse_json(line, result_.file, number), number);
+                add(parse_ordered_json(line, result_.file, number), number);
         }
     }
 
@@ -92,7 +94,9 @@ private:
                 item.type_name());
         if (!form_) form_ = form_of(item, number);
         Record record{{}, {}, {}, number};
-        if (is_alpaca(*form_)) {
+        if (*form_ == Form::chat) {
+            record.chat = conversation(item, number);
+        } else if (is_alpaca(*form_)) {
             record.prompt = field(item, "instruction", number);
             record.input = item.value("input", json()).is_null() ? "" : field(item, "input", number);
             record.answer = field(item, "output", number);
@@ -105,7 +109,24 @@ private:
         result_.records.push_back(std::move(record));
     }
 
+    // Of a record of any form that has a question and an answer.
+    Conversation conversation(const json& item, int64_t number) const {
+        try {
+            if (is_conversation(item)) return read_conversation(item);
+        } catch (const Error& error) {
+            fail("{}: {}", result_.place(number), error.what());
+        }
+        const bool alpaca = item.contains("instruction");
+        std::string asked = field(item, alpaca ? "instruction" : "prompt", number);
+        if (alpaca && !item.value("input", json()).is_null() && !field(item, "input", number).empty())
+            asked += "\n\n" + field(item, "input", number);
+        const std::string answer = field(item, alpaca ? "output" : "completion", number);
+        const bool has_system = item.contains("system") && item["system"].is_string();
+        return single_turn(has_system ? item["system"].get<std::string>() : "", asked, &answer);
+    }
+
     Form form_of(const json& item, int64_t number) const {
+        if (is_conversation(item)) return Form::chat;
         if (item.contains("instruction") && item.contains("output")) return Form::alpaca;
         if (item.contains("prompt") && item.contains("completion")) return Form::completion;
         if (item.contains("text")) return Form::text;
@@ -119,7 +140,7 @@ private:
         require(found != item.end(), "{}: expected a field {} (data of form {}), got {}", result_.place(number), key,
                 form_name(*form_), keys_of(item));
         require(found->is_string(), "{}: expected {} to be a text, got {}{}", result_.place(number), key,
-                found->type_name(), found->is_array() ? " (lists of messages are not read yet)" : "");
+                found->type_name(), found->is_array() ? " (for lists of messages the template is chat)" : "");
         return *found;
     }
 

@@ -1,5 +1,6 @@
-// Training data as it lies in a file: a JSON array or JSON lines of one of three forms, told by their keys.
+// Training data as it lies in a file: a JSON array or JSON lines of one of four forms, told by their keys.
 //
+//   {"messages"}, {"conversations"}, ...  conversations (models/text/conversation.h)
 //   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent. Two templates word it
 //   {"prompt", "completion"}              both plain texts
 //   {"text"}                              or another field that is named
@@ -11,10 +12,11 @@
 #include <vector>
 
 #include "ggq/stop.h"
+#include "models/text/conversation.h"
 
 namespace ggq {
 
-enum class Form { alpaca, alpaca_short, completion, text };
+enum class Form { alpaca, alpaca_short, completion, text, chat };
 
 // The name of the form's template.
 std::string form_name(Form form);
@@ -25,7 +27,8 @@ struct Record {
     std::string prompt;  // empty for plain text
     std::string input;   // of Alpaca's form only
     std::string answer;
-    int64_t number;  // of its line, or in the array from 1
+    int64_t number;          // of its line, or in the array from 1
+    Conversation chat = {};  // of conversations; else empty
 };
 
 struct Records {

@@ -155,6 +155,9 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
     const auto content = [&](const char* key) {
         return names.contains(key) && !names[key].is_null() ? named_token(names[key], key).content : std::string();
     };
+    for (const auto& [key, value] : names.items())
+        if (key.ends_with("_token") && !value.is_null() && (value.is_string() || value.is_object()))
+            result.texts.emplace_back(key, named_token(value, key).content);
     result.bos = content("bos_token");
     result.eos = content("eos_token");
     return result;

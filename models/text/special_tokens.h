@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/text/added_tokens.h"
@@ -30,6 +31,8 @@ struct SpecialTokens {
     std::vector<AddedToken> added, named;
     bool added_overrule = true;  // the flags of a token that tokenizer.json has too; added_tokens.json's do not
     std::string bos, eos;        // their contents; empty: no file names one
+    // All that are named, by key: {"bos_token", "<s>"}, as chat templates see them.
+    std::vector<std::pair<std::string, std::string>> texts;
     std::optional<bool> add_bos, add_eos;
     bool llama_class = false;    // a LlamaTokenizer, which adds BOS where nothing is said
     bool chat_template = false;  // in tokenizer_config.json or a file of its own

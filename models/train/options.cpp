@@ -80,6 +80,8 @@ void save_data_options(const TrainOptions& o, nlohmann::ordered_json& to) {
     to["val_split"] = o.val_split;
     to["limit"] = or_null(o.limit);
     to["template"] = o.template_name;
+    to["chat_template"] = o.chat_template;
+    to["last_answer_only"] = o.last_answer_only;
     to["text_field"] = o.text_field;
     to["output"] = o.output;
     to["overwrite"] = o.overwrite;
