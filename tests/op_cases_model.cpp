@@ -197,6 +197,8 @@ void add_large_model_cases(std::vector<OpCase>& table) {
     add_rope(table, 9, 32, 64);
     add_cross_entropy(table, 3, 2201, 3);
     add_linear_cross_entropy(table, {70, 64, 2201}, 32, 3);
+    add_linear_cross_entropy(table, {20, 16, 4096}, 8, 3);
+    add_linear_cross_entropy(table, {20, 16, 33000}, 8, 3);
 }
 
 }  // namespace ggq::test

@@ -212,7 +212,8 @@ TEST_CASE("an input of a wrong dtype or rank is refused by name") {
                 types[i].dtype = wrong_dtype(call.signature.in[i].type);
                 call.check_message(i, types);
             }
-            const bool free_shape = call.signature.in[i].dims == "..." && !any_shape_bound;
+            const OpArg& arg = call.signature.in[i];
+            const bool free_shape = (arg.dims == "..." && !any_shape_bound) || (arg.dims == "*" && arg.inout);
             any_shape_bound |= free_shape;
             if (free_shape) continue;
             std::vector<TensorType> types = call.in;

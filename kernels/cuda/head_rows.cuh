@@ -138,7 +138,7 @@ void row_losses(const CudaContext& ctx, const HeadRows& r, int64_t n) {
     int64_t blocks = 1;
     while (blocks * kHeldLogits < r.V) blocks *= 2;
     const bool wide_rows = r.V % kWide<float> == 0;
-    if (wide_rows && blocks <= (starts_early(ctx) ? kMostBlocksARow : 1)) {  // clusters come with Hopper
+    if (wide_rows && blocks <= (ctx.device->hopper ? kMostBlocksARow : 1)) {
         const int64_t share = round_up(ceil_div(r.V, blocks), int64_t{kWide<float>});
         const dim3 cluster(static_cast<unsigned>(blocks));
         launch_clusters(ctx, held_row_losses<T>, dim3(cluster.x, static_cast<unsigned>(n)), cluster, kHeldThreads, 0, r,

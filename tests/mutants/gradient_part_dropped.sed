@@ -1,3 +1,3 @@
 # file: ggq/backward.cpp
-# test: the sink gets each part of a gradient*
-s/reached_\[param->second\] = true;/if (reached_[param->second]) continue;\n            reached_[param->second] = true;/
+# test: the sink gets the gradients of a layer*
+s/reached_\[part\.param\] = true;/if (reached_[part.param]) return;\n        reached_[part.param] = true;/
