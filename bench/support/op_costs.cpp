@@ -30,6 +30,7 @@ EngineOptions engine_options(const Backend& backend, int64_t length) {
     e.recompute = Recompute::none;
     e.lengths = {length};
     e.document = length;
+    e.restores = false;  // a product's costs are those with what it restores
     return e;
 }
 

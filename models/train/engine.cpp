@@ -87,6 +87,7 @@ PlanOptions TrainEngine::plan_options() const {
     return {.recompute = options_.recompute,
             .arena_budget = options_.page_all ? 1 : 0,
             .offload = options_.page_all,
+            .restores = options_.restores,
             .runs = static_cast<double>(options_.grad_accum),
             .keys_a_query = static_cast<double>(options_.document) / 2};
 }

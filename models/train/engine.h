@@ -34,6 +34,7 @@ struct EngineOptions {
     int64_t document = 0;          // tokens of the longest document, for estimates of time; 0: not known
     std::optional<int64_t> mlp_tile = {};  // see ForwardOptions; nothing: mlp_tile_for()
     bool page_all = false;  // what may be paged is, kept values wait on the host, and none stays longer than it must
+    bool restores = true;   // quantized weights in steps of their own, where that is worth it; same bits
 };
 
 struct UpdateResult {

@@ -1,3 +1,3 @@
-# file: ggq/plan.cpp
+# file: ggq/place.cpp
 # test: random lifetimes*
 s/blocks_\[j\]\.first > blocks_\[i\]\.last/blocks_[j].first >= blocks_[i].last/
