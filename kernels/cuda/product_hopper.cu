@@ -1,7 +1,8 @@
-// Which tiling of the kernel in product_hopper.cuh a product takes, and its launch.
+// Which products the kernel of product_hopper.cuh takes, in which tiling, and its launch.
 #include "kernels/cuda/product_hopper.cuh"
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/product_hopper.h"
 #include "kernels/cuda/tensor_map.h"
 
 namespace ggq::cuda {
@@ -35,114 +36,87 @@ bool fills(int64_t m, int64_t n, const Device& device) {
     return 4 * m * n >= 3 * turns * device.n_sms * kTileRows;
 }
 
-bool is_turned(const Operand& o) { return o.k_stride != 1; }
-int64_t stride_of(const Operand& o) { return is_turned(o) ? o.k_stride : o.row_stride; }
+// Rows of 16 bytes, aligned to them; copies in another type have such.
+bool has_panels(const Operand& o, DType real) {
+    return o.dtype != real || (o.k_stride == 1 && o.row_stride % 8 == 0 && on_16(o.data));
+}
 
-// Rows on 16 bytes, as copies in another type have them.
-bool on_16(const Operand& o, DType real) { return o.dtype != real || (on_16(o.data) && stride_of(o) % 8 == 0); }
-
-bool takes_update(const Product& p) {
-    const LowRank& u = p.y.low_rank;
-    return u.rank == 0 || (!is_turned(p.w) && u.xa_dtype == p.real && u.rank % 8 == 0 && u.rank <= kMostRank &&
-                           on_16(u.xa) && on_16(operand(u.b, u.b_dtype, u.rank), p.real));
+bool takes_update(const LowRank& u, DType real) {
+    return u.rank > 0 && u.rank % 8 == 0 && u.rank <= kPanel && u.xa_dtype == real && on_16(u.xa) &&
+           has_panels(operand(u.b, u.b_dtype, u.rank), real);
 }
 
 bool takes(const Product& p, const void* sum, const Device& device) {
     const Output& y = p.y;
     return device.hopper && p.real != DType::f32 && fills(p.m, p.n, device) && p.n % 8 == 0 && p.k % 8 == 0 &&
            y.dtype == p.real && y.alpha == 1 && y.beta == 0 && y.col_stride == 1 && y.row_stride == p.n &&
-           on_16(y.data) && on_16(sum) && !is_turned(p.x) && on_16(p.x, p.real) &&
-           (!is_turned(p.w) || p.w.row_stride == 1) && on_16(p.w, p.real) && takes_update(p);
+           on_16(y.data) && on_16(sum) && p.x.dtype == p.real && has_panels(p.x, p.real) && has_panels(p.w, p.real) &&
+           takes_update(y.low_rank, p.real);
 }
 
-HopperTerm term_of(const Operand& x, const Operand& w, int64_t k) {
-    return {.x = x.data, .w = w.data, .k = k, .x_stride = stride_of(x), .w_stride = stride_of(w)};
+// What is multiplied, all in one type: x w^T and u v^T.
+struct Factors {
+    Operand x, w, u, v;
+};
+
+Factors factors_of(const CudaContext& ctx, const Product& p, Scratch scratch) {
+    const LowRank& u = p.y.low_rank;
+    Factors f{.x = p.x, .w = {}, .u = operand(u.xa, u.xa_dtype, u.rank), .v = {}};
+    f.w = converted(ctx, p.w, p.n, p.k, p.real, scratch);
+    f.v = converted(ctx, operand(u.b, u.b_dtype, u.rank), p.n, u.rank, p.real, scratch);
+    return f;
 }
 
 template <typename S>
-CUtensorMap w_panels(const HopperProduct& p, const HopperTerm& t) {
-    if constexpr (S::kTurned) return matrix_panels(t.w, p.real, t.k, p.n, t.w_stride, kPanel);
-    else return matrix_panels(t.w, p.real, p.n, t.k, t.w_stride, S::kPart);
-}
-
-CUtensorMap y_panels(const HopperProduct& p, const void* y, int rows) {
-    return matrix_panels(y, p.real, p.m, p.n, p.n, rows);
-}
-
-template <typename S>
-ProductMaps maps_of(const HopperProduct& p) {
-    ProductMaps maps{};
-    const auto x_panels = [&](const HopperTerm& t) {
-        return matrix_panels(t.x, p.real, p.m, t.k, t.x_stride, kTileRows);
+ProductMaps maps_of(const Product& p, const Factors& f, const void* sum) {
+    const auto panels = [&](const Operand& o, int64_t rows, int64_t cols, int at_once) {
+        return matrix_panels(o.data, p.real, rows, cols, o.row_stride, at_once);
     };
-    for (int i = 0; i < p.n_terms; ++i) {
-        maps.x[i] = x_panels(p.terms[i]);
-        maps.w[i] = w_panels<S>(p, p.terms[i]);
-    }
-    if (p.low_rank.k > 0) {
-        maps.u = x_panels(p.low_rank);
-        maps.v = w_panels<S>(p, p.low_rank);
-    }
-    if (p.sum) maps.sum = y_panels(p, p.sum, kTileRows);
-    maps.y = y_panels(p, p.y, kGroupRows);
-    return maps;
+    const auto of_y = [&](const void* y, int at_once) { return matrix_panels(y, p.real, p.m, p.n, p.n, at_once); };
+    const int rank = p.y.low_rank.rank;
+    return {.x = panels(f.x, p.m, p.k, kTileRows),
+            .w = panels(f.w, p.n, p.k, S::kPart),
+            .u = panels(f.u, p.m, rank, kTileRows),
+            .v = panels(f.v, p.n, rank, S::kPart),
+            .sum = of_y(sum ? sum : p.y.data, kTileRows),
+            .y = of_y(p.y.data, kGroupRows)};
 }
 
 template <typename S>
-ProductCall call_of(const HopperProduct& p) {
+ProductCall call_of(const Product& p, const void* sum) {
     constexpr int kRows = S::kCluster * kTileRows;
-    ProductCall call;
-    for (int i = 0; i < p.n_terms; ++i) call.steps[i] = static_cast<int>(ceil_div(p.terms[i].k, kPanel));
-    call.rank_steps = static_cast<int>(ceil_div(p.low_rank.k, 16));
-    call.scale = p.scale;
-    call.with_sum = p.sum != nullptr;
-    call.row_tiles = static_cast<int>(ceil_div(p.m, kRows));
-    call.col_tiles = static_cast<int>(ceil_div(p.n, S::kCols));
-    call.band = kBandRows / kRows;
-    return call;
+    return {.steps = static_cast<int>(ceil_div(p.k, kPanel)),
+            .narrow = p.y.low_rank.rank <= 16,
+            .scale = p.y.low_rank.scale,
+            .with_sum = sum != nullptr,
+            .row_tiles = static_cast<int>(ceil_div(p.m, kRows)),
+            .col_tiles = static_cast<int>(ceil_div(p.n, S::kCols)),
+            .band = kBandRows / kRows};
 }
 
 template <typename S>
-void run(const CudaContext& ctx, const HopperProduct& p) {
-    const ProductCall call = call_of<S>(p);
+void run(const CudaContext& ctx, const Product& p, const Factors& f, const void* sum) {
+    const ProductCall call = call_of<S>(p, sum);
     const int64_t tiles = int64_t{call.row_tiles} * call.col_tiles, clusters = ctx.device->n_sms / S::kCluster;
     const dim3 grid(static_cast<unsigned>((tiles < clusters ? tiles : clusters) * S::kCluster));
     launch_clusters(ctx, multiply_tiles<S>, grid, dim3(S::kCluster), dim3(kProductThreads), sizeof(typename S::Shared),
-                    call, maps_of<S>(p));
-}
-
-template <typename T, bool turned>
-void run_in(const CudaContext& ctx, const HopperProduct& p) {
-    if (tile_cols(p.m, p.n, *ctx.device) == 128) return run<Tiling<T, 128, 6, 2, cluster_of(128), turned>>(ctx, p);
-    run<Tiling<T, 256, 4, 2, cluster_of(256), turned>>(ctx, p);
+                    call, maps_of<S>(p, f, sum));
 }
 
 template <typename T>
-void run_as(const CudaContext& ctx, const HopperProduct& p) {
-    if (p.turned) run_in<T, true>(ctx, p);
-    else run_in<T, false>(ctx, p);
+void run_as(const CudaContext& ctx, const Product& p, const Factors& f, const void* sum) {
+    if (tile_cols(p.m, p.n, *ctx.device) == 128) run<Tiling<T, 128, 6, cluster_of(128)>>(ctx, p, f, sum);
+    else run<Tiling<T, 256, 4, cluster_of(256)>>(ctx, p, f, sum);
 }
 
 }  // namespace
 
 bool multiply_in_one(const CudaContext& ctx, const Product& p, const void* sum, Scratch scratch) {
     if (!takes(p, sum, *ctx.device)) return false;
-    HopperProduct whole{.m = p.m, .n = p.n, .real = p.real, .turned = is_turned(p.w), .sum = sum, .y = p.y.data};
-    const Operand x = converted(ctx, p.x, p.m, p.k, p.real, scratch);
-    whole.terms[0] = term_of(x, converted(ctx, p.w, p.n, p.k, p.real, scratch), p.k);
-    const LowRank& u = p.y.low_rank;
-    if (u.rank > 0) {
-        const Operand b = converted(ctx, operand(u.b, u.b_dtype, u.rank), p.n, u.rank, p.real, scratch);
-        whole.low_rank = term_of(operand(u.xa, u.xa_dtype, u.rank), b, u.rank);
-        whole.scale = u.scale;
-    }
-    hopper_product(ctx, whole);
+    const Factors f = factors_of(ctx, p, scratch);
+    if (p.real == DType::f16) run_as<f16>(ctx, p, f, sum);
+    else run_as<bf16>(ctx, p, f, sum);
     return true;
-}
-
-void hopper_product(const CudaContext& ctx, const HopperProduct& p) {
-    if (p.real == DType::f16) run_as<f16>(ctx, p);
-    else run_as<bf16>(ctx, p);
 }
 
 }  // namespace ggq::cuda

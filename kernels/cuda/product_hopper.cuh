@@ -8,29 +8,26 @@
 #pragma once
 
 #include "kernels/cuda/hopper_products.cuh"
-#include "kernels/cuda/product_hopper.h"
 
 namespace ggq::cuda::hopper {
 
 inline constexpr int kGroups = 2, kGroupRows = 64, kTileRows = kGroups * kGroupRows;
 inline constexpr int kProductThreads = kWarpGroup * (kGroups + 1);
 
-// An instance: `kCluster` blocks work together; w lies as [n,k] or, turned, as [k,n]; kRoom panels of a group's results
-// are stored at a time.
-template <typename T_, int kCols_, int kStages_, int kRoom_, int kCluster_, bool kTurned_>
+inline constexpr int kGroupPanel = kGroupRows * kPanelRowBytes, kTilePanel = kGroups * kGroupPanel;
+inline constexpr int kRoom = 2;  // panels of `sum` that are copied at a time, and of a group's results that are stored
+
+// An instance: tiles of kCols columns, kCluster blocks that work together.
+template <typename T_, int kCols_, int kStages_, int kCluster_>
 struct Tiling {
     using T = T_;
     static constexpr int kCols = kCols_, kStages = kStages_, kCluster = kCluster_, kPanels = kCols / kPanel;
-    static constexpr int kRoom = kRoom_;
-    static constexpr bool kTurned = kTurned_;
-    static constexpr int kPart = kCols / kCluster;  // columns that a block copies
-    static constexpr int kGroupPanel = kGroupRows * kPanelRowBytes, kTilePanel = kGroups * kGroupPanel;
-    static constexpr int kSumPanels = kPanels < 2 ? 1 : 2;  // of `sum`, that a stage takes
-    static_assert(kPanels % kRoom == 0 && kRoom % kSumPanels == 0);
+    static constexpr int kPart = kCols / kCluster;  // rows of w that a block copies
+    static_assert(kPanels % kRoom == 0);
 
     struct Stage {
         unsigned char x[kTilePanel];
-        unsigned char w[kCols * kPanelRowBytes];  // upright one panel of kCols rows, turned kPanels of 64
+        unsigned char w[kCols * kPanelRowBytes];
     };
     struct Shared {
         Stage stages[kStages];
@@ -40,13 +37,13 @@ struct Tiling {
 };
 
 struct ProductMaps {
-    CUtensorMap x[kMostTerms], w[kMostTerms], u, v, sum, y;
+    CUtensorMap x, w, u, v, sum, y;  // u v^T is the update
 };
 
 struct ProductCall {
-    int steps[kMostTerms] = {};  // of 64 along each k; 0: no such term
-    int rank_steps = 0;          // of 16 along the rank
-    float scale = 1;
+    int steps = 0;        // of 64 along k
+    bool narrow = false;  // a rank of 16 at most
+    float scale = 1;      // of the update
     bool with_sum = false;
     int row_tiles = 0, col_tiles = 0;  // a row tile is that of a cluster
     int band = 1;                      // row tiles that are taken together, so that w is read from L2
@@ -75,7 +72,7 @@ __device__ __forceinline__ Tile tile_at(const ProductCall& call, int index) {
 
 // ---- the copying thread
 
-// Of step `step` of a term the panels of x and this block's part of w.
+// Of step `step` the panel of x and this block's part of that of w.
 template <typename S>
 __device__ __forceinline__ void copy_step(typename S::Shared& shared, Position<S::kStages>& at, const CUtensorMap& x,
                                           const CUtensorMap& w, int row, int col, int step, int block) {
@@ -85,14 +82,7 @@ __device__ __forceinline__ void copy_step(typename S::Shared& shared, Position<S
     arrive_expecting(full, sizeof(stage));
     load_panel(stage.x, &x, full, step * kPanel, row);
     const int first = block * S::kPart;
-    unsigned char* to = stage.w + first * kPanelRowBytes;
-    if constexpr (S::kTurned) {
-#pragma unroll
-        for (int at_col = 0; at_col < S::kPart; at_col += kPanel)
-            load_panel_for<S::kCluster>(to + at_col * kPanelRowBytes, &w, full, col + first + at_col, step * kPanel);
-    } else {
-        load_panel_for<S::kCluster>(to, &w, full, step * kPanel, col + first);
-    }
+    load_panel_for<S::kCluster>(stage.w + first * kPanelRowBytes, &w, full, step * kPanel, col + first);
     at.advance();
 }
 
@@ -101,10 +91,10 @@ template <typename S>
 __device__ __forceinline__ void copy_sum(typename S::Shared& shared, Position<S::kStages>& at, const CUtensorMap& sum,
                                          int row, int col) {
     wait(&shared.empty[at.stage], at.phase ^ 1);
-    arrive_expecting(&shared.full[at.stage], S::kSumPanels * S::kTilePanel);
+    arrive_expecting(&shared.full[at.stage], kRoom * kTilePanel);
 #pragma unroll
-    for (int i = 0; i < S::kSumPanels; ++i)
-        load_panel(shared.stages[at.stage].x + i * S::kTilePanel, &sum, &shared.full[at.stage], col + i * kPanel, row);
+    for (int i = 0; i < kRoom; ++i)
+        load_panel(shared.stages[at.stage].x + i * kTilePanel, &sum, &shared.full[at.stage], col + i * kPanel, row);
     at.advance();
 }
 
@@ -116,15 +106,13 @@ __device__ __forceinline__ void copy_tiles(const ProductCall& call, const Produc
     for (int index = first; index < call.row_tiles * call.col_tiles; index += stride) {
         const Tile tile = tile_at<S>(call, index);
         const int row = tile.row + block * kTileRows;
-        if (call.rank_steps > 0) copy_step<S>(shared, at, maps.u, maps.v, row, tile.col, 0, block);
+        copy_step<S>(shared, at, maps.u, maps.v, row, tile.col, 0, block);
 #pragma unroll 1
-        for (int term = 0; term < kMostTerms; ++term)
-#pragma unroll 1
-            for (int step = 0; step < call.steps[term]; ++step)
-                copy_step<S>(shared, at, maps.x[term], maps.w[term], row, tile.col, step, block);
+        for (int step = 0; step < call.steps; ++step)
+            copy_step<S>(shared, at, maps.x, maps.w, row, tile.col, step, block);
         if (call.with_sum)
 #pragma unroll 1
-            for (int col = 0; col < S::kCols; col += S::kSumPanels * kPanel)
+            for (int col = 0; col < S::kCols; col += kRoom * kPanel)
                 copy_sum<S>(shared, at, maps.sum, row, tile.col + col);
     }
 }
@@ -144,17 +132,15 @@ struct Multiplier {
     __device__ __forceinline__ bool speaks() const { return threadIdx.x % kWarpGroup == 0; }
     __device__ __forceinline__ void sync() const { sync_warps(1 + group, kWarpGroup); }
 
-    // c (+)= the first 16 n of this stage.
+    // c (+)= the first 16 n columns of this stage.
     template <int n>
     __device__ __forceinline__ void start(Sums& c, bool keep) const {
         const typename S::Stage& stage = shared.stages[at.stage];
-        const uint64_t x = operand(stage.x + group * S::kGroupPanel);
-        const uint64_t w = operand(stage.w, S::kTurned ? kPanel * kPanelRowBytes : 16);
-        constexpr int kNext = S::kTurned ? 16 * kPanelRowBytes : 32;
+        const uint64_t x = operand(stage.x + group * kGroupPanel), w = operand(stage.w);
         begin_products();
 #pragma unroll
         for (int i = 0; i < n; ++i)
-            multiply<typename S::T, false, S::kTurned>(c, moved(x, 32 * i), moved(w, kNext * i), keep || i > 0);
+            multiply<typename S::T, false, false>(c, moved(x, 32 * i), moved(w, 32 * i), keep || i > 0);
         commit_products();
     }
 
@@ -163,14 +149,16 @@ struct Multiplier {
         if (threadIdx.x % kWarp < S::kCluster) arrive_at(&shared.empty[stage], threadIdx.x % kWarp);
     }
 
-    __device__ __forceinline__ void begin_with_update(Sums& c) {
+    __device__ __forceinline__ void start_update(Sums& c) const {
         wait(&shared.full[at.stage], at.phase);
-        if (call.rank_steps == 1) start<1>(c, false);
+        if (call.narrow) start<1>(c, false);
         else start<4>(c, false);
+    }
+
+    // Of the update, before anything else is added to it.
+    __device__ __forceinline__ void scale(Sums& c) const {
         wait_products<0>();
         pin(c);
-        release(at.stage);
-        at.advance();
 #pragma unroll
         for (int i = 0; i < S::kCols / 8; ++i)
 #pragma unroll
@@ -181,11 +169,11 @@ struct Multiplier {
     // Adds to c two panels of `sum`, whose first columns are [8 first, ...).
     __device__ __forceinline__ void add_sum(Sums& c, int first) {
         wait(&shared.full[at.stage], at.phase);
-        const unsigned char* panels = shared.stages[at.stage].x + group * S::kGroupPanel;
+        const unsigned char* panels = shared.stages[at.stage].x + group * kGroupPanel;
 #pragma unroll
-        for (int step = 0; step < 4 * S::kSumPanels; ++step) {
+        for (int step = 0; step < 4 * kRoom; ++step) {
             uint32_t pairs[4];
-            load_matrices(pairs, place(panels + step / 4 * S::kTilePanel, step % 4));
+            load_matrices(pairs, place(panels + step / 4 * kTilePanel, step % 4));
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
                 const float2 old = unpack_pair<typename S::T>(pairs[e]);
@@ -213,25 +201,25 @@ struct Multiplier {
             const float* from = &c[2 * step + e / 2][2 * (e % 2)];
             out[e] = pack_pair<typename S::T>(from[0], from[1]);
         }
-        store_matrices(place(shared.y[group][step / 4 % S::kRoom], step % 4), out[0], out[1], out[2], out[3]);
+        store_matrices(place(shared.y[group][step / 4 % kRoom], step % 4), out[0], out[1], out[2], out[3]);
     }
 
     __device__ __forceinline__ void write(Sums& c, int row, int col) {
 #pragma unroll
-        for (int panel = 0; panel < S::kPanels; panel += S::kRoom) {
+        for (int panel = 0; panel < S::kPanels; panel += kRoom) {
             if (call.with_sum)
 #pragma unroll
-                for (int i = panel; i < panel + S::kRoom; i += S::kSumPanels) add_sum(c, 8 * i);
+                for (int i = panel; i < panel + kRoom; i += kRoom) add_sum(c, 8 * i);
             if (speaks()) wait_stores_read<0>();
             __syncwarp();
             sync();
 #pragma unroll
-            for (int step = 4 * panel; step < 4 * (panel + S::kRoom); ++step) store_matrix(c, step);
+            for (int step = 4 * panel; step < 4 * (panel + kRoom); ++step) store_matrix(c, step);
             publish_shared();
             sync();
             if (speaks()) {
 #pragma unroll
-                for (int i = 0; i < S::kRoom; ++i)
+                for (int i = 0; i < kRoom; ++i)
                     store_panel(&maps.y, shared.y[group][i], col + (panel + i) * kPanel, row);
                 commit_stores();
             }
@@ -240,16 +228,14 @@ struct Multiplier {
     }
 
     // Rows [row, row + 64), columns [col, col + kCols).
-    __device__ __forceinline__ void make(int row, int col, int n_steps) {
+    __device__ __forceinline__ void make(int row, int col) {
         Sums c;
-        const bool updated = call.rank_steps > 0;
-        if (updated) begin_with_update(c);
-        wait(&shared.full[at.stage], at.phase);
-        start<4>(c, updated);
+        start_update(c);
         int last = at.stage;
         at.advance();
+        if (call.scale != 1) scale(c);
 #pragma unroll 1
-        for (int step = 1; step < n_steps; ++step) {
+        for (int step = 0; step < call.steps; ++step) {
             wait(&shared.full[at.stage], at.phase);
             start<4>(c, true);
             wait_products<1>();
@@ -264,11 +250,10 @@ struct Multiplier {
     }
 
     __device__ __forceinline__ void make_tiles(int first, int stride, int block) {
-        const int n_steps = call.steps[0] + call.steps[1] + call.steps[2];
 #pragma unroll 1
         for (int index = first; index < call.row_tiles * call.col_tiles; index += stride) {
             const Tile tile = tile_at<S>(call, index);
-            make(tile.row + block * kTileRows + group * kGroupRows, tile.col, n_steps);
+            make(tile.row + block * kTileRows + group * kGroupRows, tile.col);
         }
         if (speaks()) wait_stores<0>();
         __syncwarp();
