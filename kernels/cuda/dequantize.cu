@@ -1,18 +1,18 @@
 // y[i] = weight i of a quantized tensor: level * scale (4 bits) or code * (scale / 127) (int8), rounded to float, then
 // to y's type. Both levels of scales are restored in the same pass. A thread takes 8 weights, 4 bytes of codes and 16
-// bytes of f16 or bf16, four times, so that four loads are under way; the lanes of a warp store side by side. What is
-// left over, or not aligned, goes one by one. Floor: the bytes of both, 2.52 a weight from NF4 with double quantization
-// to bf16.
+// bytes of f16 or bf16, twice; the lanes of a warp store side by side, and there are as many blocks as that takes:
+// those that come and go keep reading and writing mixed. What is left over, or not aligned, goes one by one. Floor: the
+// bytes of both, 2.52 a weight from NF4 with double quantization to bf16.
 #include "kernels/cuda/dequantize.h"
 
-#include "kernels/cuda/dequantize.cuh"
+#include "kernels/cuda/code_pairs.cuh"
 #include "kernels/cuda/launch.cuh"
 
 namespace ggq::cuda {
 
 namespace {
 
-constexpr int kThreads = 256, kRun = 8, kRuns = 4;
+constexpr int kThreads = 256, kRun = 8, kRuns = 2;
 
 struct Args {
     QuantParts q;
@@ -35,26 +35,26 @@ __device__ __forceinline__ void store_run(To* to, const float (&w)[kRun]) {
 template <typename To>
 __global__ void __launch_bounds__(kThreads)
     dequantize_4bit_kernel(const __grid_constant__ Args p, int64_t n_runs, To* to) {
-    __shared__ float levels[16];
+    begin_dependent();
+    __shared__ float levels[16], map[256];
+    const int64_t first = blockIdx.x * (int64_t{kThreads} * kRuns) + threadIdx.x;
+    const auto run_at = [&](int r) { return first + r * kThreads < n_runs ? first + r * kThreads : n_runs - 1; };
+    uint32_t codes[kRuns];
+    RawScale scales[kRuns];
+#pragma unroll
+    for (int r = 0; r < kRuns; ++r) {
+        codes[r] = load_streamed(reinterpret_cast<const uint32_t*>(p.q.codes) + run_at(r));
+        scales[r] = raw_scale(p.q, run_at(r) * kRun >> p.shift);
+    }
+    const float offset = scale_offset(p.q);
     load_levels(levels, p.format);
+    for (int i = static_cast<int>(threadIdx.x); i < 256; i += kThreads) map[i] = kDeviceSignedMap.of[i];
     __syncthreads();
-    constexpr int64_t kOfBlock = int64_t{kThreads} * kRuns;
-    for (int64_t first = blockIdx.x * kOfBlock + threadIdx.x; first < n_runs; first += gridDim.x * kOfBlock) {
-        CodeWords<kRun> codes[kRuns];
-        float scales[kRuns];
 #pragma unroll
-        for (int r = 0; r < kRuns; ++r) {
-            const int64_t run = first + r * kThreads, i = (run < n_runs ? run : n_runs - 1) * kRun;
-            codes[r] = codes_at<kRun>(p.q.codes, i);
-            scales[r] = block_scale(p.q, i >> p.shift);
-        }
-#pragma unroll
-        for (int r = 0; r < kRuns; ++r) {
-            const int64_t run = first + r * kThreads;
-            float w[kRun];
-            decode_codes(codes[r], levels, scales[r], w);
-            if (run < n_runs) store_run(to + run * kRun, w);
-        }
+    for (int r = 0; r < kRuns; ++r) {
+        float w[kRun];
+        decode_codes(CodeWords<kRun>{{codes[r]}}, levels, restored(p.q, scales[r], map, offset), w);
+        if (first + r * kThreads < n_runs) store_run(to + (first + r * kThreads) * kRun, w);
     }
 }
 
@@ -103,8 +103,9 @@ void run(const CudaContext& ctx, const Args& p, To* to) {
         const int64_t n_runs = p.n / kRun;
         if (p.format != DType::int8) {
             begin = n_runs * kRun;
-            launch(ctx, dequantize_4bit_kernel<To>, dim3(blocks_for(ctx, ceil_div(n_runs, kRuns), kThreads)), kThreads,
-                   0, p, n_runs, to);
+            launch_dependent(ctx, dequantize_4bit_kernel<To>,
+                             dim3(static_cast<unsigned>(ceil_div(n_runs, int64_t{kThreads} * kRuns))), kThreads, 0, p,
+                             n_runs, to);
         } else if (p.q.block % kRun == 0) {
             begin = p.n;
             const int64_t n_rows = p.n / p.q.block;
