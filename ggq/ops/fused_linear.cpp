@@ -23,7 +23,7 @@ int64_t products_on_cuda(const OpCall& c, size_t x, size_t first, const cuda::De
         const int64_t n = c.in[i].shape[0];
         const DType real = c.in[x].dtype, w = c.in[i].dtype;
         bytes = std::max(bytes, cuda::product_workspace(rows[0], n, rows[1], real, w, device));
-        n_tiles += ceil_div(n, cuda::kSeveralTile);
+        n_tiles += ceil_div(n, cuda::several_rows_tile(rows[0]));
         at_once = at_once && cuda::takes_several_rows(rows[0], n, rows[1], real, w, device);
     }
     return at_once ? std::max(bytes, cuda::several_rows_workspace(rows[0], n_tiles, device)) : bytes;

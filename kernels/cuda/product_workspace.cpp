@@ -64,16 +64,17 @@ int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& devic
 }
 
 bool takes_several_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
-    constexpr int64_t kShared = 225 << 10;
     return device.hopper && m > 1 && m <= kSeveralRows && is_4bit(w) && is_half(real) && n > 0 && n % 16 == 0 &&
-           k > 0 && k % 512 == 0 && device.shared_bytes >= kShared;
+           k > 0 && k % 512 == 0 && device.shared_bytes >= kSeveralShared;
 }
 
 int64_t several_rows_cols(int64_t m) { return m <= 8 ? 8 : m <= 16 ? 16 : m <= 32 ? 32 : 64; }
 
+int64_t several_rows_tile(int64_t m) { return m <= 16 ? 256 : 192; }
+
 int64_t several_rows_workspace(int64_t m, int64_t n_tiles, const Device& device) {
     const int64_t cols = several_rows_cols(m), places = device.n_sms + n_tiles * ceil_div(m, cols);
-    return aligned_256(places * cols * kSeveralTile * 4);
+    return aligned_256(places * cols * several_rows_tile(m) * 4);
 }
 
 int64_t blas_workspace(const Device& device) { return int64_t{device.capability >= 90 ? 32 : 4} << 20; }
@@ -89,8 +90,9 @@ bool multiplies_restored(int64_t m, int64_t n, int64_t k, DType real, DType w, c
 }
 
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
-    const int64_t several =
-        takes_several_rows(m, n, k, real, w, device) ? several_rows_workspace(m, ceil_div(n, kSeveralTile), device) : 0;
+    const int64_t several = takes_several_rows(m, n, k, real, w, device)
+                                ? several_rows_workspace(m, ceil_div(n, several_rows_tile(m)), device)
+                                : 0;
     if (takes_some_rows(m, n, k, real, w, device))
         return std::max(several, bytes_of(m * k, real) + some_rows_workspace(m, n, k, device));
     if (m <= kFewRows) return std::max(several, few_rows_workspace(m, n, k, real, w, device));

@@ -26,11 +26,12 @@ int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device);
 int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
 
 // several_rows_4bit.cu: whether it takes a weight [n,k] in blocks of 64 against m rows, contiguous and on 16 bytes; the
-// columns to which m rows are padded, a block of them at a time; and f32[places,cols,kSeveralTile] sums, a place for
-// each block of threads and for each of n_tiles tiles of w against a block of columns.
-inline constexpr int64_t kSeveralTile = 256, kSeveralRows = 64;
+// columns to which m rows are padded, a block of them at a time; the rows of a tile of w; and f32[places,cols,rows]
+// sums, a place for each block of threads and for each of n_tiles tiles of w against a block of columns.
+inline constexpr int64_t kSeveralRows = 128, kSeveralShared = 225 << 10;  // bytes of shared memory
 bool takes_several_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 int64_t several_rows_cols(int64_t m);
+int64_t several_rows_tile(int64_t m);
 int64_t several_rows_workspace(int64_t m, int64_t n_tiles, const Device& device);
 
 // cuBLAS: 32 MiB from Hopper on, as NVIDIA recommends, else 4 MiB.

@@ -27,14 +27,14 @@ __device__ __forceinline__ uint32_t wide_pair_at(const unsigned char* table, uin
     return *reinterpret_cast<const uint32_t*>(table + at);
 }
 
-// The lanes of each warp write theirs of 16 entries, which have one first level.
+// The lanes of each warp write theirs of every n_warps-th entry.
 template <typename T>
-__device__ __forceinline__ void fill_wide_table(unsigned char* table, DType format, int warp, int lane) {
-    const float mine = level(format, lane % 16), first = __shfl_sync(0xffffffffu, mine, warp);
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        const float second = __shfl_sync(0xffffffffu, mine, i);
-        *reinterpret_cast<uint32_t*>(table + (warp * 16 + i) * 256 + lane * 4) = pack_pair<T>(first, second);
+__device__ __forceinline__ void fill_wide_table(unsigned char* table, DType format, int warp, int n_warps, int lane) {
+    const float mine = level(format, lane % 16);
+#pragma unroll 4
+    for (int i = warp; i < 256; i += n_warps) {
+        const float first = __shfl_sync(0xffffffffu, mine, i / 16), second = __shfl_sync(0xffffffffu, mine, i % 16);
+        *reinterpret_cast<uint32_t*>(table + i * 256 + lane * 4) = pack_pair<T>(first, second);
     }
 }
 
@@ -56,9 +56,9 @@ __device__ __forceinline__ void decode(uint32_t (&a)[4][4], const unsigned char*
 }
 
 // Sums of a tile, and the products of one unit on their way to them.
-template <typename T, int N>
+template <typename T, typename S>
 struct Sums {
-    static constexpr int n = N / 8;
+    static constexpr int n = S::N / 8;
     float total[n][4] = {}, unit[n][4];
     float scale[2];  // of the unit's rows
 
@@ -77,61 +77,60 @@ struct Sums {
 #pragma unroll
             for (int e = 0; e < 4; ++e) total[j][e] = fmaf(scale[e / 2], unit[j][e], total[j][e]);
     }
-    __device__ __forceinline__ void write(float* to) {  // f32[N,kRows], from this warp's first row on
+    __device__ __forceinline__ void write(float* to) {  // f32[N,rows], from this warp's first row on
 #pragma unroll
         for (int j = 0; j < n; ++j)
 #pragma unroll
             for (int e = 0; e < 4; ++e) {
-                to[fragment_col(j, e % 2) * kRows + fragment_row(e / 2)] = total[j][e];
+                to[fragment_col(j, e % 2) * S::kRows + fragment_row(e / 2)] = total[j][e];
                 total[j][e] = 0;
             }
     }
 };
 
-template <typename T, typename S>
-__device__ __forceinline__ void multiply_piece(const Work& work, Shared<S>& shared) {
-    constexpr int kStages = S::kStages;
-    const SeveralRows& call = work.call;
-    const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
-    const int64_t first = work.begin(blockIdx.x, gridDim.x);
-    const int n_steps = static_cast<int>(work.begin(blockIdx.x + 1, gridDim.x) - first);
-    unsigned char *codes = shared.codes[warp], *scales = shared.scales[warp];
-    Cursor at(work, first);
-    Source<S> source(work, at, warp, lane);
+// The group that brings x.
+template <typename S>
+__device__ __forceinline__ void bring_x(const Work& work, Shared<S>& shared, int64_t first, int n_steps) {
+    XShare<S> x(work, Cursor(work, first));
+    wait_for_previous();
+    x.load(work);
+    int stage = 0, parity = 1;
 #pragma unroll 1
-    for (int s = 0; s < kStages - 1; ++s) {
-        if (s < n_steps) source.copy(work, codes + s * S::kCodeBytes, scales);
-        commit_copies();
+    for (int i = 0; i < n_steps; ++i) {
+        wait(&shared.empty[stage], parity);
+        x.store(shared.x[stage]);
+        arrive(&shared.full[stage]);
+        if (i + 1 < n_steps) x.load(work);
+        if (++stage == kXStages) stage = 0, parity ^= 1;
     }
+}
+
+// A group that computes. `source` has brought the first kStages - 1 steps on their way.
+template <typename T, typename S>
+__device__ __forceinline__ void compute(const Work& work, Shared<S>& shared, Source<S>& source, int64_t first,
+                                        int n_steps) {
+    constexpr int kStages = S::kStages;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int g = lane / 4, t = lane % 4;
+    unsigned char *codes = shared.codes[warp], *scales = shared.scales[warp];
     float offsets[3] = {0, 0, 0};
 #pragma unroll
     for (int i = 0; i < 3; ++i)
-        if (i < call.n_parts) offsets[i] = scale_offset(call.parts[i].w);
+        if (i < work.call.n_parts) offsets[i] = scale_offset(work.call.parts[i].w);
     const auto offset_of = [&](int tile) {
         const int part = work.part_of(tile);
         return part == 0 ? offsets[0] : part == 1 ? offsets[1] : offsets[2];
     };
-    fill_wide_table<T>(shared.table, call.format, warp, lane);
-    if (threadIdx.x < 256) shared.map[threadIdx.x] = kDeviceSignedMap.of[threadIdx.x];
-
-    Cursor of_x = at;
-    XPiece<S> x(call, at);
-    wait_for_previous();
-    x.load();
-    x.store(shared.x[0]);
-    __syncthreads();
-
-    const int g = lane / 4, t = lane % 4;
     const auto lane_bytes = static_cast<uint32_t>(4 * lane);
     const int code_at = g * S::kRowBytes + (t / 2 * 16 ^ Source<S>::turn(g)) + t % 2 * 8;
+    Cursor at(work, first);
     float offset = offset_of(at.tile);
     Scales<S> of_rows(g, t);
-    Sums<T, S::N> sums;
-    int stage = 0, last_stage = kStages - 1, x_stage = 0;
+    Sums<T, S> sums;
+    int stage = 0, last_stage = kStages - 1, x_stage = 0, parity = 0;
+    wait_for_previous();  // it may read what is written here
 #pragma unroll 1
     for (int i = 0; i < n_steps; ++i) {
-        if (of_x.advance(work)) x.find(call, of_x);
-        if (i + 1 < n_steps) x.load();
         if (i + kStages - 1 < n_steps) source.copy(work, codes + last_stage * S::kCodeBytes, scales);
         commit_copies();
         wait_copies<kStages - 1>();
@@ -144,101 +143,171 @@ __device__ __forceinline__ void multiply_piece(const Work& work, Shared<S>& shar
             decode<S::kRowBytes>(a[u % 2], shared.table, codes + stage * S::kCodeBytes + (code_at ^ u * 32),
                                  lane_bytes);
             if (u > 0) sums.add();
+            else wait(&shared.full[x_stage], parity);
 #pragma unroll
             for (int r = 0; r < 2; ++r) sums.scale[r] = of_rows.scale(r, u, lane);
             sums.start(a[u % 2], moved(columns, u * S::N * kPanelRowBytes));
         }
         last_stage = stage;
         stage = stage + 1 == kStages ? 0 : stage + 1;
-        x_stage = x_stage + 1 == kXStages ? 0 : x_stage + 1;
-        x.store(shared.x[x_stage]);
         sums.add();
+        if (lane == 0) arrive(&shared.empty[x_stage]);
+        if (++x_stage == kXStages) x_stage = 0, parity ^= 1;
         const int64_t place = blockIdx.x + int64_t{at.tile} * work.n_col_blocks + at.col_block;
         const bool ends = at.advance(work);
         if (ends || i + 1 == n_steps) {
-            sums.write(work.partial + (place * S::N * kRows + warp * kWarpRows));
+            sums.write(work.partial + (place * S::N * S::kRows + warp * kWarpRows));
             offset = offset_of(at.tile);
         }
-        __syncthreads();
+        __syncwarp();  // nobody reads the codes any more
     }
     wait_copies<0>();
 }
 
-template <typename T, int N>
-__global__ void __launch_bounds__(kThreads, 1) multiply_kernel(const __grid_constant__ Work work) {
-    let_next_start();
-    if constexpr (kSm90a) multiply_piece<T>(work, *reinterpret_cast<Shared<Sizes<N>>*>(dynamic_shared()));
+template <typename T, typename S>
+__device__ __forceinline__ void multiply_piece(const Work& work, Shared<S>& shared) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int64_t first = work.begin(blockIdx.x, gridDim.x);
+    const int n_steps = static_cast<int>(work.begin(blockIdx.x + 1, gridDim.x) - first);
+    if (threadIdx.x == 0) {
+#pragma unroll
+        for (int i = 0; i < kXStages; ++i)
+            init_barrier(&shared.full[i], kWarpGroup), init_barrier(&shared.empty[i], S::kWarps);
+        publish_barriers();
+    }
+    if (warp >= S::kWarps) {
+        __syncthreads();
+        leave_registers<S::kXRegisters>();
+        bring_x(work, shared, first, n_steps);
+    } else {
+        Source<S> source(work, Cursor(work, first), warp, lane);
+#pragma unroll 1
+        for (int s = 0; s < S::kStages - 1; ++s) {
+            if (s < n_steps) source.copy(work, shared.codes[warp] + s * S::kCodeBytes, shared.scales[warp]);
+            commit_copies();
+        }
+        fill_wide_table<T>(shared.table, work.call.format, warp, S::kWarps, lane);
+        for (int i = static_cast<int>(threadIdx.x); i < 256; i += S::kWarps * kWarp)
+            shared.map[i] = kDeviceSignedMap.of[i];
+        __syncthreads();
+        take_registers<S::kRegisters>();
+        compute<T>(work, shared, source, first, n_steps);
+    }
 }
 
-// The pieces of a tile's sums: of an element of y, that of this thread's row of w.
+template <typename T, typename S>
+__global__ void __launch_bounds__(S::kThreads, 1) multiply_kernel(const __grid_constant__ Work work) {
+    let_next_start();
+    if constexpr (kSm90a) multiply_piece<T>(work, *reinterpret_cast<Shared<S>*>(dynamic_shared()));
+}
+
+// The pieces of four rows of w of a tile's sums, for a column.
 struct Pieces {
-    const float* from;
+    const float4* from;
     int64_t stride;
     int n;
 
-    __device__ Pieces(const Work& work, int n_blocks, int n_cols, int tile, int i) {
-        const uint32_t v = tile * work.n_col_blocks + i / n_cols, first_step = v * work.n_steps;
+    template <typename S>
+    static __device__ Pieces find(const Work& work, int n_blocks, int tile, int i, int quad) {
+        const uint32_t v = tile * work.n_col_blocks + i / S::N, first_step = v * work.n_steps;
         const uint32_t first = work.block_of(first_step, n_blocks),
                        last = work.block_of(first_step + work.n_steps - 1, n_blocks);
-        stride = int64_t{n_cols} * kRows;
-        from = work.partial + (first + v) * stride + (i % n_cols * kRows + threadIdx.x);
-        n = static_cast<int>(last - first + 1);
+        constexpr int kPlace = S::N * S::kRows / 4;
+        return {reinterpret_cast<const float4*>(work.partial) + int64_t{first + v} * kPlace +
+                    (i % S::N * (S::kRows / 4) + quad),
+                kPlace, static_cast<int>(last - first + 1)};
     }
-    __device__ __forceinline__ float sum() const {
-        float total = 0;
-        for (int first = 0; first < n; first += 8) {
-            float of[8];
+    __device__ __forceinline__ void sum(float (&total)[4]) const {
 #pragma unroll
-            for (int j = 0; j < 8; ++j) of[j] = first + j < n ? from[(first + j) * stride] : 0.f;
+        for (float& t : total) t = 0;
+        for (int first = 0; first < n; first += 4) {
+            float4 of[4];
 #pragma unroll
-            for (int j = 0; j < 8; ++j) total += of[j];
+            for (int j = 0; j < 4; ++j) of[j] = first + j < n ? from[(first + j) * stride] : float4{0, 0, 0, 0};
+#pragma unroll
+            for (int j = 0; j < 4; ++j)
+                total[0] += of[j].x, total[1] += of[j].y, total[2] += of[j].z, total[3] += of[j].w;
         }
-        return total;
     }
 };
 
-// Grid: (tiles of w, or of the first part in pairs; rows of y). A thread has a row of w.
-template <typename T>
-__global__ void __launch_bounds__(kRows) add_pieces(const __grid_constant__ Work work, int n_blocks, int n_cols) {
+// Grid: (tiles of w, or of the first part in pairs; fours of rows of y). A thread has four rows of w and one of y.
+template <typename T, typename S>
+__global__ void __launch_bounds__(S::kRows) add_pieces(const __grid_constant__ Work work, int n_blocks) {
     let_next_start();
     const SeveralRows& call = work.call;
     int tile = static_cast<int>(blockIdx.x);
-    const int i = static_cast<int>(blockIdx.y);
-    const Pieces own(work, n_blocks, n_cols, tile, i);
-    const Pieces other = call.gated ? Pieces(work, n_blocks, n_cols, tile + work.n_tiles[0], i) : own;
+    const int quad = static_cast<int>(threadIdx.x) % (S::kRows / 4);
+    const int i = static_cast<int>(blockIdx.y * 4 + threadIdx.x / (S::kRows / 4));
+    const Pieces own = Pieces::find<S>(work, n_blocks, tile, i, quad);
+    const Pieces other = call.gated ? Pieces::find<S>(work, n_blocks, tile + work.n_tiles[0], i, quad) : own;
     const SeveralRowsPart& part = call.parts[work.part_of(tile)];
-    const int j = tile * kRows + static_cast<int>(threadIdx.x);
+    const Output& y = part.y;
+    const int j = tile * S::kRows + 4 * quad;
     wait_for_previous();
-    if (j >= part.n) return;
-    float sum = own.sum();
+    if (j >= part.n || i >= call.m) return;
+    float sum[4];
+    own.sum(sum);
     if (call.gated) {
-        static_cast<T*>(part.y.data)[i * part.y.row_stride + j] = from_float<T>(sum / (1 + expf(-sum)) * other.sum());
-        return;
+        float up[4];
+        other.sum(up);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] = sum[e] / (1 + expf(-sum[e])) * up[e];
     }
-    if (call.add != nullptr) sum += to_float(static_cast<const T*>(call.add)[int64_t{i} * part.n + j]);
-    finish(part.y, i, j, sum);
+    if (call.add != nullptr) {
+        float more[4];
+        load<4>(static_cast<const T*>(call.add) + (int64_t{i} * part.n + j), more);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[e] += more[e];
+    }
+    if (work.plain_output) store<4>(static_cast<T*>(y.data) + (i * y.row_stride + j), sum);
+    else
+#pragma unroll
+        for (int e = 0; e < 4; ++e) finish(y, i, j + e, sum[e]);
+}
+
+// Nothing but a rounding, four at a time.
+bool is_plain(const Output& y, DType real) {
+    return y.dtype == real && y.col_stride == 1 && y.row_stride % 4 == 0 && y.alpha == 1 && y.beta == 0 &&
+           y.low_rank.rank == 0 && reinterpret_cast<uintptr_t>(y.data) % 8 == 0;
 }
 
 template <typename T, int N>
-void run(const CudaContext& ctx, Work work) {
+void run(const CudaContext& ctx, const SeveralRows& call, Scratch scratch) {
     using S = Sizes<N>;
-    work.n_steps = static_cast<uint32_t>(work.call.k / S::kStep);
-    work.some_rows_bytes = Source<S>::kRowsAtOnce * int64_t{work.call.k} / 2;
-    work.total = int64_t{work.n_tiles[0] + work.n_tiles[1] + work.n_tiles[2]} * work.n_col_blocks * work.n_steps;
-    const unsigned n_blocks = static_cast<unsigned>(std::min<int64_t>(ctx.device->n_sms, work.total));
-    launch_dependent(ctx, multiply_kernel<T, N>, dim3(n_blocks), kThreads, sizeof(Shared<S>), work);
-    const int n_tiles = work.n_tiles[0] + (work.call.gated ? 0 : work.n_tiles[1] + work.n_tiles[2]);
-    launch_dependent(ctx, add_pieces<T>, dim3(static_cast<unsigned>(n_tiles), static_cast<unsigned>(work.call.m)),
-                     kRows, 0, work, static_cast<int>(n_blocks), N);
+    static_assert(sizeof(Shared<S>) <= kSeveralShared);
+    GGQ_ASSERT(several_rows_tile(call.m) == S::kRows);
+    Work work{.call = call,
+              .partial = nullptr,
+              .n_tiles = {},
+              .n_col_blocks = ceil_div(call.m, N),
+              .n_steps = static_cast<uint32_t>(call.k / S::kStep),
+              .total = 0,
+              .some_rows_bytes = Source<S>::kRowsAtOnce * int64_t{call.k} / 2,
+              .nested = call.parts[0].w.scales == nullptr,
+              .plain_output = true};
+    int n_tiles = 0;
+    for (int i = 0; i < call.n_parts; ++i) {
+        n_tiles += work.n_tiles[i] = ceil_div(call.parts[i].n, S::kRows);
+        work.plain_output = work.plain_output && is_plain(call.parts[i].y, call.real);
+    }
+    work.total = int64_t{n_tiles} * work.n_col_blocks * work.n_steps;
+    work.partial = static_cast<float*>(scratch.take(several_rows_workspace(call.m, n_tiles, *ctx.device)));
+    const int n_blocks = static_cast<int>(std::min<int64_t>(ctx.device->n_sms, work.total));
+    launch_dependent(ctx, multiply_kernel<T, S>, dim3(static_cast<unsigned>(n_blocks)), S::kThreads, sizeof(Shared<S>),
+                     work);
+    const dim3 grid(static_cast<unsigned>(call.gated ? work.n_tiles[0] : n_tiles),
+                    static_cast<unsigned>(ceil_div(call.m, 4)));
+    launch_dependent(ctx, add_pieces<T, S>, grid, S::kRows, 0, work, n_blocks);
 }
 
 template <typename T>
-void run(const CudaContext& ctx, const Work& work) {
-    switch (several_rows_cols(work.call.m)) {
-        case 8: return run<T, 8>(ctx, work);
-        case 16: return run<T, 16>(ctx, work);
-        case 32: return run<T, 32>(ctx, work);
-        default: return run<T, 64>(ctx, work);
+void run(const CudaContext& ctx, const SeveralRows& call, Scratch scratch) {
+    switch (several_rows_cols(call.m)) {
+        case 8: return run<T, 8>(ctx, call, scratch);
+        case 16: return run<T, 16>(ctx, call, scratch);
+        case 32: return run<T, 32>(ctx, call, scratch);
+        default: return run<T, 64>(ctx, call, scratch);
     }
 }
 
@@ -264,19 +333,7 @@ SeveralRows several_rows_call(const Product& p) {
 }
 
 void several_rows_4bit(const CudaContext& ctx, const SeveralRows& call, Scratch scratch) {
-    several_rows::Work work{.call = call,
-                            .partial = nullptr,
-                            .n_tiles = {},
-                            .n_col_blocks = static_cast<int>(ceil_div(call.m, several_rows_cols(call.m))),
-                            .n_steps = 0,
-                            .total = 0,
-                            .some_rows_bytes = 0,
-                            .nested = call.parts[0].w.scales == nullptr};
-    int64_t n_tiles = 0;
-    for (int i = 0; i < call.n_parts; ++i)
-        n_tiles += work.n_tiles[i] = static_cast<int>(ceil_div(call.parts[i].n, kSeveralTile));
-    work.partial = static_cast<float*>(scratch.take(several_rows_workspace(call.m, n_tiles, *ctx.device)));
-    call.real == DType::f16 ? several_rows::run<f16>(ctx, work) : several_rows::run<bf16>(ctx, work);
+    call.real == DType::f16 ? several_rows::run<f16>(ctx, call, scratch) : several_rows::run<bf16>(ctx, call, scratch);
 }
 
 }  // namespace ggq::cuda

@@ -10,15 +10,18 @@
 
 namespace ggq::cuda::several_rows {
 
-inline constexpr int kWarps = 16, kThreads = kWarps * kWarp, kWarpRows = 16, kRows = kWarps * kWarpRows;
+inline constexpr int kWarpRows = 16;
 inline constexpr int kWindow = 8;  // blocks of a row whose 8-bit scales come at once
 inline constexpr int kXStages = 3, kTableBytes = 256 * 64 * 4;
-static_assert(kRows == kSeveralTile);
 
-// How far an instance for N columns goes at a time: so that what is under way fits beside the table.
+// An instance for N columns: its groups of warps that compute, beside one that brings x, and how far it goes at a time,
+// so that registers are enough and what is under way fits beside the table.
 template <int N_>
 struct Sizes {
-    static constexpr int N = N_, kUnits = N <= 32 ? 4 : 2, kStep = kUnits * kUnit, kStages = 12 / kUnits;
+    static constexpr int N = N_, kGroups = N <= 16 ? 4 : 3, kWarps = 4 * kGroups, kRows = kWarps * kWarpRows;
+    static constexpr int kThreads = (kGroups + 1) * hopper::kWarpGroup;
+    static constexpr int kRegisters = kGroups == 4 ? 112 : 152, kXRegisters = kGroups == 4 ? 32 : 56;
+    static constexpr int kUnits = N <= 32 ? 4 : 2, kStep = kUnits * kUnit, kStages = 12 / kUnits;
     static constexpr int kRowBytes = kStep / 2, kCodeBytes = kWarpRows * kRowBytes;  // of a warp's codes of a step
     static constexpr int kXBytes = kUnits * N * hopper::kPanelRowBytes;
     // A warp's scales: 8 codes and their nested scale, 16 bytes a row, or the floats of a step.
@@ -33,14 +36,15 @@ template <typename S>
 struct Shared {
     unsigned char table[kTableBytes];
     unsigned char x[kXStages][S::kXBytes];
-    unsigned char codes[kWarps][S::kStages * S::kCodeBytes];
-    unsigned char scales[kWarps][S::kScaleBytes];
+    unsigned char codes[S::kWarps][S::kStages * S::kCodeBytes];
+    unsigned char scales[S::kWarps][S::kScaleBytes];
     float map[256];
+    hopper::Barrier full[kXStages], empty[kXStages];  // of x
 };
 
 // The work is a line of steps: all of a tile of w against a block of columns of x, then those of the next block of
 // columns, then of the next tile. Blocks have equally long pieces of it. Block b's sums for tile v (tiles are counted
-// with their columns) go to place b + v of `partial` f32[places,cols,kRows].
+// with their columns) go to place b + v of `partial` f32[places,cols,rows of a tile].
 struct Work {
     SeveralRows call;
     float* partial;
@@ -50,6 +54,7 @@ struct Work {
     int64_t total;            // steps of all
     int64_t some_rows_bytes;  // of as many rows of codes as a warp copies a piece of at once
     bool nested;
+    bool plain_output;  // outputs are sums, rounded, four side by side
 
     __host__ __device__ int64_t begin(int64_t block, int64_t n_blocks) const { return block * total / n_blocks; }
     // The block that has a step.
@@ -127,7 +132,7 @@ private:
     __device__ __forceinline__ void find(const Work& work) {
         int tile = at_.tile;
         const SeveralRowsPart& part = work.call.parts[work.part_of(tile)];
-        const int first = min(tile * kRows + first_row_, part.n - kWarpRows);
+        const int first = min(tile * S::kRows + first_row_, part.n - kWarpRows);
         const auto row = [&](int i) { return static_cast<int64_t>(first + i) * work.call.k; };
         codes_ = part.w.codes + (row(lane_ / kPieces) / 2 + lane_ % kPieces * 16 + at_.step * S::kRowBytes);
         first_block_ = row(lane_ % kWarpRows) / kUnit;
@@ -196,44 +201,76 @@ private:
     uint32_t n_windows_ = 0;
 };
 
-// A thread's share of the steps of x: one of four places of a row of 64, in the order in which lanes have codes
+// A thread's share of the steps of x: the s-th fourths of some rows of 64, in the order in which lanes have codes
 // (code_pairs.cuh): columns 2 t + {0,1} and 8 + 2 t + {0,1} of step s of a unit are k 16 t + 4 s + {0,1} and {2,3}.
 template <typename S>
-class XPiece {
+class XShare {
 public:
-    __device__ XPiece(const SeveralRows& call, const Cursor& at)
-        : s_(static_cast<int>(threadIdx.x) % 4),
-          row_(static_cast<int>(threadIdx.x) / 4 % S::N),
-          unit_(static_cast<int>(threadIdx.x) / (4 * S::N)) {
-        find(call, at);
+    __device__ XShare(const Work& work, const Cursor& first)
+        : at_(first),
+          s_(static_cast<int>(threadIdx.x) % 4),
+          row_(static_cast<int>(threadIdx.x) % hopper::kWarpGroup / 4 % S::N),
+          unit_(static_cast<int>(threadIdx.x) % hopper::kWarpGroup / 4 / S::N) {
+        find(work.call);
     }
-    // Warps with shares do as whole warps.
-    __device__ __forceinline__ bool has_share() const { return unit_ < S::kUnits; }
 
-    __device__ __forceinline__ void find(const SeveralRows& call, const Cursor& at) {
-        const int row = at.col_block * S::N + row_;
-        inside_ = has_share() && row < call.m;
-        from_ = static_cast<const unsigned char*>(call.x) +
-                (row * call.x_stride + at.step * S::kStep + unit_ * kUnit + 4 * s_) * 2;
-    }
-    __device__ __forceinline__ void load() {
+    __device__ __forceinline__ void load(const Work& work) {
 #pragma unroll
-        for (int t = 0; t < 4; ++t) of_[t] = inside_ ? *reinterpret_cast<const uint2*>(from_ + t * 32) : uint2{0, 0};
+        for (int j = 0; j < kShares; ++j) {
+            const bool inside = n_left_ > rows_on(j);
+            const unsigned char* from = from_ + rows_on(j) * work.call.x_stride * 2 + units_on(j) * (kUnit * 2);
+#pragma unroll
+            for (int t = 0; t < 4; ++t)
+                of_[j][t] = inside ? *reinterpret_cast<const uint2*>(from + t * 32) : uint2{0, 0};
+        }
+        touch(work);
         from_ += S::kStep * 2;
+        if (at_.advance(work)) find(work.call);
     }
     __device__ __forceinline__ void store(unsigned char* x) const {
-        if (!has_share()) return;
-        unsigned char* to = x + (unit_ * S::N + row_) * hopper::kPanelRowBytes;
-        *reinterpret_cast<uint4*>(to + (2 * s_ ^ row_ % 8) * 16) = {of_[0].x, of_[1].x, of_[2].x, of_[3].x};
-        *reinterpret_cast<uint4*>(to + ((2 * s_ + 1) ^ row_ % 8) * 16) = {of_[0].y, of_[1].y, of_[2].y, of_[3].y};
+#pragma unroll
+        for (int j = 0; j < kShares; ++j) {
+            unsigned char* to = x + ((unit_ + units_on(j)) * S::N + row_ + rows_on(j)) * hopper::kPanelRowBytes;
+            const uint2(&v)[4] = of_[j];
+            *reinterpret_cast<uint4*>(to + (2 * s_ ^ row_ % 8) * 16) = {v[0].x, v[1].x, v[2].x, v[3].x};
+            *reinterpret_cast<uint4*>(to + ((2 * s_ + 1) ^ row_ % 8) * 16) = {v[0].y, v[1].y, v[2].y, v[3].y};
+        }
         hopper::publish_shared();
     }
 
 private:
-    int s_, row_, unit_;
+    static constexpr int kRowsAtOnce = hopper::kWarpGroup / 4, kShares = S::N * S::kUnits / kRowsAtOnce;
+    static constexpr uint32_t kAhead = 3;
+    // Of its j-th share: how much further it is than the first.
+    static __device__ constexpr int rows_on(int j) { return j * kRowsAtOnce % S::N; }
+    static __device__ constexpr int units_on(int j) { return j * kRowsAtOnce / S::N; }
+
+    // Has what will be loaded kAhead steps later come to L1: a word of each 32 bytes that four threads share. At the
+    // end of a tile that is the beginning of the next one's.
+    __device__ __forceinline__ void touch(const Work& work) const {
+        const uint32_t later = at_.step + kAhead < work.n_steps ? at_.step + kAhead : at_.step + kAhead - work.n_steps;
+        const unsigned char* from = from_ + (static_cast<int>(later) - static_cast<int>(at_.step)) * (S::kStep * 2);
+#pragma unroll
+        for (int j = 0; j < kShares; ++j) {
+            if (n_left_ <= rows_on(j) || later >= work.n_steps) continue;
+            const unsigned char* word =
+                from + rows_on(j) * work.call.x_stride * 2 + units_on(j) * (kUnit * 2) + s_ * 32;
+            uint32_t unread;
+            asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(unread) : "l"(word));
+        }
+    }
+
+    __device__ __forceinline__ void find(const SeveralRows& call) {
+        const int row = at_.col_block * S::N + row_;
+        n_left_ = call.m - row;
+        from_ = static_cast<const unsigned char*>(call.x) +
+                (row * call.x_stride + at_.step * S::kStep + unit_ * kUnit + 4 * s_) * 2;
+    }
+
+    Cursor at_;
+    int s_, row_, unit_, n_left_;
     const unsigned char* from_;
-    bool inside_;
-    uint2 of_[4];
+    uint2 of_[kShares][4];
 };
 
 }  // namespace ggq::cuda::several_rows
