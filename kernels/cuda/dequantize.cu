@@ -1,13 +1,12 @@
 // y[i] = weight i of a quantized tensor: level * scale (4 bits) or code * (scale / 127) (int8), rounded to float, then
 // to y's type. Both levels of scales are restored in the same pass. A thread takes 8 weights, 4 bytes of codes and 16
-// bytes of f16 or bf16, twice or more (kForms); the lanes of a warp store side by side. What is
+// bytes of f16 or bf16, four times, so that four loads are under way; the lanes of a warp store side by side. What is
 // left over, or not aligned, goes one by one. Floor: the bytes of both, 2.52 a weight from NF4 with double quantization
 // to bf16.
 #include "kernels/cuda/dequantize.h"
 
 #include <iterator>
 
-#include "kernels/cuda/code_pairs.cuh"
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
@@ -92,33 +91,6 @@ __global__ void __launch_bounds__(kThreads) dequantize_runs(const __grid_constan
     }
 }
 
-// The same with both parts of a scale restored from a table in shared memory, and so few runs a thread that there are
-// as many blocks as that takes: those that come and go keep reading and writing mixed.
-template <typename To, int kThreads, int kRuns>
-__global__ void __launch_bounds__(kThreads) dequantize_mixed(const __grid_constant__ Args p, int64_t n_runs, To* to) {
-    begin_dependent();
-    __shared__ float levels[16], map[256];
-    const int64_t first = blockIdx.x * (int64_t{kThreads} * kRuns) + threadIdx.x;
-    const auto run_at = [&](int r) { return first + r * kThreads < n_runs ? first + r * kThreads : n_runs - 1; };
-    uint32_t codes[kRuns];
-    RawScale scales[kRuns];
-#pragma unroll
-    for (int r = 0; r < kRuns; ++r) {
-        codes[r] = load_streamed(reinterpret_cast<const uint32_t*>(p.q.codes) + run_at(r));
-        scales[r] = raw_scale(p.q, run_at(r) * kRun >> p.shift);
-    }
-    const float offset = scale_offset(p.q);
-    load_levels(levels, p.format);
-    for (int i = static_cast<int>(threadIdx.x); i < 256; i += kThreads) map[i] = kDeviceSignedMap.of[i];
-    __syncthreads();
-#pragma unroll
-    for (int r = 0; r < kRuns; ++r) {
-        float w[kRun];
-        decode_codes(CodeWords<kRun>{{codes[r]}}, levels, restored(p.q, scales[r], map, offset), w);
-        if (first + r * kThreads < n_runs) store_run(to + (first + r * kThreads) * kRun, w);
-    }
-}
-
 // One way to dequantize 4 bits: Tuning::dequantize is the number of a row.
 template <typename To>
 struct Form {
@@ -129,8 +101,7 @@ struct Form {
 template <typename To>
 constexpr Form<To> kForms[] = {{dequantize_stretches<To, 256, 4>, 256, 4}, {dequantize_stretches<To, 128, 4>, 128, 4},
                                {dequantize_stretches<To, 512, 4>, 512, 4}, {dequantize_stretches<To, 128, 8>, 128, 8},
-                               {dequantize_stretches<To, 256, 8>, 256, 8}, {dequantize_runs<To, 256, 4>, 256, 4},
-                               {dequantize_mixed<To, 256, 2>, 256, 2}};
+                               {dequantize_stretches<To, 256, 8>, 256, 8}, {dequantize_runs<To, 256, 4>, 256, 4}};
 static_assert(std::size(kForms<float>) == static_cast<size_t>(tuning_row("dequantize")->n_values));
 
 template <typename To>

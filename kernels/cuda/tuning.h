@@ -16,7 +16,7 @@ struct Tuning {
     int some_rows_blocks = 2;
     int one_row = 1;
     int attention_hopper = 1, attention_backward_hopper = 1;
-    int dequantize = 6;
+    int dequantize = 0;
 
     bool operator==(const Tuning&) const = default;
 };
@@ -68,7 +68,7 @@ inline constexpr TuningRow kTuningRows[] = {
      "its gradient: Hopper's form (1) or the portable one (0)",
      {0, 1},
      2},
-    {"dequantize", &Tuning::dequantize, "4 bits: a row of kForms in dequantize.cu", {0, 1, 2, 3, 4, 5, 6}, 7},
+    {"dequantize", &Tuning::dequantize, "4 bits: a row of kForms in dequantize.cu", {0, 1, 2, 3, 4, 5}, 6},
 };
 
 constexpr const TuningRow* tuning_row(std::string_view name) {
