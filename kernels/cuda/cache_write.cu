@@ -1,4 +1,5 @@
-// Writes rows of keys or values into a cache, where device memory says. What goes to no row of the cache is left out. A thread converts 16 bytes (of the wider type) at a time where rows allow it. Floor: x read, as much written.
+// Writes rows of keys or values into a cache, where device memory says. What goes to no row of the cache is left out. A
+// thread converts 16 bytes (of the wider type) at a time where rows allow it. Floor: x read, as much written.
 #include "kernels/cuda/launch.cuh"
 
 namespace ggq::cuda {
@@ -9,7 +10,7 @@ constexpr int kThreads = 256;
 
 struct Rows {
     int64_t n_tokens, n_heads, D, n_kept;  // n_kept: rows of the cache
-    int64_t n_at;                            // 1: the row of the first token, else of each
+    int64_t n_at;                          // 1: the row of the first token, else of each
     int64_t x_token, x_head, cache_token, cache_head;
 };
 
