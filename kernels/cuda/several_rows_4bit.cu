@@ -1,18 +1,20 @@
 // Several rows of x against 4-bit weights on Hopper: the weights are the left factor of products of warp groups,
 // decoded in registers two a table read (code_pairs.cuh), and x, 8 to 64 rows of it at a time, the right one, read by
-// the tensor cores from shared memory. Floor: the bytes of w; then, at 64 weights of 16 warps' table reads a cycle and
-// 64 bytes of x for each, the cycles of shared memory: 64 + 40 + columns of x for 64 x 64 weights.
+// the tensor cores from shared memory. Floor: the bytes of w; then the cycles of shared memory, of 64 x 64 weights 64
+// for the table, about 40 for codes and scales, and as many as x has columns.
 //
-// A block of 16 warps has 256 rows of w, and goes along k in steps of 128. Codes and scales are up to five steps ahead
-// of their use in shared memory, each warp's own; x, put in the order in which lanes have codes, is one step ahead. A
-// block of 64 weights has one scale, so a group's sums over 64 k are scaled and added. Blocks have equally long pieces
-// of all steps of all tiles (Osama et al., Stream-K, 2023), whose sums another kernel adds, in order.
+// A block's groups have 64 rows of w each, and go along k in steps of 256 (128 where x has 64 columns). Codes and
+// scales are some steps ahead of their use in shared memory, each warp's own; a further group of warps brings x, put in
+// the order in which lanes have codes. A block of 64 weights has one scale, so a group's sums over 64 k are scaled and
+// added. Blocks have equally long pieces of all steps of all tiles (Osama et al., Stream-K, 2023), whose sums another
+// kernel adds, in order.
 //
 // The first codes and the table are there before the kernel waits for the one in front of it.
 #include <algorithm>
 
 #include "kernels/cuda/code_products.cuh"
 #include "kernels/cuda/several_rows_4bit.cuh"
+#include "kernels/cuda/several_rows_sums.cuh"
 
 namespace ggq::cuda {
 
@@ -199,71 +201,6 @@ template <typename T, typename S>
 __global__ void __launch_bounds__(S::kThreads, 1) multiply_kernel(const __grid_constant__ Work work) {
     let_next_start();
     if constexpr (kSm90a) multiply_piece<T>(work, *reinterpret_cast<Shared<S>*>(dynamic_shared()));
-}
-
-// The pieces of four rows of w of a tile's sums, for a column.
-struct Pieces {
-    const float4* from;
-    int64_t stride;
-    int n;
-
-    template <typename S>
-    static __device__ Pieces find(const Work& work, int n_blocks, int tile, int i, int quad) {
-        const uint32_t v = tile * work.n_col_blocks + i / S::N, first_step = v * work.n_steps;
-        const uint32_t first = work.block_of(first_step, n_blocks),
-                       last = work.block_of(first_step + work.n_steps - 1, n_blocks);
-        constexpr int kPlace = S::N * S::kRows / 4;
-        return {reinterpret_cast<const float4*>(work.partial) + int64_t{first + v} * kPlace +
-                    (i % S::N * (S::kRows / 4) + quad),
-                kPlace, static_cast<int>(last - first + 1)};
-    }
-    __device__ __forceinline__ void sum(float (&total)[4]) const {
-#pragma unroll
-        for (float& t : total) t = 0;
-        for (int first = 0; first < n; first += 4) {
-            float4 of[4];
-#pragma unroll
-            for (int j = 0; j < 4; ++j) of[j] = first + j < n ? from[(first + j) * stride] : float4{0, 0, 0, 0};
-#pragma unroll
-            for (int j = 0; j < 4; ++j)
-                total[0] += of[j].x, total[1] += of[j].y, total[2] += of[j].z, total[3] += of[j].w;
-        }
-    }
-};
-
-// Grid: (tiles of w, or of the first part in pairs; fours of rows of y). A thread has four rows of w and one of y.
-template <typename T, typename S>
-__global__ void __launch_bounds__(S::kRows) add_pieces(const __grid_constant__ Work work, int n_blocks) {
-    let_next_start();
-    const SeveralRows& call = work.call;
-    int tile = static_cast<int>(blockIdx.x);
-    const int quad = static_cast<int>(threadIdx.x) % (S::kRows / 4);
-    const int i = static_cast<int>(blockIdx.y * 4 + threadIdx.x / (S::kRows / 4));
-    const Pieces own = Pieces::find<S>(work, n_blocks, tile, i, quad);
-    const Pieces other = call.gated ? Pieces::find<S>(work, n_blocks, tile + work.n_tiles[0], i, quad) : own;
-    const SeveralRowsPart& part = call.parts[work.part_of(tile)];
-    const Output& y = part.y;
-    const int j = tile * S::kRows + 4 * quad;
-    wait_for_previous();
-    if (j >= part.n || i >= call.m) return;
-    float sum[4];
-    own.sum(sum);
-    if (call.gated) {
-        float up[4];
-        other.sum(up);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sum[e] = sum[e] / (1 + expf(-sum[e])) * up[e];
-    }
-    if (call.add != nullptr) {
-        float more[4];
-        load<4>(static_cast<const T*>(call.add) + (int64_t{i} * part.n + j), more);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sum[e] += more[e];
-    }
-    if (work.plain_output) store<4>(static_cast<T*>(y.data) + (i * y.row_stride + j), sum);
-    else
-#pragma unroll
-        for (int e = 0; e < 4; ++e) finish(y, i, j + e, sum[e]);
 }
 
 // Nothing but a rounding, four at a time.

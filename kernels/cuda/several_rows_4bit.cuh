@@ -223,7 +223,6 @@ public:
             for (int t = 0; t < 4; ++t)
                 of_[j][t] = inside ? *reinterpret_cast<const uint2*>(from + t * 32) : uint2{0, 0};
         }
-        touch(work);
         from_ += S::kStep * 2;
         if (at_.advance(work)) find(work.call);
     }
@@ -240,25 +239,9 @@ public:
 
 private:
     static constexpr int kRowsAtOnce = hopper::kWarpGroup / 4, kShares = S::N * S::kUnits / kRowsAtOnce;
-    static constexpr uint32_t kAhead = 3;
     // Of its j-th share: how much further it is than the first.
     static __device__ constexpr int rows_on(int j) { return j * kRowsAtOnce % S::N; }
     static __device__ constexpr int units_on(int j) { return j * kRowsAtOnce / S::N; }
-
-    // Has what will be loaded kAhead steps later come to L1: a word of each 32 bytes that four threads share. At the
-    // end of a tile that is the beginning of the next one's.
-    __device__ __forceinline__ void touch(const Work& work) const {
-        const uint32_t later = at_.step + kAhead < work.n_steps ? at_.step + kAhead : at_.step + kAhead - work.n_steps;
-        const unsigned char* from = from_ + (static_cast<int>(later) - static_cast<int>(at_.step)) * (S::kStep * 2);
-#pragma unroll
-        for (int j = 0; j < kShares; ++j) {
-            if (n_left_ <= rows_on(j) || later >= work.n_steps) continue;
-            const unsigned char* word =
-                from + rows_on(j) * work.call.x_stride * 2 + units_on(j) * (kUnit * 2) + s_ * 32;
-            uint32_t unread;
-            asm volatile("ld.global.ca.u32 %0, [%1];" : "=r"(unread) : "l"(word));
-        }
-    }
 
     __device__ __forceinline__ void find(const SeveralRows& call) {
         const int row = at_.col_block * S::N + row_;
