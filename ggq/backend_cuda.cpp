@@ -15,6 +15,7 @@
 #include "ggq/host_memory.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/messages.h"
 
 namespace ggq {
 
@@ -120,6 +121,8 @@ public:
             GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
             GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
         }
+        GGQ_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&messages_), sizeof(cuda::Messages)));
+        GGQ_CUDA_CHECK(cudaMemset(messages_, 0, sizeof(cuda::Messages)));
         std::string problem;
         if (options.cublas) blas_ = cuda::Blas::open(problem);
         if (blas_) blas_->start(options.tf32);
@@ -140,6 +143,7 @@ public:
             cudaFreeHost(s.data);
         }
         for (cudaStream_t s : streams_) cudaStreamDestroy(s);
+        cudaFree(messages_);
         cudaGetLastError();  // a later launch is not to be blamed
     }
 
@@ -161,7 +165,7 @@ public:
 
     void run(const OpDef& op, const KernelArgs& args) override {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        op.kernel.cuda({compute(), &device_, blas_.get()}, args);
+        op.kernel.cuda({compute(), &device_, blas_.get(), messages_}, args);
     }
 
     void copy(Lane lane, void* to, const void* from, int64_t bytes) override {
@@ -432,6 +436,7 @@ private:
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;
+    cuda::Messages* messages_ = nullptr;
 };
 
 }  // namespace

@@ -60,6 +60,15 @@ __device__ __forceinline__ void copy_async_part(void* to, const void* from, int 
 #endif
 }
 
+// 4 bytes.
+__device__ __forceinline__ void copy_word_async(void* to, const void* from) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
+#else
+    *static_cast<uint32_t*>(to) = *static_cast<const uint32_t*>(from);
+#endif
+}
+
 // All copies of this thread so far make a group.
 __device__ __forceinline__ void commit_copies() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -72,6 +81,13 @@ template <int n>
 __device__ __forceinline__ void wait_copies() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory");
+#endif
+}
+
+// Until no copy of this thread is under way, of a group or none.
+__device__ __forceinline__ void wait_all_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
 #endif
 }
 
@@ -113,6 +129,25 @@ __device__ __forceinline__ float4 load_of_block(const float4* at, uint32_t block
 #else
     return *at;
 #endif
+}
+
+__device__ __forceinline__ float load_of_block(const float* at, uint32_t block) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    float v;
+    asm volatile(
+        "{.reg .u32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+        "ld.shared::cluster.f32 %0, [there];}"
+        : "=f"(v)
+        : "r"(shared_address(at)), "r"(block)
+        : "memory");
+    return v;
+#else
+    return *at;
+#endif
+}
+
+__device__ __forceinline__ float2 load_of_block(const float2* at, uint32_t block) {
+    return {load_of_block(&at->x, block), load_of_block(&at->y, block)};
 }
 
 // c[16,8] += a[16,16] b[16,8]. A lane holds, with i = lane / 4 and j = 2 * (lane % 4), pairs side by side:
@@ -192,5 +227,15 @@ __device__ __forceinline__ uint4 load_streamed(const uint4* from) {
                  : "l"(from));
     return v;
 }
+
+// What may be written at this very moment, as it is in L2: a hint, after which L1 has no old value.
+__device__ __forceinline__ int load_now(const int* from) {
+    int v;
+    asm volatile("ld.volatile.global.s32 %0, [%1];" : "=r"(v) : "l"(from));
+    return v;
+}
+
+// Has the line of memory come to L2. Nothing is read, so whoever writes it may still be at work.
+__device__ __forceinline__ void prefetch(const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 
 }  // namespace ggq::cuda
