@@ -134,9 +134,9 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     auto* table = reinterpret_cast<char*>(shared);
     auto* map = reinterpret_cast<float*>(shared + kMapAt);
     auto& facts = *reinterpret_cast<Facts*>(shared + kFactsAt);
-    auto* staged = reinterpret_cast<uint4*>(shared + kXAt);
     const Place at(p, n_pairs, W);
-    const Layout layout(p, at.last_pair - at.first_pair, at.n_slices);
+    const Layout layout(adapted, adapted ? p.adapter_bytes : 0, at.last_pair - at.first_pair, at.n_slices);
+    auto* staged = reinterpret_cast<uint4*>(shared + layout.x);
     auto* sums = reinterpret_cast<float*>(shared + layout.sums);
     const Loader loader(p, at, shift);
     const int first = at.first_pair_of_warp();
@@ -152,14 +152,17 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     fill_wide_table<T, W>(table, p.format, static_cast<int>(threadIdx.x) / kWarp, at.lane);
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += W * kWarp)
         map[i] = loader.nested ? kDeviceSignedMap.of[i] : 1.0f;
-    if constexpr (adapted) ask_ahead<W * kWarp>(p);
+    if constexpr (adapted) ask_ahead<W>(p);
     wait_for_previous();
-    if (adapted && threadIdx.x == 0) facts.launch = number_of_launch(p.messages);
-    start_copies<W * kWarp, pairs, adapted>(p, at, layout, shared);
+    uint4 first_of_a;
+    if constexpr (adapted) {
+        first_of_a = read_first(p);
+        copy_rows_of_b<W * kWarp, pairs>(p, at, layout, shared);
+    }
     const float square = warp_reduce<Sum>(stage_x<T, W * kWarp>(p, at.n_slices, staged));
     if (at.lane == 0) facts.squares[threadIdx.x / kWarp] = square;
     __syncthreads();
-    if constexpr (adapted) tell_rows<T, W>(p, staged, facts);
+    if constexpr (adapted) tell_units<T, W>(p, staged, first_of_a);
     const Column x(at, staged);
     float* to = sums + ((first - at.first_pair) * at.n_slices + at.slice) * 2 + at.lane / 16;
 #pragma unroll 1
@@ -180,8 +183,10 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
         if (at.lane % 16 == 0) *to = sum;
         to += 2 * at.n_pair_lanes * at.n_slices;
     }
-    wait_all_copies();
-    if (adapted && threadIdx.x < kWarp) hear_rows(p, facts);
+    if constexpr (adapted) {
+        wait_all_copies();
+        hear_units<W>(p, facts);
+    }
     __syncthreads();
     write_pairs<T, W, pairs, adapted>(p, at, layout, facts, shared);
 }
@@ -220,13 +225,14 @@ struct Cut {
           n_warps(n_slices <= one_row::kWarps ? one_row::kWarps : one_row::kMostWarps) {
         const int n_at_once = one_row::kMostWarps / n_warps, at_once = device.n_sms * n_at_once;
         const int lanes = n_warps / n_slices;
-        const int64_t before = one_row::Layout(p, 0, n_slices).bytes + 16;  // and what aligns
+        const bool adapted = p.n_ranks > 0;
+        const int64_t before = one_row::Layout(adapted, 0, 0, n_slices).bytes + 16;  // and what aligns
         const int64_t room = device.shared_bytes / n_at_once - 1024 - before;
-        const int64_t a_pair = 8 * n_slices + 4 + p.adapter_bytes;
+        const int64_t a_pair = 8 * n_slices + p.adapter_bytes;
         const int most = std::max(static_cast<int>(room / a_pair) / lanes, 1);
         const int rounds = std::clamp(ceil_div(n_pairs, at_once * lanes), 1, most);
         n_blocks = ceil_div(n_pairs, rounds * lanes);
-        shared = one_row::Layout(p, ceil_div(n_pairs, n_blocks), n_slices).bytes;
+        shared = one_row::Layout(adapted, p.adapter_bytes, ceil_div(n_pairs, n_blocks), n_slices).bytes;
     }
 };
 
@@ -240,7 +246,7 @@ int pairs_of(const OneRow& p) {
 
 bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& device) {
     const int64_t least =
-        one_row::kXAt + ceil_div(k, int64_t{one_row::kSlice}) * (one_row::kSliceBytes + 12 * one_row::kMostWarps);
+        one_row::kXAt + ceil_div(k, int64_t{one_row::kSlice}) * (one_row::kSliceBytes + 8 * one_row::kMostWarps);
     return few_rows_in_tensor_cores(k, real, w) && n % 2 == 0 && n <= INT_MAX / 2 &&
            k <= one_row::kMostWarps * one_row::kSlice && device.shared_bytes >= least;
 }
@@ -249,11 +255,14 @@ bool one_row_fits(const OneRow& p, const Device& device) {
     return Cut(p, pairs_of(p), device).shared <= device.shared_bytes;
 }
 
-void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
+void one_row_4bit(const CudaContext& ctx, const OneRow& call) {
+    OneRow p = call;
     const int n_pairs = pairs_of(p);
     const Cut cut(p, n_pairs, *ctx.device);
+    p.n_tellers = std::min(cut.n_blocks, ctx.device->n_sms);
     const int shift = block_shift(p.parts[0].w);
     const auto run = [&](auto kernel) {
+        take_all_shared(kernel);
         launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), cut.n_warps * kWarp,
                          static_cast<size_t>(cut.shared), p, n_pairs, shift);
     };

@@ -1,8 +1,9 @@
 // What one_row_4bit.cu does beside the product: where things stand in a block's shared memory, x a^T of adapters, and
 // how sums become outputs.
 //
-// Of the rows of all adapters' a a block multiplies its own with x, which it has in shared memory anyway, and tells the
-// others (messages.h), which listen when they have their sums: by then there is nothing to wait for but memory.
+// All blocks need x a^T of the adapters, which is too much to read for each of them. So every warp multiplies a small
+// unit of it and tells all blocks (messages.h), which listen when they have their sums: by then there is nothing to
+// wait for but memory. The units of a row are added in order.
 #pragma once
 
 #include "kernels/cuda/messages.cuh"
@@ -13,24 +14,24 @@ namespace ggq::cuda::one_row {
 
 inline constexpr int kTableBytes = 256 * 64 * 4;  // entries begin at multiples of 256 bytes: a byte is an offset
 
-// Shared memory: the table, kSignedMap, facts, x in whole slices, then sums[pairs][slices][2], then for a pair each the
-// residual of its rows and its rows of b.
+// Shared memory: the table, kSignedMap, facts, x in whole slices, then sums[pairs][slices][2], then the pairs' rows of
+// b. Without adapters of the facts there are squares alone.
 struct Facts {
-    float squares[16], dots[16];  // of the warps: x x, x times a row of a
-    uint32_t launch;
-    float xa[kMostMessages];
+    float squares[32];  // x x of the warps
+    float units[kMostMessages], xa[kMostRanks];
 };
-inline constexpr int kMapAt = kTableBytes, kFactsAt = kMapAt + 256 * 4,
-                     kXAt = round_up(kFactsAt + int{sizeof(Facts)}, 16), kSliceBytes = kSlice * 2;
+inline constexpr int kMapAt = kTableBytes, kFactsAt = kMapAt + 256 * 4, kXAt = kFactsAt + 32 * 4,
+                     kAdaptedXAt = kFactsAt + int{sizeof(Facts)}, kSliceBytes = kSlice * 2;
+static_assert(kAdaptedXAt % 16 == 0);
 
 struct Layout {
-    int sums, residual, adapters, bytes;
+    int x, sums, adapters, bytes;
 
-    __host__ __device__ Layout(const OneRow& p, int n_pairs, int n_slices)
-        : sums(kXAt + n_slices * kSliceBytes),
-          residual(sums + 8 * n_slices * n_pairs),
-          adapters(round_up(residual + 4 * n_pairs, 16)),
-          bytes(adapters + p.adapter_bytes * n_pairs) {}
+    __host__ __device__ __forceinline__ Layout(bool adapted, int adapter_bytes, int n_pairs, int n_slices)
+        : x(adapted ? kAdaptedXAt : kXAt),
+          sums(x + n_slices * kSliceBytes),
+          adapters(round_up(sums + 8 * n_slices * n_pairs, 16)),
+          bytes(adapters + adapter_bytes * n_pairs) {}
 };
 
 template <typename T>
@@ -47,45 +48,99 @@ __device__ __forceinline__ int row_bytes_of_b(const OneRowAdapter& adapter) {
     return adapter.rank * (adapter.b_dtype == DType::f32 ? 4 : 2);
 }
 
-// Row `number` of those of all a.
-struct RowOfA {
+// x a^T of all adapters in units, a stretch of k of a row each, which the warps of all blocks share: unit u is that of
+// row u % n_ranks of all a.
+struct Unit {
     const OneRowAdapter* adapter;
-    int row;
+    int row, begin, end;
 
-    __device__ __forceinline__ RowOfA(const OneRow& p, int number) : adapter(&p.parts[0].adapter), row(number) {
+    __device__ __forceinline__ Unit(const OneRow& p, int number)
+        : adapter(&p.parts[0].adapter),
+          row(number % p.n_ranks),
+          begin(number / p.n_ranks * p.unit_size),
+          end(min(begin + p.unit_size, p.k)) {
         for (int i = 1; row >= adapter->rank; ++i) {
             row -= adapter->rank;
             adapter = &p.parts[i].adapter;
         }
     }
+    __device__ __forceinline__ const char* a_at(const OneRow& p, int k) const {
+        const int64_t at = int64_t{row} * p.k + k;
+        return static_cast<const char*>(adapter->a) + at * (adapter->a_dtype == DType::f32 ? 4 : 2);
+    }
 };
 
-// Has what the block will read after the wait come to L2.
-template <int n_threads>
+// A warp's units; those of blocks that run at a time in any case.
+__device__ __forceinline__ int first_unit(const OneRow& p) {
+    const int block = static_cast<int>(blockIdx.x), warp = static_cast<int>(threadIdx.x) / kWarp;
+    return block < p.n_tellers ? block + p.n_tellers * warp : p.n_units;
+}
+
+// Has what the warps will read after the wait come to L2.
+template <int W>
 __device__ __forceinline__ void ask_ahead(const OneRow& p) {
-    const int i = static_cast<int>(threadIdx.x);
-    const auto size_of = [](DType dtype) { return dtype == DType::f32 ? 4 : 2; };
-    if (p.norm != nullptr && i == 0)
-        for (int at = static_cast<int>(blockIdx.x) * 128; at < p.k * size_of(p.norm_dtype); at += gridDim.x * 128)
-            prefetch(static_cast<const char*>(p.norm) + at);
-    for (int row = static_cast<int>(blockIdx.x); row < p.n_ranks; row += static_cast<int>(gridDim.x)) {
-        const RowOfA a(p, row);
-        const int row_bytes = p.k * size_of(a.adapter->a_dtype);
-        for (int at = i * 128; at < row_bytes; at += n_threads * 128)
-            prefetch(static_cast<const char*>(a.adapter->a) + int64_t{a.row} * row_bytes + at);
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    for (int u = first_unit(p); u < p.n_units; u += p.n_tellers * W) {
+        const Unit unit(p, u);
+        for (int k = unit.begin + lane * 8; k < unit.end; k += kWarp * 8) prefetch(unit.a_at(p, k));
     }
 }
 
-// Copies of what the outputs of the block's pairs want beside their sums are under way afterwards.
-template <int n_threads, Pairs pairs, bool adapted>
-__device__ __forceinline__ void start_copies(const OneRow& p, const Place& at, const Layout& layout,
-                                             unsigned char* shared) {
-    const int n_pairs = at.last_pair - at.first_pair;
-    if (p.add != nullptr)
-        for (int i = static_cast<int>(threadIdx.x); i < n_pairs; i += n_threads)
-            copy_word_async(shared + layout.residual + 4 * i, static_cast<const uint32_t*>(p.add) + at.first_pair + i);
-    if constexpr (!adapted) return;
-    const int n_pieces = p.adapter_bytes / 16;
+// What a lane of a warp's first unit reads first of a 16-bit a.
+__device__ __forceinline__ uint4 read_first(const OneRow& p) {
+    if (first_unit(p) >= p.n_units) return {};
+    const Unit unit(p, first_unit(p));
+    const int k = unit.begin + static_cast<int>(threadIdx.x) % kWarp * 8;
+    if (unit.adapter->a_dtype == DType::f32 || k >= unit.end) return {};
+    return *reinterpret_cast<const uint4*>(unit.a_at(p, k));
+}
+
+__device__ __forceinline__ void unpack_as(DType dtype, const uint4& pack, float (&to)[8]) {
+    if (dtype == DType::f16) unpack<f16>(pack, to);
+    else unpack<bf16>(pack, to);
+}
+
+// The block's warps multiply their units with x and tell all blocks.
+template <typename T, int W>
+__device__ __forceinline__ void tell_units(const OneRow& p, const uint4* x, const uint4& first) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    for (int u = first_unit(p); u < p.n_units; u += p.n_tellers * W) {
+        const Unit unit(p, u);
+        const DType dtype = unit.adapter->a_dtype;
+        float sum = 0;
+        for (int k = unit.begin + lane * 8; k < unit.end; k += kWarp * 8) {
+            float xs[8], as[8];
+            unpack<T>(x[place_of_piece(k / 64, k / 8 % 8)], xs);
+            if (u == first_unit(p) && k < unit.begin + kWarp * 8 && dtype != DType::f32) unpack_as(dtype, first, as);
+            else eight_at(unit.adapter->a, dtype, int64_t{unit.row} * p.k + k, as);
+#pragma unroll
+            for (int e = 0; e < 8; ++e) sum = fmaf(xs[e], as[e], sum);
+        }
+        sum = warp_reduce<Sum>(sum);
+        if (lane == 0) tell(p.messages, u, number_of_launch(p.messages), sum);
+    }
+}
+
+// x a^T of all rows of a, from what the warps of all blocks told. All threads of the block call it.
+template <int W>
+__device__ __forceinline__ void hear_units(const OneRow& p, Facts& facts) {
+    const uint32_t launch = number_of_launch(p.messages);
+    for (int u = static_cast<int>(threadIdx.x); u < p.n_units; u += W * kWarp)
+        facts.units[u] = hear(p.messages, u, launch);
+    __syncthreads();
+    if (threadIdx.x == 0) leave(p.messages);
+    for (int r = static_cast<int>(threadIdx.x); r < p.n_ranks; r += W * kWarp) {
+        float sum = 0;
+        for (int u = r; u < p.n_units; u += p.n_ranks) sum += facts.units[u];
+        facts.xa[r] = sum;
+    }
+}
+
+// Copies of the rows of b of the block's pairs are under way afterwards.
+template <int n_threads, Pairs pairs>
+__device__ __forceinline__ void copy_rows_of_b(const OneRow& p, const Place& at, const Layout& layout,
+                                               unsigned char* shared) {
+    const int n_pairs = at.last_pair - at.first_pair, n_pieces = p.adapter_bytes / 16;
     for (int i = static_cast<int>(threadIdx.x); i < n_pairs * n_pieces; i += n_threads) {
         int pair = at.first_pair + i / n_pieces, in_pair = i % n_pieces * 16;
         unsigned char* to = shared + layout.adapters + i * 16;
@@ -104,37 +159,6 @@ __device__ __forceinline__ void start_copies(const OneRow& p, const Place& at, c
     }
 }
 
-// x a^T of the rows of a that are this block's, told to all.
-template <typename T, int W>
-__device__ __forceinline__ void tell_rows(const OneRow& p, const uint4* x, Facts& facts) {
-    for (int row = static_cast<int>(blockIdx.x); row < p.n_ranks; row += static_cast<int>(gridDim.x)) {
-        const RowOfA a(p, row);
-        float sum = 0;
-#pragma unroll 2
-        for (int i = static_cast<int>(threadIdx.x); i < p.k / 8; i += W * kWarp) {
-            float xs[8], as[8];
-            unpack<T>(x[place_of_piece(i / 8, i % 8)], xs);
-            eight_at(a.adapter->a, a.adapter->a_dtype, int64_t{a.row} * p.k + int64_t{i} * 8, as);
-#pragma unroll
-            for (int e = 0; e < 8; ++e) sum = fmaf(xs[e], as[e], sum);
-        }
-        sum = warp_reduce<Sum>(sum);
-        if (threadIdx.x % kWarp == 0) facts.dots[threadIdx.x / kWarp] = sum;
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            for (int w = 1; w < W; ++w) sum += facts.dots[w];
-            tell(p.messages, row, facts.launch, sum);
-        }
-        __syncthreads();
-    }
-}
-
-// A warp waits for what the blocks tell.
-__device__ __forceinline__ void hear_rows(const OneRow& p, Facts& facts) {
-    for (int i = static_cast<int>(threadIdx.x); i < p.n_ranks; i += kWarp)
-        facts.xa[i] = hear(p.messages, i, facts.launch);
-}
-
 __device__ __forceinline__ float low_rank_at(const OneRowAdapter& adapter, const unsigned char* b, const float* xa) {
     float sum = 0;
     const int step = adapter.b_dtype == DType::f32 ? 4 : 8;
@@ -147,8 +171,7 @@ __device__ __forceinline__ float low_rank_at(const OneRowAdapter& adapter, const
             for (int e = 0; e < 4; ++e) sum = fmaf(values[e], xa[c + e], sum);
         } else {
             float values[8];
-            if (adapter.b_dtype == DType::f16) unpack<f16>(pack, values);
-            else unpack<bf16>(pack, values);
+            unpack_as(adapter.b_dtype, pack, values);
 #pragma unroll
             for (int e = 0; e < 8; ++e) sum = fmaf(values[e], xa[c + e], sum);
         }
@@ -167,6 +190,11 @@ __device__ __forceinline__ float2 low_rank_of_pair(const OneRow& p, int part, co
     if constexpr (pairs == Pairs::of_two)
         return {low_rank_at(first, b, xa), low_rank_at(p.parts[1].adapter, second_b, xa + first.rank)};
     return {low_rank_at(first, b, xa), low_rank_at(first, second_b, xa)};
+}
+
+__device__ __forceinline__ void write_row(const OneRow& p, const OneRowPart& part, int row, float sum) {
+    if (p.add != nullptr) sum += value_at(p.add, p.real, row);
+    finish(part.y, 0, row, sum);
 }
 
 // The outputs of the block's pairs, a thread each.
@@ -197,13 +225,8 @@ __device__ __forceinline__ void write_pairs(const OneRow& p, const Place& at, co
         if constexpr (pairs == Pairs::of_two) {
             static_cast<T*>(part.y.data)[pair] = from_float<T>(sum.x / (1 + expf(-sum.x)) * sum.y);
         } else {
-            if (p.add != nullptr) {
-                const auto residual = *reinterpret_cast<const Pack<T, 2>*>(shared + layout.residual + 4 * i);
-                sum.x += to_float(residual.of[0]);
-                sum.y += to_float(residual.of[1]);
-            }
-            finish(part.y, 0, 2 * pair, sum.x);
-            finish(part.y, 0, 2 * pair + 1, sum.y);
+            write_row(p, part, 2 * pair, sum.x);
+            write_row(p, part, 2 * pair + 1, sum.y);
         }
     }
 }

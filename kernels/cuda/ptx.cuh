@@ -60,14 +60,6 @@ __device__ __forceinline__ void copy_async_part(void* to, const void* from, int 
 #endif
 }
 
-// 4 bytes.
-__device__ __forceinline__ void copy_word_async(void* to, const void* from) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
-#else
-    *static_cast<uint32_t*>(to) = *static_cast<const uint32_t*>(from);
-#endif
-}
 
 // All copies of this thread so far make a group.
 __device__ __forceinline__ void commit_copies() {
