@@ -57,8 +57,6 @@ OneRowPart part(const View& w, const View& y, int64_t n_pairs) {
             .n_pairs = static_cast<int>(n_pairs)};
 }
 
-constexpr int kUnitStep = 256;  // elements of a that a warp reads at a time
-
 // The adapters, whose a and b stand side by side, of the parts of the call.
 void set_adapters(const CudaContext& ctx, OneRow& call, std::span<const View> adapters, const KernelArgs& args) {
     const auto& scaling = args.param<AdaptedParams>().scaling;
@@ -77,9 +75,6 @@ void set_adapters(const CudaContext& ctx, OneRow& call, std::span<const View> ad
     const OneRowPart* parts = call.parts;
     for (int i = 0; i < call.n_parts; ++i)
         call.adapter_bytes = std::max(call.adapter_bytes, 2 * parts[i].adapter.row_bytes());
-    const int most_stretches = kMostMessages / call.n_ranks;
-    call.unit_size = round_up(ceil_div(call.k, most_stretches), kUnitStep);
-    call.n_units = call.n_ranks * ceil_div(call.k, call.unit_size);
     if (call.gated) call.adapter_bytes = parts[0].adapter.row_bytes() + parts[1].adapter.row_bytes();
 }
 
@@ -91,7 +86,7 @@ bool takes_adapters(std::span<const View> adapters) {
         n_ranks += b.shape[1];
         if (b.shape[1] * info(b.dtype).bytes % 16 != 0) return false;
     }
-    return n_ranks <= kMostRanks && std::ranges::all_of(adapters, on_16);
+    return n_ranks <= kMostMessages && std::ranges::all_of(adapters, on_16);
 }
 
 }  // namespace

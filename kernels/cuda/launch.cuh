@@ -35,14 +35,6 @@ void allow_shared(void (*kernel)(Params...), size_t shared_bytes) {
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)));
 }
 
-// Kernels that follow each other closely ask for all shared memory of a multiprocessor: one that wants another part of
-// it as cache has to wait until the one in front of it has left.
-template <typename... Params>
-void take_all_shared(void (*kernel)(Params...)) {
-    GGQ_CUDA_CHECK(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
-}
-
 // What a kernel that launch_dependent() starts does first: the next such kernel may start now, and this one goes on
 // once all that came before it on the stream is done and to be seen. Between the two a kernel may read what no kernel
 // writes, such as weights. On cards before Hopper there is nothing to say.

@@ -1,5 +1,5 @@
-// Telling numbers between the blocks of a launch (messages.h). All blocks have to run at a time or tell before
-// they listen, blocks with low numbers starting first.
+// Telling numbers between the blocks of a launch (messages.h). All blocks have to run at a time, or those that tell
+// have low numbers and tell before they listen.
 #pragma once
 
 #include "kernels/cuda/messages.h"
@@ -7,17 +7,12 @@
 
 namespace ggq::cuda {
 
-// The number of this launch, never 0, until the block leaves.
-__device__ __forceinline__ uint32_t number_of_launch(const Messages* messages) {
-    uint64_t left;
-    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(left) : "l"(&messages->departures) : "memory");
-    return static_cast<uint32_t>(left >> 16) + 1;
-}
-
-// One thread of every block calls it when all of the block have heard. Shares of all blocks make a whole.
-__device__ __forceinline__ void leave(Messages* messages) {
+// The number of this launch, never 0; a thread of each block calls it once. Arrivals of all blocks make a whole, so
+// that it is the same for late ones.
+__device__ __forceinline__ uint32_t number_of_launch(Messages* messages) {
     const uint64_t share = blockIdx.x == 0 ? 65536 - (gridDim.x - 1) : 1;
-    asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(&messages->departures), "l"(share) : "memory");
+    return static_cast<uint32_t>(atomicAdd(reinterpret_cast<unsigned long long*>(&messages->arrivals), share) >> 16) +
+           1;
 }
 
 __device__ __forceinline__ void tell(Messages* messages, int i, uint32_t launch, float number) {

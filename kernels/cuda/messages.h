@@ -7,10 +7,10 @@
 
 namespace ggq::cuda {
 
-inline constexpr int kMostMessages = 1024;
+inline constexpr int kMostMessages = 256;
 
-struct Messages {         // zeros at first
-    uint64_t departures;  // of blocks, in 65536ths of a launch
+struct Messages {       // zeros at first
+    uint64_t arrivals;  // of blocks, in 65536ths of a launch
     uint64_t unused;
     uint64_t numbers[kMostMessages];  // the launch's in the upper half
 };

@@ -152,17 +152,16 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     fill_wide_table<T, W>(table, p.format, static_cast<int>(threadIdx.x) / kWarp, at.lane);
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += W * kWarp)
         map[i] = loader.nested ? kDeviceSignedMap.of[i] : 1.0f;
-    if constexpr (adapted) ask_ahead<W>(p);
+    if constexpr (adapted) ask_ahead<W * kWarp>(p);
     wait_for_previous();
-    uint4 first_of_a;
     if constexpr (adapted) {
-        first_of_a = read_first(p);
+        if (threadIdx.x == 0) facts.launch = number_of_launch(p.messages);
         copy_rows_of_b<W * kWarp, pairs>(p, at, layout, shared);
     }
     const float square = warp_reduce<Sum>(stage_x<T, W * kWarp>(p, at.n_slices, staged));
     if (at.lane == 0) facts.squares[threadIdx.x / kWarp] = square;
     __syncthreads();
-    if constexpr (adapted) tell_units<T, W>(p, staged, first_of_a);
+    if constexpr (adapted) tell_rows<T, W>(p, staged, facts);
     const Column x(at, staged);
     float* to = sums + ((first - at.first_pair) * at.n_slices + at.slice) * 2 + at.lane / 16;
 #pragma unroll 1
@@ -185,7 +184,7 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     }
     if constexpr (adapted) {
         wait_all_copies();
-        hear_units<W>(p, facts);
+        if (threadIdx.x < kWarp) hear_rows(p, facts);
     }
     __syncthreads();
     write_pairs<T, W, pairs, adapted>(p, at, layout, facts, shared);
@@ -262,7 +261,6 @@ void one_row_4bit(const CudaContext& ctx, const OneRow& call) {
     p.n_tellers = std::min(cut.n_blocks, ctx.device->n_sms);
     const int shift = block_shift(p.parts[0].w);
     const auto run = [&](auto kernel) {
-        take_all_shared(kernel);
         launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), cut.n_warps * kWarp,
                          static_cast<size_t>(cut.shared), p, n_pairs, shift);
     };

@@ -9,8 +9,6 @@
 
 namespace ggq::cuda {
 
-inline constexpr int kMostRanks = 256;  // of the adapters of a call
-
 // An adapter of LoRA, whose a is multiplied in the same launch: a[rank,k], b[n,rank], rows of b in whole 16 bytes.
 struct OneRowAdapter {
     const void *a = nullptr, *b = nullptr;
@@ -39,11 +37,10 @@ struct OneRow {
     bool gated = false;  // y = silu(x w0^T) * (x w1^T) of the two first parts; their rows make pairs
     OneRowPart parts[3];
     // Of the adapters:
-    Messages* messages = nullptr;    // x a^T goes from block to block through them
-    int n_ranks = 0;                 // at most kMostRanks
-    int n_units = 0, unit_size = 0;  // stretches of k of the rows of a, elements of one
-    int adapter_bytes = 0;           // the most that two rows of b, of a pair of rows of w, take
-    int n_tellers = 0;               // blocks that multiply units; set by one_row_4bit()
+    Messages* messages = nullptr;  // x a^T goes from block to block through them
+    int n_ranks = 0;               // at most kMostMessages
+    int adapter_bytes = 0;         // the most that two rows of b, of a pair of rows of w, take
+    int n_tellers = 0;             // blocks that multiply rows of a; set by one_row_4bit()
 };
 
 // Whether one_row_4bit() takes a matrix [n,k] of such codes. x, norm and rows of y begin on 16 bytes.

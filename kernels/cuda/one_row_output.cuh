@@ -1,9 +1,9 @@
 // What one_row_4bit.cu does beside the product: where things stand in a block's shared memory, x a^T of adapters, and
 // how sums become outputs.
 //
-// All blocks need x a^T of the adapters, which is too much to read for each of them. So every warp multiplies a small
-// unit of it and tells all blocks (messages.h), which listen when they have their sums: by then there is nothing to
-// wait for but memory. The units of a row are added in order.
+// All blocks need x a^T of the adapters, which is too much to read for each of them. So some blocks multiply a row of
+// an a with x, which they have in shared memory anyway, and tell all others (messages.h), which listen when they have
+// their sums: by then there is nothing to wait for but memory.
 #pragma once
 
 #include "kernels/cuda/messages.cuh"
@@ -17,8 +17,9 @@ inline constexpr int kTableBytes = 256 * 64 * 4;  // entries begin at multiples 
 // Shared memory: the table, kSignedMap, facts, x in whole slices, then sums[pairs][slices][2], then the pairs' rows of
 // b. Without adapters of the facts there are squares alone.
 struct Facts {
-    float squares[32];  // x x of the warps
-    float units[kMostMessages], xa[kMostRanks];
+    float squares[16], dots[16];  // of the warps: x x, x times a row of a
+    uint32_t launch, unused[3];
+    float xa[kMostMessages];
 };
 inline constexpr int kMapAt = kTableBytes, kFactsAt = kMapAt + 256 * 4, kXAt = kFactsAt + 32 * 4,
                      kAdaptedXAt = kFactsAt + int{sizeof(Facts)}, kSliceBytes = kSlice * 2;
@@ -48,51 +49,22 @@ __device__ __forceinline__ int row_bytes_of_b(const OneRowAdapter& adapter) {
     return adapter.rank * (adapter.b_dtype == DType::f32 ? 4 : 2);
 }
 
-// x a^T of all adapters in units, a stretch of k of a row each, which the warps of all blocks share: unit u is that of
-// row u % n_ranks of all a.
-struct Unit {
+// Row `number` of those of all a.
+struct RowOfA {
     const OneRowAdapter* adapter;
-    int row, begin, end;
+    int row;
 
-    __device__ __forceinline__ Unit(const OneRow& p, int number)
-        : adapter(&p.parts[0].adapter),
-          row(number % p.n_ranks),
-          begin(number / p.n_ranks * p.unit_size),
-          end(min(begin + p.unit_size, p.k)) {
+    __device__ __forceinline__ RowOfA(const OneRow& p, int number) : adapter(&p.parts[0].adapter), row(number) {
         for (int i = 1; row >= adapter->rank; ++i) {
             row -= adapter->rank;
             adapter = &p.parts[i].adapter;
         }
     }
-    __device__ __forceinline__ const char* a_at(const OneRow& p, int k) const {
-        const int64_t at = int64_t{row} * p.k + k;
-        return static_cast<const char*>(adapter->a) + at * (adapter->a_dtype == DType::f32 ? 4 : 2);
-    }
 };
 
-// A warp's units; those of blocks that run at a time in any case.
-__device__ __forceinline__ int first_unit(const OneRow& p) {
-    const int block = static_cast<int>(blockIdx.x), warp = static_cast<int>(threadIdx.x) / kWarp;
-    return block < p.n_tellers ? block + p.n_tellers * warp : p.n_units;
-}
-
-// Has what the warps will read after the wait come to L2.
-template <int W>
-__device__ __forceinline__ void ask_ahead(const OneRow& p) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    for (int u = first_unit(p); u < p.n_units; u += p.n_tellers * W) {
-        const Unit unit(p, u);
-        for (int k = unit.begin + lane * 8; k < unit.end; k += kWarp * 8) prefetch(unit.a_at(p, k));
-    }
-}
-
-// What a lane of a warp's first unit reads first of a 16-bit a.
-__device__ __forceinline__ uint4 read_first(const OneRow& p) {
-    if (first_unit(p) >= p.n_units) return {};
-    const Unit unit(p, first_unit(p));
-    const int k = unit.begin + static_cast<int>(threadIdx.x) % kWarp * 8;
-    if (unit.adapter->a_dtype == DType::f32 || k >= unit.end) return {};
-    return *reinterpret_cast<const uint4*>(unit.a_at(p, k));
+// A block's rows are this one and every n_tellers-th after it. Blocks tell that run at a time in any case.
+__device__ __forceinline__ int first_row(const OneRow& p) {
+    return static_cast<int>(blockIdx.x) < p.n_tellers ? static_cast<int>(blockIdx.x) : p.n_ranks;
 }
 
 __device__ __forceinline__ void unpack_as(DType dtype, const uint4& pack, float (&to)[8]) {
@@ -100,40 +72,48 @@ __device__ __forceinline__ void unpack_as(DType dtype, const uint4& pack, float 
     else unpack<bf16>(pack, to);
 }
 
-// The block's warps multiply their units with x and tell all blocks.
+// Has what the block will read after the wait come to L2.
+template <int n_threads>
+__device__ __forceinline__ void ask_ahead(const OneRow& p) {
+    const int i = static_cast<int>(threadIdx.x);
+    const auto size_of = [](DType dtype) { return dtype == DType::f32 ? 4 : 2; };
+    for (int row = first_row(p); row < p.n_ranks; row += p.n_tellers) {
+        const RowOfA a(p, row);
+        const int row_bytes = p.k * size_of(a.adapter->a_dtype);
+        for (int at = i * 128; at < row_bytes; at += n_threads * 128)
+            prefetch(static_cast<const char*>(a.adapter->a) + int64_t{a.row} * row_bytes + at);
+    }
+}
+
+// x a^T of the rows of a that are this block's, told to all.
 template <typename T, int W>
-__device__ __forceinline__ void tell_units(const OneRow& p, const uint4* x, const uint4& first) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    for (int u = first_unit(p); u < p.n_units; u += p.n_tellers * W) {
-        const Unit unit(p, u);
-        const DType dtype = unit.adapter->a_dtype;
+__device__ __forceinline__ void tell_rows(const OneRow& p, const uint4* x, Facts& facts) {
+    for (int row = first_row(p); row < p.n_ranks; row += p.n_tellers) {
+        const RowOfA a(p, row);
         float sum = 0;
-        for (int k = unit.begin + lane * 8; k < unit.end; k += kWarp * 8) {
+#pragma unroll 2
+        for (int i = static_cast<int>(threadIdx.x); i < p.k / 8; i += W * kWarp) {
             float xs[8], as[8];
-            unpack<T>(x[place_of_piece(k / 64, k / 8 % 8)], xs);
-            if (u == first_unit(p) && k < unit.begin + kWarp * 8 && dtype != DType::f32) unpack_as(dtype, first, as);
-            else eight_at(unit.adapter->a, dtype, int64_t{unit.row} * p.k + k, as);
+            unpack<T>(x[place_of_piece(i / 8, i % 8)], xs);
+            eight_at(a.adapter->a, a.adapter->a_dtype, int64_t{a.row} * p.k + int64_t{i} * 8, as);
 #pragma unroll
             for (int e = 0; e < 8; ++e) sum = fmaf(xs[e], as[e], sum);
         }
         sum = warp_reduce<Sum>(sum);
-        if (lane == 0) tell(p.messages, u, number_of_launch(p.messages), sum);
+        if (threadIdx.x % kWarp == 0) facts.dots[threadIdx.x / kWarp] = sum;
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            for (int w = 1; w < W; ++w) sum += facts.dots[w];
+            tell(p.messages, row, facts.launch, sum);
+        }
+        __syncthreads();
     }
 }
 
-// x a^T of all rows of a, from what the warps of all blocks told. All threads of the block call it.
-template <int W>
-__device__ __forceinline__ void hear_units(const OneRow& p, Facts& facts) {
-    const uint32_t launch = number_of_launch(p.messages);
-    for (int u = static_cast<int>(threadIdx.x); u < p.n_units; u += W * kWarp)
-        facts.units[u] = hear(p.messages, u, launch);
-    __syncthreads();
-    if (threadIdx.x == 0) leave(p.messages);
-    for (int r = static_cast<int>(threadIdx.x); r < p.n_ranks; r += W * kWarp) {
-        float sum = 0;
-        for (int u = r; u < p.n_units; u += p.n_ranks) sum += facts.units[u];
-        facts.xa[r] = sum;
-    }
+// A warp waits for what the blocks tell.
+__device__ __forceinline__ void hear_rows(const OneRow& p, Facts& facts) {
+    for (int i = static_cast<int>(threadIdx.x); i < p.n_ranks; i += kWarp)
+        facts.xa[i] = hear(p.messages, i, facts.launch);
 }
 
 // Copies of the rows of b of the block's pairs are under way afterwards.
