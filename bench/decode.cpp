@@ -116,6 +116,7 @@ void run(const Options& o) {
     choice.compute_dtype = compute_type(o.compute_dtype, *backend);
     if (o.rank > 0) {
         choice.lora.emplace();
+        choice.adapter_dtype = choice.compute();  // as generate has it
         choice.lora->r = o.rank;
         choice.lora->alpha = static_cast<double>(2 * o.rank);
         choice.lora->target_pattern = std::string(kAllLinear);

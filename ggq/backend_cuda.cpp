@@ -15,6 +15,7 @@
 #include "ggq/host_memory.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/context.h"
+#include "kernels/cuda/messages.h"
 
 namespace ggq {
 
@@ -122,6 +123,8 @@ public:
             GGQ_CUDA_CHECK(cudaMallocHost(&s.data, kStageBytes));
             GGQ_CUDA_CHECK(cudaEventCreateWithFlags(&s.free, cudaEventDisableTiming));
         }
+        GGQ_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&messages_), sizeof(cuda::Messages)));
+        GGQ_CUDA_CHECK(cudaMemset(messages_, 0, sizeof(cuda::Messages)));
         std::string problem;
         if (options.cublas) blas_ = cuda::Blas::open(problem);
         if (blas_) blas_->start(options.tf32);
@@ -142,6 +145,7 @@ public:
             cudaFreeHost(s.data);
         }
         for (cudaStream_t s : streams_) cudaStreamDestroy(s);
+        cudaFree(messages_);
         cudaGetLastError();  // a later launch is not to be blamed
     }
 
@@ -288,7 +292,7 @@ private:
 
     void run_on(Lane lane, const OpDef& op, const KernelArgs& args) {
         GGQ_CUDA_CHECK(cudaSetDevice(device_.index));
-        op.kernel.cuda({stream_of(lane), &device_, blas_.get()}, args);
+        op.kernel.cuda({stream_of(lane), &device_, blas_.get(), messages_}, args);
     }
 
     void open_device() {
@@ -440,6 +444,7 @@ private:
     Stage stages_[2];
     size_t turn_ = 0;
     std::unique_ptr<cuda::Blas> blas_;
+    cuda::Messages* messages_ = nullptr;
 };
 
 }  // namespace

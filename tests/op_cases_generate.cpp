@@ -94,10 +94,11 @@ void add_adapted(std::vector<OpCase>& table, const Sizes& s, const Format& f, in
     const CaseInput norm = frozen(normal({s.C}));
     const auto a = [&](int64_t r) { return frozen(normal({r, s.C}, 0.1)); };
     const auto b = [&](int64_t n, int64_t r) { return frozen(normal({n, r})); };
+    const int64_t other = rank % 8 == 0 ? 2 * rank : rank + 1;
     table.push_back({case_name(lora_norm_qkv_op, to_string(f) + " rank " + std::to_string(rank), s.T, s.C, s.N, s.G),
                      &lora_norm_qkv_op,
                      {x(s.C), norm, weight({s.N, s.C}, f), weight({s.G, s.C}, f), weight({s.G, s.C}, f), a(rank),
-                      b(s.N, rank), a(rank + 1), b(s.G, rank + 1), kept_as(a(rank), DType::bf16), b(s.G, rank)},
+                      b(s.N, rank), a(other), b(s.G, other), kept_as(a(rank), DType::bf16), b(s.G, rank)},
                      [](In in) {
                          const Qkv y = lora_norm_qkv(in[0], in[1], {in[2], in[5], in[6], 0.5f},
                                                      {in[3], in[7], in[8], 2}, {in[4], in[9], in[10], 1}, kEps);
@@ -298,6 +299,10 @@ void add_large_generate_cases(std::vector<OpCase>& table) {
         add_cached_attention(table, {4, 260, 8, 2, 64, 126}, cached);
         add_cached_attention(table, {3, 257, 16, 2, 96, 255}, cached);
         add_batch_attention(table, {.S = 700, .H = 8, .G = 2, .D = 64}, cached, {0, 99, 38, -1, 64});
+        add_cached_attention(table, {1, 40, 6, 2, 64, 39}, cached);
+        add_cached_attention(table, {1, 33, 5, 1, 128, 40}, cached);  // the token is beyond the end of the cache
+        add_cached_attention(table, {1, 2100, 12, 1, 128, 2077}, cached);
+        add_cached_attention(table, {1, 1500, 8, 8, 64, 1499}, cached);
     }
     add_sample(table, 20011);
 }

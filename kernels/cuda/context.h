@@ -12,13 +12,15 @@ namespace ggq {
 namespace cuda {
 
 class Blas;
+struct Messages;
 
 }  // namespace cuda
 
 struct CudaContext {
     cudaStream_t stream = nullptr;
     const cuda::Device* device = nullptr;
-    const cuda::Blas* blas = nullptr;  // null without cuBLAS: our own products then take every size
+    const cuda::Blas* blas = nullptr;    // null without cuBLAS: our own products then take every size
+    cuda::Messages* messages = nullptr;  // of the device (messages.h)
 };
 
 namespace cuda {

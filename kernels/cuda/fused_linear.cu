@@ -1,12 +1,11 @@
 // Linear layers of text generation with what stands around them: one launch for one row and 4-bit weights
-// (one_row_4bit.cu), and one before it where there are adapters; two for several rows on Hopper (several_rows_4bit.cu),
-// after the norm's; else a row of the plain kernels. Floor: the bytes of
+// (one_row_4bit.cu), with an adapter too; two for several rows on Hopper (several_rows_4bit.cu), after the norm's; else a
+// row of the plain kernels. Floor: the bytes of
 // the weights.
 #include <algorithm>
 #include <span>
 
 #include "kernels/composed.h"
-#include "kernels/cuda/low_rank_rows.h"
 #include "kernels/cuda/one_row_4bit.h"
 #include "kernels/cuda/product_workspace.h"
 #include "kernels/cuda/several_rows_4bit.h"
@@ -61,32 +60,37 @@ OneRowPart part(const View& w, const View& y, int64_t n_pairs) {
             .n_pairs = static_cast<int>(n_pairs)};
 }
 
-// Has x a^T of the adapters computed, whose a and b stand side by side in `adapters`, for the parts of the call to add.
-void add_low_rank(const CudaContext& ctx, OneRow& call, std::span<const View> adapters, const KernelArgs& args) {
+// The adapters, whose a and b stand side by side, of the parts of the call.
+void set_adapters(const CudaContext& ctx, OneRow& call, std::span<const View> adapters, const KernelArgs& args) {
     const auto& scaling = args.param<AdaptedParams>().scaling;
-    LowRankRows rows{.x = call.x,
-                     .norm = call.norm,
-                     .real = call.real,
-                     .norm_dtype = call.norm_dtype,
-                     .eps = call.eps,
-                     .k = call.k,
-                     .n_parts = call.n_parts,
-                     .parts = {},
-                     .xa = reinterpret_cast<float*>(args.workspace.data())};
-    const float* xa = rows.xa;
+    call.messages = ctx.messages;
     for (size_t i = 0; i < adapters.size() / 2; ++i) {
         const View &a = adapters[2 * i], &b = adapters[2 * i + 1];
-        const int rank = static_cast<int>(a.shape[0]);
-        rows.parts[i] = {.a = a.data, .dtype = a.dtype, .rank = rank};
-        call.parts[i].y.low_rank = {
-            .xa = xa, .b = b.data, .xa_dtype = DType::f32, .b_dtype = b.dtype, .rank = rank, .scale = scaling[i]};
-        xa += rank;
+        OneRowAdapter& adapter = call.parts[i].adapter;
+        adapter = {.a = a.data,
+                   .b = b.data,
+                   .a_dtype = a.dtype,
+                   .b_dtype = b.dtype,
+                   .rank = static_cast<int>(a.shape[0]),
+                   .scale = scaling[i]};
+        call.n_ranks += adapter.rank;
     }
-    GGQ_ASSERT(int64_t{4} * rows.n_rows() <= static_cast<int64_t>(args.workspace.size()), "workspace too small");
-    low_rank_rows(ctx, rows);
+    const OneRowPart* parts = call.parts;
+    for (int i = 0; i < call.n_parts; ++i)
+        call.adapter_bytes = std::max(call.adapter_bytes, 2 * parts[i].adapter.row_bytes());
+    if (call.gated) call.adapter_bytes = parts[0].adapter.row_bytes() + parts[1].adapter.row_bytes();
 }
 
-bool all_on_16(std::span<const View> views) { return std::ranges::all_of(views, on_16); }
+// Whether the launch takes them: rows of b in whole 16 bytes, not too many of a.
+bool takes_adapters(std::span<const View> adapters) {
+    int64_t n_ranks = 0;
+    for (size_t i = 0; i < adapters.size(); i += 2) {
+        const View& b = adapters[i + 1];
+        n_ranks += b.shape[1];
+        if (b.shape[1] * info(b.dtype).bytes % 16 != 0) return false;
+    }
+    return n_ranks <= kMostMessages && std::ranges::all_of(adapters, on_16);
+}
 
 // ---- several rows
 
@@ -179,36 +183,39 @@ void add_linear(const CudaContext& ctx, const KernelArgs& args) {
 void lora_norm_qkv(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2, 3), adapters = args.in.subspan(5);
-    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !takes_adapters(adapters))
         return Composed<Plain>(ctx, args).lora_norm_qkv();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<AdaptedParams>().eps);
     for (size_t i = 0; i < 3; ++i) call.parts[i] = part(weights[i], args.out[i], weights[i].shape[0] / 2);
-    add_low_rank(ctx, call, adapters, args);
+    set_adapters(ctx, call, adapters, args);
+    if (!one_row_fits(call, *ctx.device)) return Composed<Plain>(ctx, args).lora_norm_qkv();
     one_row_4bit(ctx, call);
 }
 
 void lora_norm_swiglu(const CudaContext& ctx, const KernelArgs& args) {
     const View &x = args.in[0], &norm = args.in[1];
     const auto weights = args.in.subspan(2, 2), adapters = args.in.subspan(4);
-    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !all_on_16(adapters))
+    if (!takes(ctx, x, weights) || !takes_norm(x, norm) || !takes_adapters(adapters))
         return Composed<Plain>(ctx, args).lora_norm_swiglu();
     OneRow call = call_of(x, weights);
     set_norm(call, norm, args.param<AdaptedParams>().eps);
     call.gated = true;
     for (size_t i = 0; i < 2; ++i) call.parts[i] = part(weights[i], args.out[0], weights[i].shape[0]);
-    add_low_rank(ctx, call, adapters, args);
+    set_adapters(ctx, call, adapters, args);
+    if (!one_row_fits(call, *ctx.device)) return Composed<Plain>(ctx, args).lora_norm_swiglu();
     one_row_4bit(ctx, call);
 }
 
 void lora_add_linear(const CudaContext& ctx, const KernelArgs& args) {
     const View &r = args.in[0], &x = args.in[1];
     const auto weights = args.in.subspan(2, 1), adapters = args.in.subspan(3);
-    if (!takes(ctx, x, weights) || !all_on_16(adapters)) return Composed<Plain>(ctx, args).lora_add_linear();
+    if (!takes(ctx, x, weights) || !takes_adapters(adapters)) return Composed<Plain>(ctx, args).lora_add_linear();
     OneRow call = call_of(x, weights);
     call.add = r.data;
     call.parts[0] = part(weights[0], args.out[0], weights[0].shape[0] / 2);
-    add_low_rank(ctx, call, adapters, args);
+    set_adapters(ctx, call, adapters, args);
+    if (!one_row_fits(call, *ctx.device)) return Composed<Plain>(ctx, args).lora_add_linear();
     one_row_4bit(ctx, call);
 }
 

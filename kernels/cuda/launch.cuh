@@ -65,8 +65,8 @@ void launch(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 b
     GGQ_CUDA_CHECK(cudaGetLastError());
 }
 
-template <typename... Params, typename... Args>
-void launch_with(const CudaContext& ctx, cudaLaunchAttribute attribute, void (*kernel)(Params...), dim3 grid,
+template <unsigned n, typename... Params, typename... Args>
+void launch_with(const CudaContext& ctx, cudaLaunchAttribute (&attributes)[n], void (*kernel)(Params...), dim3 grid,
                  dim3 block, size_t shared_bytes, const Args&... args) {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     allow_shared(kernel, shared_bytes);
@@ -75,9 +75,23 @@ void launch_with(const CudaContext& ctx, cudaLaunchAttribute attribute, void (*k
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
     config.stream = ctx.stream;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+    config.attrs = attributes;
+    config.numAttrs = n;
     GGQ_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
+}
+
+inline cudaLaunchAttribute clustered(dim3 cluster) {
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim = {cluster.x, cluster.y, cluster.z};
+    return attribute;
+}
+
+inline cudaLaunchAttribute early() {
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    return attribute;
 }
 
 // The same in clusters of blocks, which read each other's shared memory; from capability 9.0 on, elsewhere a cluster is
@@ -86,10 +100,8 @@ template <typename... Params, typename... Args>
 void launch_clusters(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 cluster, dim3 block,
                      size_t shared_bytes, const Args&... args) {
     if (cluster.x * cluster.y * cluster.z == 1) return launch(ctx, kernel, grid, block, shared_bytes, args...);
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim = {cluster.x, cluster.y, cluster.z};
-    launch_with(ctx, attribute, kernel, grid, block, shared_bytes, args...);
+    cudaLaunchAttribute attributes[] = {clustered(cluster)};
+    launch_with(ctx, attributes, kernel, grid, block, shared_bytes, args...);
 }
 
 // Whether the code that the device runs is Hopper's or a later one, in which wait_for_previous() waits.
@@ -107,10 +119,16 @@ template <typename... Params, typename... Args>
 void launch_dependent(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
                       const Args&... args) {
     if (!starts_early(ctx)) return launch(ctx, kernel, grid, block, shared_bytes, args...);
-    cudaLaunchAttribute early{};
-    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early.val.programmaticStreamSerializationAllowed = 1;
-    launch_with(ctx, early, kernel, grid, block, shared_bytes, args...);
+    cudaLaunchAttribute attributes[] = {early()};
+    launch_with(ctx, attributes, kernel, grid, block, shared_bytes, args...);
+}
+
+// Both, on Hopper.
+template <typename... Params, typename... Args>
+void launch_clusters_dependent(const CudaContext& ctx, void (*kernel)(Params...), dim3 grid, dim3 cluster, dim3 block,
+                               size_t shared_bytes, const Args&... args) {
+    cudaLaunchAttribute attributes[] = {clustered(cluster), early()};
+    launch_with(ctx, attributes, kernel, grid, block, shared_bytes, args...);
 }
 
 }  // namespace ggq::cuda

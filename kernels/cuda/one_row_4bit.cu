@@ -18,15 +18,12 @@
 
 #include "kernels/cuda/code_pairs.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/one_row_loader.cuh"
-#include "kernels/cuda/product_output.cuh"
+#include "kernels/cuda/one_row_output.cuh"
 #include "kernels/cuda/product_workspace.h"
 
 namespace ggq::cuda {
 
 namespace one_row {
-
-constexpr int kTableBytes = 256 * 64 * 4;  // entries begin at multiples of 256 bytes, so that a byte is an offset
 
 // The pair of weights of byte `byte` (a constant) of a word of codes.
 __device__ __forceinline__ uint32_t wide_pair_at(const char* table, uint32_t lane_bytes, uint32_t word, int byte) {
@@ -46,16 +43,6 @@ __device__ __forceinline__ void fill_wide_table(char* table, DType format, int w
         *reinterpret_cast<uint32_t*>(table + entry * 256 + lane * 4) = pack_pair<T>(first, second);
     }
 }
-
-template <typename T>
-__device__ __forceinline__ void unpack(const uint4& pack, float (&to)[8]) {
-    const auto values = *reinterpret_cast<const Pack<T, 8>*>(&pack);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) to[i] = to_float(values.of[i]);
-}
-
-// Where piece `piece` of 8 elements of a segment of x stands: odd segments have other banks than even ones.
-__device__ __forceinline__ int place_of_piece(int segment, int piece) { return segment * 8 + (piece ^ (segment & 1)); }
 
 // The block's threads bring x, times the norm's weight if there is one, to shared memory, zeros behind it; returns the
 // sum of the squares of what a thread has had.
@@ -139,58 +126,18 @@ __device__ __forceinline__ float sum_over_lanes(const Place& at, const float (&o
     return sum;
 }
 
-__device__ __forceinline__ void write_row(const OneRow& p, const OneRowPart& part, int row, float sum) {
-    if (p.add != nullptr) sum += value_at(p.add, p.real, row);
-    finish(part.y, 0, row, sum);
-}
-
-// Shared memory: the table, kSignedMap, sums of squares of the warps, x in whole slices, then sums[pairs][slices][2].
-constexpr int kMapAt = kTableBytes, kSquaresAt = kMapAt + 256 * 4, kXAt = kSquaresAt + 128, kSliceBytes = kSlice * 2;
-
-// The outputs of the block's pairs, a thread each.
-template <typename T, int W, Pairs pairs>
-__device__ __forceinline__ void write_pairs(const OneRow& p, const Place& at, const float* squares, const float* sums) {
-    float rstd = 1;
-    if (p.norm != nullptr) {
-        float sum = 0;
-        for (int i = 0; i < W; ++i) sum += squares[i];
-        rstd = 1 / sqrtf(sum / static_cast<float>(p.k) + p.eps);
-    }
-    for (int i = static_cast<int>(threadIdx.x); i < at.last_pair - at.first_pair; i += W * kWarp) {
-        float2 sum{0, 0};
-        for (int slice = 0; slice < at.n_slices; ++slice) {
-            const float2 of_slice = reinterpret_cast<const float2*>(sums)[i * at.n_slices + slice];
-            sum.x += of_slice.x;
-            sum.y += of_slice.y;
-        }
-        sum.x *= rstd;
-        sum.y *= rstd;
-        int pair = at.first_pair + i;
-        const OneRowPart& part = p.parts[part_of<pairs>(p, pair)];
-        if constexpr (pairs == Pairs::of_two) {
-            if (part.y.low_rank.rank > 0) {
-                sum.x += low_rank_at(part.y.low_rank, 0, pair);
-                sum.y += low_rank_at(p.parts[1].y.low_rank, 0, pair);
-            }
-            static_cast<T*>(part.y.data)[pair] = from_float<T>(sum.x / (1 + expf(-sum.x)) * sum.y);
-        } else {
-            write_row(p, part, 2 * pair, sum.x);
-            write_row(p, part, 2 * pair + 1, sum.y);
-        }
-    }
-}
-
-template <typename T, int W, int min_blocks, Pairs pairs>
+template <typename T, int W, int min_blocks, Pairs pairs, bool adapted>
 __global__ void __launch_bounds__(W* kWarp, min_blocks)
     one_row_kernel(const __grid_constant__ OneRow p, int n_pairs, int shift) {
     let_next_start();
     unsigned char* shared = dynamic_shared();
     auto* table = reinterpret_cast<char*>(shared);
     auto* map = reinterpret_cast<float*>(shared + kMapAt);
-    auto* squares = reinterpret_cast<float*>(shared + kSquaresAt);
-    auto* staged = reinterpret_cast<uint4*>(shared + kXAt);
+    auto& facts = *reinterpret_cast<Facts*>(shared + kFactsAt);
     const Place at(p, n_pairs, W);
-    auto* sums = reinterpret_cast<float*>(shared + kXAt + at.n_slices * kSliceBytes);
+    const Layout layout(adapted, adapted ? p.adapter_bytes : 0, at.last_pair - at.first_pair, at.n_slices);
+    auto* staged = reinterpret_cast<uint4*>(shared + layout.x);
+    auto* sums = reinterpret_cast<float*>(shared + layout.sums);
     const Loader loader(p, at, shift);
     const int first = at.first_pair_of_warp();
     Item item;
@@ -205,10 +152,16 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
     fill_wide_table<T, W>(table, p.format, static_cast<int>(threadIdx.x) / kWarp, at.lane);
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += W * kWarp)
         map[i] = loader.nested ? kDeviceSignedMap.of[i] : 1.0f;
+    if constexpr (adapted) ask_ahead<W * kWarp>(p);
     wait_for_previous();
+    if constexpr (adapted) {
+        if (threadIdx.x == 0) facts.launch = number_of_launch(p.messages);
+        copy_rows_of_b<W * kWarp, pairs>(p, at, layout, shared);
+    }
     const float square = warp_reduce<Sum>(stage_x<T, W * kWarp>(p, at.n_slices, staged));
-    if (at.lane == 0) squares[threadIdx.x / kWarp] = square;
+    if (at.lane == 0) facts.squares[threadIdx.x / kWarp] = square;
     __syncthreads();
+    if constexpr (adapted) tell_rows<T, W>(p, staged, facts);
     const Column x(at, staged);
     float* to = sums + ((first - at.first_pair) * at.n_slices + at.slice) * 2 + at.lane / 16;
 #pragma unroll 1
@@ -229,23 +182,32 @@ __global__ void __launch_bounds__(W* kWarp, min_blocks)
         if (at.lane % 16 == 0) *to = sum;
         to += 2 * at.n_pair_lanes * at.n_slices;
     }
+    if constexpr (adapted) {
+        wait_all_copies();
+        if (threadIdx.x < kWarp) hear_rows(p, facts);
+    }
     __syncthreads();
-    write_pairs<T, W, pairs>(p, at, squares, sums);
+    write_pairs<T, W, pairs, adapted>(p, at, layout, facts, shared);
 }
 
 constexpr int kWarps = 8, kMostWarps = 16;  // of a block; the more where there are so many slices
 
-template <typename T, int W>
+template <typename T, int W, bool adapted>
 auto kernel_of(const OneRow& p) {
     constexpr int kBlocks = kMostWarps / W;  // on a multiprocessor
-    if (p.gated) return one_row_kernel<T, W, kBlocks, Pairs::of_two>;
-    return p.n_parts > 1 ? one_row_kernel<T, W, kBlocks, Pairs::of_several>
-                         : one_row_kernel<T, W, kBlocks, Pairs::of_one>;
+    if (p.gated) return one_row_kernel<T, W, kBlocks, Pairs::of_two, adapted>;
+    return p.n_parts > 1 ? one_row_kernel<T, W, kBlocks, Pairs::of_several, adapted>
+                         : one_row_kernel<T, W, kBlocks, Pairs::of_one, adapted>;
+}
+
+template <typename T, bool adapted>
+auto kernel_of(const OneRow& p, int n_warps) {
+    return n_warps == kWarps ? kernel_of<T, kWarps, adapted>(p) : kernel_of<T, kMostWarps, adapted>(p);
 }
 
 template <typename T>
 auto kernel_of(const OneRow& p, int n_warps) {
-    return n_warps == kWarps ? kernel_of<T, kWarps>(p) : kernel_of<T, kMostWarps>(p);
+    return p.n_ranks > 0 ? kernel_of<T, true>(p, n_warps) : kernel_of<T, false>(p, n_warps);
 }
 
 }  // namespace one_row
@@ -257,16 +219,19 @@ struct Cut {
     int n_slices, n_warps, n_blocks;
     int64_t shared;
 
-    Cut(int n_pairs, int k, const Device& device)
-        : n_slices(ceil_div(k, one_row::kSlice)),
+    Cut(const OneRow& p, int n_pairs, const Device& device)
+        : n_slices(ceil_div(p.k, one_row::kSlice)),
           n_warps(n_slices <= one_row::kWarps ? one_row::kWarps : one_row::kMostWarps) {
-        const int at_once = device.n_sms * (one_row::kMostWarps / n_warps), lanes = n_warps / n_slices;
-        const int64_t before = one_row::kXAt + int64_t{n_slices} * one_row::kSliceBytes;
-        const int64_t room = device.shared_bytes / (one_row::kMostWarps / n_warps) - 1024 - before;
-        const int most = std::max(static_cast<int>(room / (8 * n_slices)) / lanes, 1);
+        const int n_at_once = one_row::kMostWarps / n_warps, at_once = device.n_sms * n_at_once;
+        const int lanes = n_warps / n_slices;
+        const bool adapted = p.n_ranks > 0;
+        const int64_t before = one_row::Layout(adapted, 0, 0, n_slices).bytes + 16;  // and what aligns
+        const int64_t room = device.shared_bytes / n_at_once - 1024 - before;
+        const int64_t a_pair = 8 * n_slices + p.adapter_bytes;
+        const int most = std::max(static_cast<int>(room / a_pair) / lanes, 1);
         const int rounds = std::clamp(ceil_div(n_pairs, at_once * lanes), 1, most);
         n_blocks = ceil_div(n_pairs, rounds * lanes);
-        shared = before + int64_t{8} * n_slices * ceil_div(n_pairs, n_blocks);
+        shared = one_row::Layout(adapted, p.adapter_bytes, ceil_div(n_pairs, n_blocks), n_slices).bytes;
     }
 };
 
@@ -285,9 +250,15 @@ bool one_row_takes(int64_t n, int64_t k, DType real, DType w, const Device& devi
            k <= one_row::kMostWarps * one_row::kSlice && device.shared_bytes >= least;
 }
 
-void one_row_4bit(const CudaContext& ctx, const OneRow& p) {
+bool one_row_fits(const OneRow& p, const Device& device) {
+    return Cut(p, pairs_of(p), device).shared <= device.shared_bytes;
+}
+
+void one_row_4bit(const CudaContext& ctx, const OneRow& call) {
+    OneRow p = call;
     const int n_pairs = pairs_of(p);
-    const Cut cut(n_pairs, p.k, *ctx.device);
+    const Cut cut(p, n_pairs, *ctx.device);
+    p.n_tellers = std::min(cut.n_blocks, ctx.device->n_sms);
     const int shift = block_shift(p.parts[0].w);
     const auto run = [&](auto kernel) {
         launch_dependent(ctx, kernel, dim3(static_cast<unsigned>(cut.n_blocks)), cut.n_warps * kWarp,

@@ -75,6 +75,13 @@ __device__ __forceinline__ void wait_copies() {
 #endif
 }
 
+// Until no copy of this thread is under way, of a group or none.
+__device__ __forceinline__ void wait_all_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
 // Four matrices of 8 rows of 16 bytes; lane i gives the address of row i % 8 of matrix i / 8. Of each matrix a lane
 // gets elements 2 * (lane % 4) and the next of row lane / 4.
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
@@ -122,6 +129,25 @@ __device__ __forceinline__ float4 load_of_block(const float4* at, uint32_t block
 #else
     return *at;
 #endif
+}
+
+__device__ __forceinline__ float load_of_block(const float* at, uint32_t block) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    float v;
+    asm volatile(
+        "{.reg .u32 there;\n\tmapa.shared::cluster.u32 there, %1, %2;\n\t"
+        "ld.shared::cluster.f32 %0, [there];}"
+        : "=f"(v)
+        : "r"(shared_address(at)), "r"(block)
+        : "memory");
+    return v;
+#else
+    return *at;
+#endif
+}
+
+__device__ __forceinline__ float2 load_of_block(const float2* at, uint32_t block) {
+    return {load_of_block(&at->x, block), load_of_block(&at->y, block)};
 }
 
 // c[16,8] += a[16,16] b[16,8]. A lane holds, with i = lane / 4 and j = 2 * (lane % 4), pairs side by side:
@@ -206,5 +232,15 @@ __device__ __forceinline__ uint4 load_streamed(const uint4* from) {
                  : "l"(from));
     return v;
 }
+
+// What may be written at this very moment, as it is in L2: a hint, after which L1 has no old value.
+__device__ __forceinline__ int load_now(const int* from) {
+    int v;
+    asm volatile("ld.volatile.global.s32 %0, [%1];" : "=r"(v) : "l"(from));
+    return v;
+}
+
+// Has the line of memory come to L2. Nothing is read, so whoever writes it may still be at work.
+__device__ __forceinline__ void prefetch(const void* line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 
 }  // namespace ggq::cuda
