@@ -144,10 +144,10 @@ void lora_down_backward(const CudaContext& ctx, const KernelArgs& args) {
     }
     LowRankOuter p{.m = x.shape[0], .c = x.shape[1], .rank = static_cast<int>(rank), .n = n, .real = x.dtype};
     p.x = x.data;
-    p.x_stride = p.r_stride = p.c;
+    p.x_stride = p.c;
     p.mask = mask;
     for (int i = 0; i < n; ++i) {
-        p.u[i] = args.in[2 + i].data;
+        p.u[i] = args.in[2 + i].as<float>();
         p.o[i] = args.out[i].as<float>();
     }
     low_rank_outer(ctx, p, scratch);
@@ -236,20 +236,12 @@ void lora_linear_backward(const CudaContext& ctx, const KernelArgs& args) {
         p.y.data = db.data;
         return multiply_tiled(ctx, p, scratch);
     }
-    LowRankDown down{.m = m, .k = n, .rank = static_cast<int>(rank), .real = dy.dtype, .x = dy.data, .x_stride = n};
-    down.a[0] = in_type(ctx, b, dy.dtype, scratch);
-    down.transposed = true;
-    down.y[0] = dxa.data;
-    down.alpha = s;
-    low_rank_down(ctx, down);
-    LowRankOuter outer{.m = m, .c = n, .rank = static_cast<int>(rank), .real = dy.dtype, .x = dy.data, .x_stride = n};
-    outer.u[0] = xa.data;
-    outer.u_dtype = xa.dtype;
-    outer.o[0] = db.as<float>();
-    outer.r_stride = 1;
-    outer.c_stride = rank;
-    outer.alpha = s;
-    low_rank_outer(ctx, outer, scratch);
+    LowRankBackward p{.m = m, .n = n, .rank = static_cast<int>(rank), .real = dy.dtype, .dy = dy.data, .xa = xa.data};
+    p.b = in_type(ctx, b, dy.dtype, scratch);
+    p.dxa = dxa.as<float>();
+    p.db = db.as<float>();
+    p.alpha = s;
+    low_rank_backward(ctx, p, scratch);
 }
 
 }  // namespace ggq::cuda

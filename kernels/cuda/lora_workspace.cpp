@@ -49,7 +49,7 @@ int64_t lora_down_input_gradient_workspace(const LowRankShape& s, DType a, const
 
 int64_t lora_linear_backward_workspace(const LowRankShape& s, DType b, const Device& device) {
     if (takes_low_rank(s, device))
-        return converted_bytes(s.rank * s.k, b, s.real) + low_rank_outer_workspace(s.m, s.k, s.rank, 1, device);
+        return converted_bytes(s.rank * s.k, b, s.real) + low_rank_backward_workspace(s.m, s.k, s.rank, device);
     return std::max(tiled(s.m, s.rank, s.k, s, b, device), tiled(s.k, s.rank, s.m, s, s.real, device));
 }
 

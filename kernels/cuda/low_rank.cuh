@@ -39,7 +39,8 @@ struct SiteMasks {
     uint32_t site0[n], site2[n], site3[n];  // what a site adds to words 0, 2 and 3 in the second round
     uint32_t threshold;
 
-    __device__ __forceinline__ SiteMasks(const int64_t* rng, const DropoutScale& scale)
+    // From the site number `from` of the scale's on.
+    __device__ __forceinline__ SiteMasks(const int64_t* rng, const DropoutScale& scale, uint32_t from = 0)
         : counter(static_cast<uint32_t>(rng[1])),
           first(static_cast<uint32_t>(scale.first_group)),
           threshold(scale.threshold) {
@@ -52,7 +53,7 @@ struct SiteMasks {
         }
 #pragma unroll
         for (int i = 0; i < n; ++i) {
-            const WideProduct p1(kPhiloxMultiplier1, scale.site + static_cast<uint32_t>(i));
+            const WideProduct p1(kPhiloxMultiplier1, scale.site + from + static_cast<uint32_t>(i));
             const WideProduct p0(kPhiloxMultiplier0,
                                  p1.high ^ static_cast<uint32_t>(scale.first_group >> 32) ^ key0[0]);
             site0[i] = p1.low ^ key0[1];
@@ -110,7 +111,7 @@ struct SiteMasks {
 template <>
 struct SiteMasks<0> {
     struct Start {};
-    __device__ __forceinline__ SiteMasks(const int64_t*, const DropoutScale&) {}
+    __device__ __forceinline__ SiteMasks(const int64_t*, const DropoutScale&, uint32_t = 0) {}
     __device__ __forceinline__ Start start(uint32_t) const { return {}; }
 };
 
@@ -135,19 +136,22 @@ constexpr int64_t shared_budget(int blocks) {
 struct WarpTile {
     static constexpr int kPieces = 16 * 8, kAccesses = 4;  // of a lane, either way
 
-    int lane;
+    int lane, first_copied[2], first_own;  // places; those of one parity of i lie at steps that are known
 
-    __device__ __forceinline__ WarpTile() : lane(static_cast<int>(threadIdx.x) % kWarp) {}
+    __device__ __forceinline__ WarpTile()
+        : lane(static_cast<int>(threadIdx.x) % kWarp),
+          first_copied{place(lane / 8, lane % 8), place(lane / 8 + 4, lane % 8)},
+          first_own(place(lane % 4 * 2, lane / 4)) {}
     __device__ __forceinline__ static int place(int row, int piece) { return row * 8 + (piece ^ row / 2 % 4 * 2); }
 
     __device__ __forceinline__ int copied_row(int i) const { return 4 * i + lane / 8; }
     __device__ __forceinline__ int copied_piece() const { return lane % 8; }
-    __device__ __forceinline__ int copied(int i) const { return place(copied_row(i), copied_piece()); }
+    __device__ __forceinline__ int copied(int i) const { return first_copied[i % 2] + i / 2 * 64; }
 
     // Rows 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
     __device__ __forceinline__ int row(int i) const { return i / 2 * 8 + lane % 4 * 2 + i % 2; }
     __device__ __forceinline__ int piece() const { return lane / 4; }
-    __device__ __forceinline__ int own(int i) const { return place(row(i), piece()); }
+    __device__ __forceinline__ int own(int i) const { return first_own + (i / 2 * 8 + i % 2) * 8; }
 };
 
 // Halves `half` of two words side by side.
@@ -155,15 +159,27 @@ __device__ __forceinline__ uint32_t pair_of(uint32_t first, uint32_t second, int
     return __byte_perm(first, second, half == 0 ? 0x5410 : 0x7632);
 }
 
+__device__ __forceinline__ uint16_t half_of(uint32_t word, int half) {
+    return static_cast<uint16_t>(half == 0 ? word : word >> 16);
+}
+
 __device__ __forceinline__ uint32_t word_of(const uint4& v, int i) {
     return i < 2 ? (i == 0 ? v.x : v.y) : (i == 2 ? v.z : v.w);
+}
+
+// Two matrices of 8 by 8 as load_matrices() reads four; the addresses of lanes 16 and up do not matter.
+__device__ __forceinline__ void load_two_matrices(uint32_t (&r)[2], uint32_t address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(address)
+                 : "memory");
 }
 
 // ---- the narrow factor u[m,rank] -----------------------------------------------------------------------------------
 
 // A tile of `rows` rows, padded to `rank` columns, as T: [rank / 8][rows] pieces of 16 bytes, so that the rows of a
 // matrix of 8 by 8 lie side by side. With halves a second tile follows, of what rounding has left. Threads take 4
-// elements at a time.
+// elements at a time; `thread` is this one's number among kThreads.
 template <typename T, int rank, int rows, bool halves, int kThreads>
 struct NarrowTile {
     static constexpr int kQuads = rows * rank / 4 / kThreads, kPieces = rank / 8 * rows;
@@ -173,10 +189,10 @@ struct NarrowTile {
     float value[kQuads][4];
 
     template <typename U>
-    __device__ __forceinline__ void read_rows(const U* u, int64_t first, int64_t end, int width) {
+    __device__ __forceinline__ void read_rows(const U* u, int64_t first, int64_t end, int width, int thread) {
 #pragma unroll
         for (int q = 0; q < kQuads; ++q) {
-            const int i = q * kThreads + static_cast<int>(threadIdx.x);
+            const int i = q * kThreads + thread;
             const int64_t row = first + i / (rank / 4);
             const int col = i % (rank / 4) * 4;
             const U* from = u + row * width + col;
@@ -189,23 +205,25 @@ struct NarrowTile {
         }
     }
 
-    __device__ __forceinline__ void read(const void* u, DType dtype, int64_t first, int64_t end, int width) {
-        if (dtype == DType::f32) read_rows(static_cast<const float*>(u), first, end, width);
-        else read_rows(static_cast<const T*>(u), first, end, width);
+    __device__ __forceinline__ void read(const void* u, DType dtype, int64_t first, int64_t end, int width,
+                                         int thread) {
+        if (dtype == DType::f32) read_rows(static_cast<const float*>(u), first, end, width, thread);
+        else read_rows(static_cast<const T*>(u), first, end, width, thread);
     }
 
-    __device__ __forceinline__ void write(uint4* tile) const {
+    __device__ __forceinline__ void write(uint4* tile, int thread) const {
 #pragma unroll
         for (int q = 0; q < kQuads; ++q) {
-            const int i = q * kThreads + static_cast<int>(threadIdx.x);
+            const int i = q * kThreads + thread;
             const int row = i / (rank / 4), quad = i % (rank / 4);
             auto* to = reinterpret_cast<uint2*>(tile + quad / 2 * rows + row) + quad % 2;
-            const uint2 high = {pack_pair<T>(value[q][0], value[q][1]), pack_pair<T>(value[q][2], value[q][3])};
-            *to = high;
+            const float(&four)[4] = value[q];
+            const uint32_t high[2] = {pack_pair<T>(four[0], four[1]), pack_pair<T>(four[2], four[3])};
+            *to = {high[0], high[1]};
             if constexpr (halves) {
                 float rest[4];
 #pragma unroll
-                for (int e = 0; e < 4; ++e) rest[e] = value[q][e] - to_float(from_float<T>(value[q][e]));
+                for (int e = 0; e < 4; ++e) rest[e] = four[e] - to_float(T{half_of(high[e / 2], e % 2)});
                 to[2 * kPieces] = {pack_pair<T>(rest[0], rest[1]), pack_pair<T>(rest[2], rest[3])};
             }
         }

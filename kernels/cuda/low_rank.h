@@ -25,27 +25,24 @@ struct LowRankDown {
     DType real = DType::bf16;          // T of x and a
     const void* x = nullptr;           // T[m,k]
     int64_t x_stride = 0;              // elements from row to row
-    const void* a[kMostModules] = {};  // T[rank,k], or T[k,rank] if transposed; contiguous, aligned to 16 bytes
-    bool transposed = false;
-    void* y[kMostModules] = {};  // [m,rank] contiguous
-    DType y_dtype = DType::f32;  // f32, f16 or bf16
+    const void* a[kMostModules] = {};  // T[rank,k] contiguous, aligned to 16 bytes
+    void* y[kMostModules] = {};        // [m,rank] contiguous
+    DType y_dtype = DType::f32;        // f32, f16 or bf16
     float alpha = 1;
     Mask mask = {};
 };
 void low_rank_down(const CudaContext& ctx, const LowRankDown& p);
 
-// o_i[rank,c] = alpha sum over m of u_i[m,rank] mask_i(x)[m,c]. u in f32 is multiplied as a sum of two T, which holds
-// 16 (bf16) or 22 (f16) bits of it. Floor: the bytes of x, and Philox as above. low_rank_outer_workspace() bytes.
+// o_i[rank,c] = alpha sum over m of u_i[m,rank] mask_i(x)[m,c]. u is multiplied as a sum of two T, which holds 16
+// (bf16) or 22 (f16) bits of it. Floor: the bytes of x, and Philox as above. low_rank_outer_workspace() bytes.
 struct LowRankOuter {
     int64_t m = 0, c = 0;
     int rank = 0, n = 1;
     DType real = DType::bf16;  // T of x
     const void* x = nullptr;   // T[m,c]
     int64_t x_stride = 0;
-    const void* u[kMostModules] = {};  // [m,rank] contiguous, aligned to 4 elements
-    DType u_dtype = DType::f32;        // f32 or T
-    float* o[kMostModules] = {};       // element (r, c) at r r_stride + c c_stride
-    int64_t r_stride = 0, c_stride = 1;
+    const float* u[kMostModules] = {};  // [m,rank] contiguous, aligned to 16 bytes
+    float* o[kMostModules] = {};        // [rank,c] contiguous
     float alpha = 1;
     Mask mask = {};
 };
@@ -67,5 +64,17 @@ struct LowRankAdd {
     Mask mask = {};
 };
 void low_rank_add(const CudaContext& ctx, const LowRankAdd& p);
+
+// dxa[m,rank] = alpha dy[m,n] b[n,rank] and db[n,rank] = alpha dy^T xa[m,rank], all contiguous. Floor: the bytes of dy.
+// low_rank_backward_workspace() bytes.
+struct LowRankBackward {
+    int64_t m = 0, n = 0;
+    int rank = 0;
+    DType real = DType::bf16;                               // T of dy, xa and b
+    const void *dy = nullptr, *xa = nullptr, *b = nullptr;  // xa and b aligned to 16 bytes
+    float *dxa = nullptr, *db = nullptr;
+    float alpha = 1;
+};
+void low_rank_backward(const CudaContext& ctx, const LowRankBackward& p, Scratch scratch);
 
 }  // namespace ggq::cuda

@@ -32,8 +32,10 @@ template <typename Form>
 struct AddPass {
     using T = typename Form::T;
     using Narrow = NarrowTile<T, Form::rank, kMostRows, false, kThreads>;
+    using Masks = SiteMasks<Form::sites>;
+    using Start = typename Masks::Start;
     static constexpr int kDepth = Form::rank / 16;  // fragments along the rank
-    static constexpr int kBlocks = Form::n * kDepth == 1 ? 4 : Form::n * kDepth == 4 ? 2 : 3;  // of a multiprocessor
+    static constexpr int kBlocks = Form::n * kDepth == 1 ? 5 : Form::n * kDepth == 4 ? 3 : 4;  // of a multiprocessor
     static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = Form::n * Narrow::kBytes;
     static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 5);
     static constexpr int kSharedBytes = kStages * kStageSlots * 16 + kNarrowBytes;
@@ -124,41 +126,36 @@ struct AddPass {
 #pragma unroll
         for (int i = 0; i < Form::n; ++i) {
             Narrow u;
-            u.read(p.u[i], p.u_dtype, first_row, end_row, p.rank);
-            u.write(narrow + i * Narrow::kPieces);
+            u.read(p.u[i], p.u_dtype, first_row, end_row, p.rank, static_cast<int>(threadIdx.x));
+            u.write(narrow + i * Narrow::kPieces, static_cast<int>(threadIdx.x));
         }
     }
 
-    // v_i^T u_i^T of 64 columns and 16 rows, 8 rows each.
-    __device__ __forceinline__ void multiply(int module, int row, float (&c)[2][kFragments][4]) const {
-        const int matrix = lane / 8, at = row + matrix / 2 * 8 + lane % 8;
-        const uint4* tile = narrow + module * Narrow::kPieces;
+    // c += v_i^T u_i^T of 64 columns and the 8 rows from `row` on.
+    __device__ __forceinline__ void multiply(int module, int row, float (&c)[kFragments][4]) const {
+        const uint4* tile = narrow + module * Narrow::kPieces + lane / 8 % 2 * kMostRows + row + lane % 8;
 #pragma unroll
         for (int d = 0; d < kDepth; ++d) {
-            uint32_t u[4];
-            load_matrices(u, shared_address(tile + (2 * d + matrix % 2) * kMostRows + at));
+            uint32_t u[2];
+            load_two_matrices(u, shared_address(tile + 2 * d * kMostRows));
 #pragma unroll
-            for (int f = 0; f < kFragments; ++f) {
-                multiply_add<T>(c[0][f], v[module][d][f], u[0], u[1]);
-                multiply_add<T>(c[1][f], v[module][d][f], u[2], u[3]);
-            }
+            for (int f = 0; f < kFragments; ++f) multiply_add<T>(c[f], v[module][d][f], u[0], u[1]);
         }
     }
 
-    // total[i][8] += a module's of this lane's columns of row pieces.row(i). Element e of them is sum 2 (e % 2) + i % 2
-    // of fragment e / 2.
-    __device__ __forceinline__ void add_module(int module, int row, const SiteMasks<Form::sites>& masks,
-                                               const typename SiteMasks<Form::sites>::Start (&start)[4],
-                                               float (&total)[4][8]) const {
-        float c[2][kFragments][4] = {};
+    // total[i][8] += a module's of this lane's columns of its row i of the 8. Element e of them is sum 2 (e % 2) + i of
+    // fragment e / 2.
+    __device__ __forceinline__ void add_module(int module, int row, const Masks& masks, const Start (&start)[2],
+                                               float (&total)[2][8]) const {
+        float c[kFragments][4] = {};
         multiply(module, row, c);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < 2; ++i) {
             Philox4 bits;
             if constexpr (Form::masked) bits = masks.bits(start[i], module);
 #pragma unroll
             for (int e = 0; e < 8; ++e) {
-                const float value = c[i / 2][e / 2][2 * (e % 2) + i % 2];
+                const float value = c[e / 2][2 * (e % 2) + i];
                 if constexpr (Form::masked) {
                     if (masks.keeps(bits.word[e / 2], e % 2)) total[i][e] += value;
                 } else {
@@ -168,22 +165,23 @@ struct AddPass {
         }
     }
 
-    __device__ __forceinline__ void sum_modules(int row, const SiteMasks<Form::sites>& masks,
-                                                float (&total)[4][8]) const {
+    // This lane's rows of the 8 from `row` on, the first or second half of a step.
+    __device__ __forceinline__ void sum_modules(int row, int half, const Masks& masks, float (&total)[2][8]) const {
         const auto width = static_cast<uint32_t>(p.c / kMaskGroup);
         const uint32_t group = static_cast<uint32_t>(first_row + row) * width + static_cast<uint32_t>(col / kMaskGroup);
-        typename SiteMasks<Form::sites>::Start start[4];
+        Start start[2];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) start[i] = masks.start(group + static_cast<uint32_t>(pieces.row(i)) * width);
+        for (int i = 0; i < 2; ++i)
+            start[i] = masks.start(group + static_cast<uint32_t>(pieces.row(2 * half + i)) * width);
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i) add_module(i, row, masks, start, total);
+        for (int i = 0; i < Form::n; ++i) add_module(i, row + 8 * half, masks, start, total);
     }
 
     // This lane's pieces of y take the places of sum's.
-    __device__ __forceinline__ void finish(uint4* stage, const float (&total)[4][8]) const {
+    __device__ __forceinline__ void finish(uint4* stage, int half, const float (&total)[2][8]) const {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            uint4& piece = stage[pieces.own(i)];
+        for (int i = 0; i < 2; ++i) {
+            uint4& piece = stage[pieces.own(2 * half + i)];
             float y[8] = {};
             if (p.sum != nullptr) load<8>(reinterpret_cast<const T*>(&piece), y);
 #pragma unroll
@@ -202,7 +200,7 @@ struct AddPass {
         target += kStep * p.c;
     }
 
-    __device__ __forceinline__ void add(const SiteMasks<Form::sites>& masks) {
+    __device__ __forceinline__ void add(const Masks& masks) {
 #pragma unroll
         for (int s = 0; s < kStages - 1; ++s) copy_step(s, s * kStep);
         read_factors();
@@ -211,11 +209,16 @@ struct AddPass {
         for (int row = 0; first_row + row < end_row; row += kStep) {
             __syncwarp();  // all lanes are done with the stage before, whose place is taken
             copy_step(stage == 0 ? kStages - 1 : stage - 1, row + (kStages - 1) * kStep);
-            float total[4][8] = {};
-            sum_modules(row, masks, total);
-            wait_copies<kStages - 1>();
-            __syncwarp();
-            finish(stage_at(stage), total);
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float total[2][8] = {};
+                sum_modules(row, half, masks, total);
+                if (half == 0) {
+                    wait_copies<kStages - 1>();
+                    __syncwarp();
+                }
+                finish(stage_at(stage), half, total);
+            }
             __syncwarp();
             write(stage_at(stage), row);
             stage = stage == kStages - 1 ? 0 : stage + 1;

@@ -32,7 +32,7 @@ __device__ __forceinline__ void add_to(float4& sum, const float4& more) {
 }
 
 // `tiles` of 16 rows a block.
-template <typename Form, int tiles, bool transposed>
+template <typename Form, int tiles>
 struct DownPass {
     using T = typename Form::T;
     static constexpr int kColumns = Form::rank / 8;  // tiles of y, 8 columns each
@@ -64,41 +64,12 @@ struct DownPass {
         return shared + stage * kStageSlots + i * kThreads + static_cast<int>(threadIdx.x);
     }
 
-    // Pieces of transposed a lie by matrices of 8 by 8 as load_transposed() reads them: matrix `word` of a tile holds
-    // the lines of k that word `word` of a piece would.
-    __device__ __forceinline__ uint4* matrices(int stage, int i) const {
-        return shared + stage * kStageSlots + (kOfX + i) * kThreads + warp * kWarp;
-    }
-    __device__ __forceinline__ static int place_of_line(int line) { return line % 8 / 2 * 8 + line / 8 * 2 + line % 2; }
-
-    __device__ __forceinline__ void copy_line(uint4* to, const T* line, int col) const {
-        if (p.rank % 8 == 0) return copy_async(to, col < p.rank ? line + col : line, col < p.rank);
-        T eight[8];
-#pragma unroll
-        for (int e = 0; e < 8; ++e) eight[e] = col + e < p.rank ? line[col + e] : T{0};
-        *to = *reinterpret_cast<const uint4*>(eight);
-    }
-
-    // Lanes go along the lines, whose pieces lie side by side.
-    __device__ __forceinline__ void copy_transposed(int stage, const T* a, int64_t k0) const {
-#pragma unroll
-        for (int i = 0; i < kColumns; ++i) {
-            const int line = (i * kWarp + lane) / kColumns, column = lane % kColumns;
-            copy_line(matrices(stage, column) + place_of_line(line), a + (k0 + line) * p.rank, 8 * column);
-        }
-    }
-
     __device__ __forceinline__ void copy_a(int stage, int64_t k0) const {
-        if constexpr (transposed) {
-            static_assert(Form::n == 1);
-            copy_transposed(stage, static_cast<const T*>(p.a[0]), k0);
-        } else {
 #pragma unroll
-            for (int i = 0; i < kOfA; ++i) {
-                const int row = 8 * (i % kColumns) + g;
-                copy_async_of_line(slot(stage, kOfX + i),
-                                   static_cast<const T*>(p.a[i / kColumns]) + row * p.k + k0 + 8 * t, row < p.rank);
-            }
+        for (int i = 0; i < kOfA; ++i) {
+            const int row = 8 * (i % kColumns) + g;
+            copy_async_of_line(slot(stage, kOfX + i), static_cast<const T*>(p.a[i / kColumns]) + row * p.k + k0 + 8 * t,
+                               row < p.rank);
         }
     }
 
@@ -116,35 +87,23 @@ struct DownPass {
         commit_copies();
     }
 
-    // The pieces of a, word by word what multiplies the same word of x.
-    __device__ __forceinline__ void read_a(int stage, uint32_t (&a)[kOfA][4]) const {
-#pragma unroll
-        for (int i = 0; i < kOfA; ++i) {
-            if constexpr (transposed) {
-                load_transposed(a[i], shared_address(matrices(stage, i) + lane));
-            } else {
-                const uint4 piece = *slot(stage, kOfX + i);
-                a[i][0] = piece.x, a[i][1] = piece.y, a[i][2] = piece.z, a[i][3] = piece.w;
-            }
-        }
-    }
-
     __device__ __forceinline__ void multiply_tile(int tile, int module, const uint4& upper, const uint4& lower,
-                                                  const uint32_t (&a)[kOfA][4]) {
+                                                  const uint4 (&a)[kOfA]) {
 #pragma unroll
         for (int half = 0; half < 4; half += 2) {
             const uint32_t x[4] = {word_of(upper, half), word_of(lower, half), word_of(upper, half + 1),
                                    word_of(lower, half + 1)};
 #pragma unroll
             for (int c = 0; c < kColumns; ++c)
-                multiply_add<T>(sums[tile][module][c], x, a[module * kColumns + c][half],
-                                a[module * kColumns + c][half + 1]);
+                multiply_add<T>(sums[tile][module][c], x, word_of(a[module * kColumns + c], half),
+                                word_of(a[module * kColumns + c], half + 1));
         }
     }
 
     __device__ __forceinline__ void multiply_step(int stage, int64_t step, const SiteMasks<Form::sites>& masks) {
-        uint32_t a[kOfA][4];
-        read_a(stage, a);
+        uint4 a[kOfA];
+#pragma unroll
+        for (int i = 0; i < kOfA; ++i) a[i] = *slot(stage, kOfX + i);
         const auto width = static_cast<uint32_t>(p.k / kMaskGroup);
         const uint32_t group = static_cast<uint32_t>(first_row + g) * width + static_cast<uint32_t>(step * 4 + t);
 #pragma unroll
@@ -167,10 +126,8 @@ struct DownPass {
         for (int s = 0; s < kStages - 1; ++s) copy_step(s, first + s * n_warps, n_steps);
         int stage = 0;
         for (int64_t step = first; step < n_steps; step += n_warps) {
-            if constexpr (transposed) __syncwarp();  // all lanes are done with the stage before
             copy_step(stage == 0 ? kStages - 1 : stage - 1, step + (kStages - 1) * n_warps, n_steps);
             wait_copies<kStages - 1>();
-            if constexpr (transposed) __syncwarp();
             multiply_step(stage, step, masks);
             stage = stage == kStages - 1 ? 0 : stage + 1;
         }
@@ -225,10 +182,10 @@ struct DownPass {
     }
 };
 
-template <typename Form, int tiles, bool transposed>
+template <typename Form, int tiles>
 __global__ void __launch_bounds__(kThreads, tiles > 1 ? 1 : 2) down_kernel(const __grid_constant__ Down p) {
     const SiteMasks<Form::sites> masks(p.rng, p.scale);
-    DownPass<Form, tiles, transposed> pass(p);
+    DownPass<Form, tiles> pass(p);
     pass.sum_up(masks);
     pass.write();
 }
@@ -242,23 +199,22 @@ int parts_of(const CudaContext& ctx, int64_t row_blocks, int64_t n_steps, int64_
     return parts;
 }
 
-template <typename Form, int tiles, bool transposed>
+template <typename Form, int tiles>
 void run(const CudaContext& ctx, const Down& p) {
-    using Pass = DownPass<Form, tiles, transposed>;
+    using Pass = DownPass<Form, tiles>;
     const int64_t row_blocks = ceil_div(p.m, 16 * tiles);
     const int parts = parts_of(ctx, row_blocks, p.k / kStep, ctx.device->n_sms * (tiles > 1 ? 1 : 2));
     const dim3 grid(static_cast<unsigned>(row_blocks), static_cast<unsigned>(parts));
-    launch_clusters(ctx, down_kernel<Form, tiles, transposed>, grid, dim3(1, grid.y), kThreads, Pass::kSharedBytes, p);
+    launch_clusters(ctx, down_kernel<Form, tiles>, grid, dim3(1, grid.y), kThreads, Pass::kSharedBytes, p);
 }
 
 // The more rows a block has, the less a is read; but where rows are few, blocks would be too.
-template <typename Form, bool transposed>
+template <typename Form>
 void run_rows(const CudaContext& ctx, const Down& p) {
     const int64_t most_parts = ctx.device->capability < 90 ? 1 : kMostParts;
     const bool fills = 4 * most_parts * ceil_div(p.m, 64) >= 3 * ctx.device->n_sms;
-    if (fills && DownPass<Form, 4, transposed>::kSharedBytes <= ctx.device->shared_bytes)
-        run<Form, 4, transposed>(ctx, p);
-    else run<Form, 1, transposed>(ctx, p);
+    if (fills && DownPass<Form, 4>::kSharedBytes <= ctx.device->shared_bytes) run<Form, 4>(ctx, p);
+    else run<Form, 1>(ctx, p);
 }
 
 }  // namespace
@@ -266,7 +222,7 @@ void run_rows(const CudaContext& ctx, const Down& p) {
 void low_rank_down(const CudaContext& ctx, const LowRankDown& p) {
     const int at_once = modules_at_once(p.rank, p.n);
     const bool masked = drops(p.mask, p.m * p.k);
-    GGQ_ASSERT(p.n <= kMostModules && !(p.transposed && (masked || p.n > 1)));
+    GGQ_ASSERT(p.n <= kMostModules);
     for (int first = 0; first < p.n; first += at_once) {
         Down args{.x = p.x,
                   .a = {},
@@ -280,12 +236,7 @@ void low_rank_down(const CudaContext& ctx, const LowRankDown& p) {
                   .rng = p.mask.rng,
                   .scale = mask_scale(p.mask, first)};
         for (int i = 0; i < at_once; ++i) args.a[i] = p.a[first + i], args.y[i] = p.y[first + i];
-        with_low_rank_form(p.real, p.rank, at_once, masked, [&](auto form) {
-            using Form = decltype(form);
-            if constexpr (Form::n == 1 && !Form::masked)
-                if (p.transposed) return run_rows<Form, true>(ctx, args);
-            run_rows<Form, false>(ctx, args);
-        });
+        with_low_rank_form(p.real, p.rank, at_once, masked, [&](auto form) { run_rows<decltype(form)>(ctx, args); });
     }
 }
 

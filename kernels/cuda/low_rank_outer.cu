@@ -7,38 +7,30 @@
 // parts, whose sums a second launch adds in order. Floor: the bytes of x; u is read once for every 256 columns, and
 // sums of parts are written and read, all in L2.
 #include "kernels/cuda/low_rank.cuh"
+#include "kernels/cuda/low_rank_sums.h"
 
 namespace ggq::cuda {
 
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp, kWarpCols = 64, kStep = 16;
-constexpr int kSumThreads = 256;
-
-// Where sums go: element (r, c) of module i of part s.
-struct Sums {
-    float* to[kMostModules];
-    int64_t part_stride, r_stride, c_stride;
-    float alpha;
-};
 
 struct Outer {
     const void* x;
-    const void* u[kMostModules];
-    DType u_dtype;
+    const float* u[kMostModules];
+    float* parts[kMostModules];  // [parts][rank][c]
     int64_t m, c, chunk, x_stride;
     int rank;
-    Sums sums;
     const int64_t* rng;
     DropoutScale scale;
 };
 
-template <typename Form, bool halves>
+template <typename Form>
 struct OuterPass {
     using T = typename Form::T;
-    using Narrow = NarrowTile<T, Form::rank, kOuterRows, halves, kThreads>;
+    using Narrow = NarrowTile<T, Form::rank, kOuterRows, true, kThreads>;
     static constexpr int kRows = kOuterRows;
-    static constexpr int kRankTiles = Form::rank / 16, kTerms = halves ? 2 : 1;
+    static constexpr int kRankTiles = Form::rank / 16, kTerms = 2;
     static constexpr int kBlocks = low_rank_outer_blocks(Form::rank, Form::n);  // of a multiprocessor
     static constexpr int kStageSlots = kWarps * WarpTile::kPieces, kNarrowBytes = 2 * Form::n * Narrow::kBytes;
     static constexpr int kStages = stages_within(shared_budget(kBlocks), kStageSlots * 16, kNarrowBytes, 6);
@@ -48,7 +40,7 @@ struct OuterPass {
     const Outer& p;
     uint4 *queue, *narrow;
     WarpTile pieces;
-    int lane, warp;
+    int thread, lane, warp;
     int64_t first_row, end_row, warp_col;  // warp_col: the first of the warp's 64
     int n_rows;
     bool copies;      // this lane's pieces are inside
@@ -59,8 +51,9 @@ struct OuterPass {
         : p(args),
           queue(reinterpret_cast<uint4*>(dynamic_shared())),
           narrow(queue + kStages * kStageSlots),
-          lane(static_cast<int>(threadIdx.x) % kWarp),
-          warp(static_cast<int>(threadIdx.x) / kWarp),
+          thread(static_cast<int>(threadIdx.x)),
+          lane(thread % kWarp),
+          warp(thread / kWarp),
           first_row(blockIdx.y * args.chunk),
           end_row(first_row + args.chunk < args.m ? first_row + args.chunk : args.m),
           warp_col(blockIdx.x * kOuterCols + warp * kWarpCols),
@@ -137,11 +130,11 @@ struct OuterPass {
 
     __device__ __forceinline__ void read_narrow(Narrow (&u)[Form::n], int64_t row) const {
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i) u[i].read(p.u[i], p.u_dtype, row, end_row, p.rank);
+        for (int i = 0; i < Form::n; ++i) u[i].read(p.u[i], DType::f32, row, end_row, p.rank, thread);
     }
     __device__ __forceinline__ void write_narrow(const Narrow (&u)[Form::n], int buffer) const {
 #pragma unroll
-        for (int i = 0; i < Form::n; ++i) u[i].write(narrow_tile(buffer, i));
+        for (int i = 0; i < Form::n; ++i) u[i].write(narrow_tile(buffer, i), thread);
     }
 
     __device__ __forceinline__ void sum_up(const SiteMasks<Form::sites>& masks) {
@@ -170,22 +163,12 @@ struct OuterPass {
 
     // Of its part of a row of 64 columns a lane has 16 side by side: slot 2 t + e of fragment j stands for column
     // 8 (2 t + e) + j.
-    __device__ __forceinline__ void write_row(float* to, int64_t c, const float (&sum)[8][4], int half) const {
+    __device__ __forceinline__ void write_row(float* to, const float (&sum)[8][4], int half) const {
 #pragma unroll
-        for (int e = 0; e < 2; ++e)
+        for (int e = 2 * half; e < 2 * half + 2; ++e)
 #pragma unroll
-            for (int j = 0; j < 8; j += 4) {
-                const float four[4] = {p.sums.alpha * sum[j][2 * half + e], p.sums.alpha * sum[j + 1][2 * half + e],
-                                       p.sums.alpha * sum[j + 2][2 * half + e],
-                                       p.sums.alpha * sum[j + 3][2 * half + e]};
-                float* at = to + (c + 8 * e + j) * p.sums.c_stride;
-                if (p.sums.c_stride == 1) {
-                    store<4>(at, four);
-                    continue;
-                }
-#pragma unroll
-                for (int i = 0; i < 4; ++i) at[i * p.sums.c_stride] = four[i];
-            }
+            for (int j = 0; j < 8; j += 4)
+                store<4>(to + 8 * (e % 2) + j, {sum[j][e], sum[j + 1][e], sum[j + 2][e], sum[j + 3][e]});
     }
 
     __device__ __forceinline__ void write() const {
@@ -196,109 +179,55 @@ struct OuterPass {
 #pragma unroll
             for (int half = 0; half < 2 * kRankTiles; ++half) {
                 const int r = 8 * half + lane / 4;
-                float* to = p.sums.to[i] + blockIdx.y * p.sums.part_stride + r * p.sums.r_stride;
-                if (r < p.rank) write_row(to, c, sums[i][half / 2], half % 2);
+                if (r < p.rank)
+                    write_row(p.parts[i] + (blockIdx.y * p.rank + r) * p.c + c, sums[i][half / 2], half % 2);
             }
     }
 };
 
 // Grid: (256 columns, parts of the rows).
-template <typename Form, bool halves>
-__global__ void __launch_bounds__(kThreads, OuterPass<Form, halves>::kBlocks)
-    outer_kernel(const __grid_constant__ Outer p) {
+template <typename Form>
+__global__ void __launch_bounds__(kThreads, OuterPass<Form>::kBlocks) outer_kernel(const __grid_constant__ Outer p) {
     const SiteMasks<Form::sites> masks(p.rng, p.scale);
-    OuterPass<Form, halves> pass(p);
+    OuterPass<Form> pass(p);
     pass.sum_up(masks);
     pass.write();
 }
 
-// o of all modules from their parts. Elements are numbered as they lie in memory: rows of `inner`, contiguous in parts,
-// and in o too but for a step of outer_stride from row to row.
-struct PartSums {
-    const float* parts;
-    float* to[kMostModules];
-    int64_t n_elems, inner, outer_stride, inner_stride;  // of a module
-    int n_parts;
-    float alpha;
-};
-
-// Grid: (elements, modules).
-__global__ void __launch_bounds__(kSumThreads) sum_parts_kernel(const __grid_constant__ PartSums p) {
-    const int64_t i = blockIdx.x * int64_t{kSumThreads} + threadIdx.x;
-    if (i >= p.n_elems) return;
-    const float* from = p.parts + blockIdx.y * p.n_parts * p.n_elems + i;
-    float sum = 0;
-#pragma unroll 8
-    for (int s = 0; s < p.n_parts; ++s) sum += from[s * p.n_elems];
-    float* to = blockIdx.y == 0 ? p.to[0] : blockIdx.y == 1 ? p.to[1] : p.to[2];
-    to[i / p.inner * p.outer_stride + i % p.inner * p.inner_stride] = p.alpha * sum;
-}
-
-template <typename Form, bool halves>
+template <typename Form>
 void run(const CudaContext& ctx, const Outer& p) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(p.c, kOuterCols)),
-                    static_cast<unsigned>(p.m > p.chunk ? ceil_div(p.m, p.chunk) : 1));
-    launch(ctx, outer_kernel<Form, halves>, grid, kThreads, OuterPass<Form, halves>::kSharedBytes, p);
-}
-
-void outer_pass(const CudaContext& ctx, const Outer& args, DType real, int n, bool masked) {
-    with_low_rank_form(real, args.rank, n, masked, [&](auto form) {
-        using Form = decltype(form);
-        args.u_dtype == DType::f32 ? run<Form, true>(ctx, args) : run<Form, false>(ctx, args);
-    });
-}
-
-// Parts lie as o does: rows of o's inner dimension.
-void sum_parts(const CudaContext& ctx, const LowRankOuter& p, int64_t parts, const float* sums, float alpha) {
-    const bool by_columns = p.c_stride != 1;
-    PartSums args{.parts = sums,
-                  .to = {p.o[0], p.o[1], p.o[2]},
-                  .n_elems = p.rank * p.c,
-                  .inner = by_columns ? p.rank : p.c,
-                  .outer_stride = by_columns ? p.c_stride : p.r_stride,
-                  .inner_stride = by_columns ? p.r_stride : p.c_stride,
-                  .n_parts = static_cast<int>(parts),
-                  .alpha = alpha};
-    const dim3 grid(static_cast<unsigned>(ceil_div(args.n_elems, kSumThreads)), static_cast<unsigned>(p.n));
-    launch(ctx, sum_parts_kernel, grid, kSumThreads, 0, args);
+    const dim3 grid(static_cast<unsigned>(ceil_div(p.c, kOuterCols)), static_cast<unsigned>(ceil_div(p.m, p.chunk)));
+    launch(ctx, outer_kernel<Form>, grid, kThreads, OuterPass<Form>::kSharedBytes, p);
 }
 
 }  // namespace
 
 void low_rank_outer(const CudaContext& ctx, const LowRankOuter& p, Scratch scratch) {
     const int at_once = modules_at_once(p.rank, p.n);
-    const bool masked = drops(p.mask, p.m * p.c), by_columns = p.c_stride != 1;
-    const float alpha = p.alpha * p.mask.kept();
-    GGQ_ASSERT(p.n <= kMostModules && (p.u_dtype == DType::f32 || p.u_dtype == p.real));
+    const bool masked = drops(p.mask, p.m * p.c);
+    GGQ_ASSERT(p.n <= kMostModules);
     const int64_t n_parts = low_rank_outer_parts(p.m, p.c, p.rank, p.n, *ctx.device), n_elems = p.rank * p.c;
-    float* parts = n_parts > 1 ? static_cast<float*>(scratch.take(p.n * n_parts * n_elems * 4)) : nullptr;
+    auto* parts = static_cast<float*>(scratch.take(p.n * n_parts * n_elems * 4));
+    PartSums sums{.alpha = p.alpha * p.mask.kept()};
     for (int first = 0; first < p.n; first += at_once) {
         Outer args{.x = p.x,
                    .u = {},
-                   .u_dtype = p.u_dtype,
+                   .parts = {},
                    .m = p.m,
                    .c = p.c,
                    .chunk = low_rank_outer_chunk(p.m, p.c, p.rank, p.n, *ctx.device),
                    .x_stride = p.x_stride,
                    .rank = p.rank,
-                   .sums = {},
                    .rng = p.mask.rng,
                    .scale = mask_scale(p.mask, first)};
-        args.sums =
-            n_parts > 1
-                ? Sums{.to = {},
-                       .part_stride = n_elems,
-                       .r_stride = by_columns ? 1 : p.c,
-                       .c_stride = by_columns ? p.rank : 1,
-                       .alpha = 1}
-                : Sums{.to = {}, .part_stride = 0, .r_stride = p.r_stride, .c_stride = p.c_stride, .alpha = alpha};
         for (int i = 0; i < at_once; ++i) {
             args.u[i] = p.u[first + i];
-            args.sums.to[i] = n_parts > 1 ? parts + (first + i) * n_parts * n_elems : p.o[first + i];
+            args.parts[i] = parts + (first + i) * n_parts * n_elems;
+            sums.of[first + i] = {args.parts[i], p.o[first + i], n_elems, static_cast<int>(n_parts)};
         }
-        outer_pass(ctx, args, p.real, at_once, masked);
+        with_low_rank_form(p.real, p.rank, at_once, masked, [&](auto form) { run<decltype(form)>(ctx, args); });
     }
-    if (n_parts > 1) sum_parts(ctx, p, n_parts, parts, alpha);
+    sum_parts(ctx, sums);
 }
 
 }  // namespace ggq::cuda

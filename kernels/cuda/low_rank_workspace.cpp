@@ -27,7 +27,24 @@ int64_t low_rank_outer_parts(int64_t m, int64_t c, int64_t rank, int n, const De
 
 int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device) {
     const int64_t parts = low_rank_outer_parts(m, c, rank, n, device);
-    return parts > 1 ? aligned_256(n * parts * rank * c * 4) : 0;
+    return aligned_256(n * parts * rank * c * 4);
+}
+
+// Wide strips write fewer parts of dxa, narrow ones give more blocks.
+BackwardCut backward_cut(int64_t m, int64_t n, int64_t rank, const Device& device) {
+    BackwardCut cut{.padded = rank > 32 ? 64 : rank > 16 ? 32 : 16};
+    if (cut.padded == 16 && (n < 2048 || m < 2048)) cut.width = 32;
+    cut.col_parts = ceil_div(n, int64_t{kBackwardWarps} * cut.width);
+    const int64_t blocks = backward_blocks(cut.padded) * device.n_sms;
+    const int64_t parts = std::clamp<int64_t>(blocks / cut.col_parts, 1, std::max<int64_t>(m / 64, 1));
+    cut.chunk = std::max<int64_t>(round_up(ceil_div(m, parts), 16), 16);
+    cut.row_parts = std::max<int64_t>(ceil_div(m, cut.chunk), 1);
+    return cut;
+}
+
+int64_t low_rank_backward_workspace(int64_t m, int64_t n, int64_t rank, const Device& device) {
+    const BackwardCut cut = backward_cut(m, n, rank, device);
+    return aligned_256(cut.col_parts * m * cut.padded * 4) + aligned_256(cut.row_parts * n * cut.padded * 4);
 }
 
 }  // namespace ggq::cuda

@@ -29,7 +29,21 @@ constexpr int low_rank_outer_blocks(int64_t rank, int n) {
 int64_t low_rank_outer_chunk(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
 int64_t low_rank_outer_parts(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
 
-// f32[n,parts,rank,c] sums if there is more than one part.
+// f32[n,parts,rank,c] sums.
 int64_t low_rank_outer_workspace(int64_t m, int64_t c, int64_t rank, int n, const Device& device);
+
+// low_rank_backward: how dy[m,n] is cut into rectangles, one a block, and the parts of dxa and db that they leave.
+// `width` are the columns of a warp, of which sums are kept in registers.
+inline constexpr int kBackwardWarps = 8;
+struct BackwardCut {
+    int padded = 16, width = 64;  // rank
+    int64_t chunk = 0;            // rows of a block
+    int64_t col_parts = 1, row_parts = 1;
+};
+BackwardCut backward_cut(int64_t m, int64_t n, int64_t rank, const Device& device);
+int64_t low_rank_backward_workspace(int64_t m, int64_t n, int64_t rank, const Device& device);
+
+// Blocks that share a multiprocessor: above a rank of 16 the sums take most of the registers.
+constexpr int backward_blocks(int padded) { return padded > 16 ? 1 : 2; }
 
 }  // namespace ggq::cuda
