@@ -59,9 +59,9 @@ int64_t attention_workspace(int64_t T, int64_t H, int64_t D, int64_t S) {
     return attention_may_decode(T, S) ? decode_pieces(S) * T * H * (D + 2) * 4 : 0;
 }
 
-// Two blocks for each multiprocessor, as many as run at a time.
+// Eight blocks for each multiprocessor.
 int64_t batch_attention_chunks(int64_t T, int64_t G, const Device& device) {
-    return std::clamp<int64_t>(ceil_div(int64_t{2} * device.n_sms, T * G), 1, 32);
+    return std::clamp<int64_t>(ceil_div(int64_t{8} * device.n_sms, T * G), 1, 32);
 }
 
 int64_t batch_attention_workspace(int64_t T, int64_t H, int64_t D, int64_t G, const Device& device) {

@@ -1,6 +1,6 @@
 // Rotation, cache writes and attention of the newest tokens: one launch for one of them on Hopper, two for few queries
-// over a long cache, and for a batch with a place in the cache for each token, else a row of the plain kernels. Floor: the
-// bytes of the keys and values seen.
+// over a long cache, and for a batch with a place in the cache for each token, else a row of the plain kernels. Floor:
+// the bytes of the keys and values seen.
 #include "kernels/composed.h"
 #include "kernels/cuda/attention_batch.h"
 #include "kernels/cuda/attention_forms.h"

@@ -1,7 +1,6 @@
 // Linear layers of text generation with what stands around them: one launch for one row and 4-bit weights
-// (one_row_4bit.cu), with an adapter too; two for several rows on Hopper (several_rows_4bit.cu), after the norm's; else a
-// row of the plain kernels. Floor: the bytes of
-// the weights.
+// (one_row_4bit.cu), with an adapter too; two for several rows on Hopper (several_rows_4bit.cu), after the norm's; else
+// a row of the plain kernels. Floor: the bytes of the weights.
 #include <algorithm>
 #include <span>
 

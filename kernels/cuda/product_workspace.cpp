@@ -63,10 +63,6 @@ int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& devic
     return aligned_256(ceil_div(k, some_rows_chunk(m, n, k, device)) * m * n * 4);
 }
 
-bool leaves_few_rows(int64_t m, int64_t n, int64_t k, DType real, DType w) {
-    return m > 4 && w == real && is_half(real) && n * k >= int64_t{1} << 24;
-}
-
 bool takes_several_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
     return device.hopper && m > 1 && m <= kSeveralRows && is_4bit(w) && is_half(real) && n > 0 && n % 16 == 0 &&
            k > 0 && k % 512 == 0 && device.shared_bytes >= kSeveralShared;
@@ -99,8 +95,7 @@ int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, 
                                 : 0;
     if (takes_some_rows(m, n, k, real, w, device))
         return std::max(several, bytes_of(m * k, real) + some_rows_workspace(m, n, k, device));
-    if (m <= kFewRows && !leaves_few_rows(m, n, k, real, w))
-        return std::max(several, few_rows_workspace(m, n, k, real, w, device));
+    if (m <= kFewRows) return std::max(several, few_rows_workspace(m, n, k, real, w, device));
     return std::max(several, tiled_workspace(m, n, k, real, real, w, device));
 }
 
