@@ -11,59 +11,54 @@ namespace ggq::cpu::GGQ_ISA {
 
 namespace {
 
-// Of the i-th of those that share x.
-DropoutMask mask_of(const View& rng, DropoutParams params, size_t i) {
-    params.site += static_cast<uint32_t>(i);
-    return dropout_mask(rng, params);
+// f(i, mask, T{}) for each of the n linears that share x, T being the element type.
+template <typename F>
+void for_each_mask(const KernelArgs& args, size_t n, DType real, const F& f) {
+    DropoutParams params = args.param<DropoutParams>();
+    for (size_t i = 0; i < n; ++i, ++params.site) {
+        const DropoutMask mask = dropout_mask(args.in[1], params);
+        with_real(real, [&](auto tag) { f(i, mask, tag); });
+    }
 }
 
 }  // namespace
 
 void lora_down(const CpuContext& ctx, const KernelArgs& args) {
-    const View &x = args.in[0], &rng = args.in[1];
-    for (size_t i = 0; i < args.out.size(); ++i) {
+    const View& x = args.in[0];
+    for_each_mask(args, args.out.size(), args.out[0].dtype, [&](size_t i, const DropoutMask& mask, auto tag) {
+        using T = decltype(tag);
         const View &xa = args.out[i], &a = args.in[2 + i];
-        const DropoutMask mask = mask_of(rng, args.param<DropoutParams>(), i);
-        with_real(xa.dtype, [&](auto tag) {
-            using T = decltype(tag);
-            multiply(ctx, Product<T>{xa.as<T>(), x.shape[0], a.shape[0], {{operand(x, &mask), operand(a), x.shape[1]}}},
-                     args.workspace);
-        });
-    }
+        multiply(ctx, Product<T>{xa.as<T>(), x.shape[0], a.shape[0], {{operand(x, &mask), operand(a), x.shape[1]}}},
+                 args.workspace);
+    });
 }
 
 void lora_down_backward(const CpuContext& ctx, const KernelArgs& args) {
-    const View &x = args.in[0], &rng = args.in[1];
-    for (size_t i = 0; i < args.out.size(); ++i) {
+    const View& x = args.in[0];
+    for_each_mask(args, args.out.size(), args.out[0].dtype, [&](size_t i, const DropoutMask& mask, auto tag) {
+        using T = decltype(tag);
         const View &da = args.out[i], &dxa = args.in[2 + i];
-        const DropoutMask mask = mask_of(rng, args.param<DropoutParams>(), i);
-        with_real(da.dtype, [&](auto tag) {
-            using T = decltype(tag);
-            multiply(ctx,
-                     Product<T>{da.as<T>(),
-                                da.shape[0],
-                                da.shape[1],
-                                {{transposed(operand(dxa)), transposed(operand(x, &mask)), x.shape[0]}}},
-                     args.workspace);
-        });
-    }
+        multiply(ctx,
+                 Product<T>{da.as<T>(),
+                            da.shape[0],
+                            da.shape[1],
+                            {{transposed(operand(dxa)), transposed(operand(x, &mask)), x.shape[0]}}},
+                 args.workspace);
+    });
 }
 
 void lora_down_input_gradient(const CpuContext& ctx, const KernelArgs& args) {
-    const View &dx = args.out[0], &rng = args.in[1];
+    const View& dx = args.out[0];
     const size_t n = (args.in.size() - 2) / 2;
     begin_with(ctx, args.in[0], dx);
-    for (size_t i = 0; i < n; ++i) {
+    for_each_mask(args, n, dx.dtype, [&](size_t i, const DropoutMask& mask, auto tag) {
+        using T = decltype(tag);
         const View &a = args.in[2 + i], &dxa = args.in[2 + n + i];
-        const DropoutMask mask = mask_of(rng, args.param<DropoutParams>(), i);
-        with_real(dx.dtype, [&](auto tag) {
-            using T = decltype(tag);
-            Product<T> p{dx.as<T>(), dx.shape[0], dx.shape[1], {{operand(dxa), transposed(operand(a)), a.shape[0]}}};
-            p.add = true;
-            p.mask = mask.p > 0 ? &mask : nullptr;
-            multiply(ctx, p, args.workspace);
-        });
-    }
+        Product<T> p{dx.as<T>(), dx.shape[0], dx.shape[1], {{operand(dxa), transposed(operand(a)), a.shape[0]}}};
+        p.add = true;
+        p.mask = mask.p > 0 ? &mask : nullptr;
+        multiply(ctx, p, args.workspace);
+    });
 }
 
 void lora_linear(const CpuContext& ctx, const KernelArgs& args) {

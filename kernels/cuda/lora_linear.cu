@@ -103,6 +103,10 @@ void input_gradient_of_one(const CudaContext& ctx, const View& dx, const View& a
     gemm(ctx, update);
 }
 
+LowRankCall call_of(const LowRankShape& s, const Mask& mask) {
+    return {.m = s.m, .width = s.k, .rank = static_cast<int>(s.rank), .n = s.n, .real = s.real, .mask = mask};
+}
+
 const void* in_type(const CudaContext& ctx, const View& v, DType real, Scratch& scratch) {
     return converted(ctx, operand(v), v.shape[0], v.shape[1], real, scratch).data;
 }
@@ -115,15 +119,14 @@ void lora_down(const CudaContext& ctx, const KernelArgs& args) {
     const int64_t rank = args.in[2].shape[0];
     const Mask mask = mask_of(args, 0);
     Scratch scratch(args.workspace);
-    if (!takes_low_rank(shape_of(x, rank, n, mask.dropout.p), *ctx.device)) {
+    const LowRankShape shape = shape_of(x, rank, n, mask.dropout.p);
+    if (!takes_low_rank(shape, *ctx.device)) {
         for (int i = 0; i < n; ++i) down_of_one(ctx, x, args.in[2 + i], args.out[i], mask_of(args, i), scratch);
         return;
     }
-    LowRankDown p{.m = x.shape[0], .k = x.shape[1], .rank = static_cast<int>(rank), .n = n, .real = x.dtype};
+    LowRankDown p{call_of(shape, mask)};
     p.x = x.data;
-    p.x_stride = p.k;
     p.y_dtype = x.dtype;
-    p.mask = mask;
     for (int i = 0; i < n; ++i) {
         p.a[i] = in_type(ctx, args.in[2 + i], x.dtype, scratch);
         p.y[i] = args.out[i].data;
@@ -137,15 +140,14 @@ void lora_down_backward(const CudaContext& ctx, const KernelArgs& args) {
     const int64_t rank = args.out[0].shape[0];
     const Mask mask = mask_of(args, 0);
     const Scratch scratch(args.workspace);
-    if (!takes_low_rank(shape_of(x, rank, n, mask.dropout.p), *ctx.device)) {
+    const LowRankShape shape = shape_of(x, rank, n, mask.dropout.p);
+    if (!takes_low_rank(shape, *ctx.device)) {
         for (int i = 0; i < n; ++i)
             down_gradient_of_one(ctx, x, args.in[2 + i], args.out[i], mask_of(args, i), scratch);
         return;
     }
-    LowRankOuter p{.m = x.shape[0], .c = x.shape[1], .rank = static_cast<int>(rank), .n = n, .real = x.dtype};
+    LowRankOuter p{call_of(shape, mask)};
     p.x = x.data;
-    p.x_stride = p.c;
-    p.mask = mask;
     for (int i = 0; i < n; ++i) {
         p.u[i] = args.in[2 + i].as<float>();
         p.o[i] = args.out[i].as<float>();
@@ -159,17 +161,17 @@ void lora_down_input_gradient(const CudaContext& ctx, const KernelArgs& args) {
     const int64_t rank = args.in[2].shape[0];
     const Mask mask = mask_of(args, 0);
     Scratch scratch(args.workspace);
-    if (!takes_low_rank(shape_of(dx, rank, n, mask.dropout.p), *ctx.device)) {
+    const LowRankShape shape = shape_of(dx, rank, n, mask.dropout.p);
+    if (!takes_low_rank(shape, *ctx.device)) {
         copy_unless_same(ctx, sum, dx);
         for (int i = 0; i < n; ++i)
             input_gradient_of_one(ctx, dx, args.in[2 + i], args.in[2 + n + i], mask_of(args, i), scratch);
         return;
     }
-    LowRankAdd p{.m = dx.shape[0], .c = dx.shape[1], .rank = static_cast<int>(rank), .n = n, .real = dx.dtype};
+    LowRankAdd p{call_of(shape, mask)};
     p.sum = sum.data;
     p.y = dx.data;
-    p.v_r_stride = p.c;
-    p.mask = mask;
+    p.v_r_stride = p.width;
     for (int i = 0; i < n; ++i) {
         p.u[i] = args.in[2 + n + i].data;
         p.v[i] = in_type(ctx, args.in[2 + i], dx.dtype, scratch);
@@ -200,7 +202,8 @@ void lora_linear(const CudaContext& ctx, const KernelArgs& args) {
     if (multiply_in_one(ctx, updated, sum ? sum->data : nullptr, scratch)) return;
     const LoraShape shape{.m = p.m, .n = p.n, .k = p.k, .rank = rank, .real = y.dtype, .w = w.dtype, .b = b.dtype};
     if (updates_before(shape, *ctx.device)) {
-        LowRankAdd update{.m = p.m, .c = p.n, .rank = static_cast<int>(rank), .real = y.dtype, .y = y.data};
+        LowRankAdd update{{.m = p.m, .width = p.n, .rank = static_cast<int>(rank), .real = y.dtype}};
+        update.y = y.data;
         update.sum = sum ? sum->data : nullptr;
         update.u[0] = xa.data;
         update.u_dtype = xa.dtype;

@@ -252,7 +252,7 @@ void run(const CudaContext& ctx, const Add& p) {
 
 void low_rank_add(const CudaContext& ctx, const LowRankAdd& p) {
     const int at_once = modules_at_once(p.rank, p.n);
-    const bool masked = drops(p.mask, p.m * p.c);
+    const bool masked = drops(p.mask, p.m * p.width);
     GGQ_ASSERT(p.v_c_stride == 1 || p.v_r_stride == 1);
     GGQ_ASSERT(p.n <= kMostModules && (p.u_dtype == DType::f32 || p.u_dtype == p.real));
     for (int first = 0; first < p.n; first += at_once) {
@@ -262,10 +262,10 @@ void low_rank_add(const CudaContext& ctx, const LowRankAdd& p) {
                  .v = {},
                  .u_dtype = p.u_dtype,
                  .m = p.m,
-                 .c = p.c,
+                 .c = p.width,
                  .v_r_stride = p.v_r_stride,
                  .v_c_stride = p.v_c_stride,
-                 .rows = rows_of_block(p.m, p.c, ctx.device->n_sms),
+                 .rows = rows_of_block(p.m, p.width, ctx.device->n_sms),
                  .rank = p.rank,
                  .scale_of_sum = p.scale * p.mask.kept(),
                  .rng = p.mask.rng,

@@ -20,7 +20,7 @@ struct Down {
     const void* a[kMostModules];
     void* y[kMostModules];
     DType y_dtype;
-    int64_t m, k, x_stride;
+    int64_t m, k;
     int rank;
     float alpha;
     const int64_t* rng;
@@ -76,11 +76,11 @@ struct DownPass {
     __device__ __forceinline__ void copy_step(int stage, int64_t step, int64_t n_steps) const {
         if (step < n_steps) {
             const int64_t k0 = step * kStep;
-            const T* x = static_cast<const T*>(p.x) + (first_row + g) * p.x_stride + k0 + 8 * t;
+            const T* x = static_cast<const T*>(p.x) + (first_row + g) * p.k + k0 + 8 * t;
 #pragma unroll
             for (int i = 0; i < kOfX; ++i) {
                 copy_async_of_line(slot(stage, i), x, 8 * i + g < n_rows);
-                x += 8 * p.x_stride;
+                x += 8 * p.k;
             }
             copy_a(stage, k0);
         }
@@ -221,7 +221,7 @@ void run_rows(const CudaContext& ctx, const Down& p) {
 
 void low_rank_down(const CudaContext& ctx, const LowRankDown& p) {
     const int at_once = modules_at_once(p.rank, p.n);
-    const bool masked = drops(p.mask, p.m * p.k);
+    const bool masked = drops(p.mask, p.m * p.width);
     GGQ_ASSERT(p.n <= kMostModules);
     for (int first = 0; first < p.n; first += at_once) {
         Down args{.x = p.x,
@@ -229,8 +229,7 @@ void low_rank_down(const CudaContext& ctx, const LowRankDown& p) {
                   .y = {},
                   .y_dtype = p.y_dtype,
                   .m = p.m,
-                  .k = p.k,
-                  .x_stride = p.x_stride,
+                  .k = p.width,
                   .rank = p.rank,
                   .alpha = p.alpha * p.mask.kept(),
                   .rng = p.mask.rng,

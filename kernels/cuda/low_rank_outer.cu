@@ -19,7 +19,7 @@ struct Outer {
     const void* x;
     const float* u[kMostModules];
     float* parts[kMostModules];  // [parts][rank][c]
-    int64_t m, c, chunk, x_stride;
+    int64_t m, c, chunk;
     int rank;
     const int64_t* rng;
     DropoutScale scale;
@@ -60,7 +60,7 @@ struct OuterPass {
           n_rows(static_cast<int>(end_row - first_row)) {
         const int64_t col = warp_col + 8 * pieces.copied_piece();
         copies = col < p.c;
-        source = static_cast<const T*>(p.x) + (first_row + pieces.copied_row(0)) * p.x_stride + col;
+        source = static_cast<const T*>(p.x) + (first_row + pieces.copied_row(0)) * p.c + col;
     }
 
     __device__ __forceinline__ uint4* stage_at(int stage) const {
@@ -74,9 +74,9 @@ struct OuterPass {
 #pragma unroll
             for (int i = 0; i < WarpTile::kAccesses; ++i) {
                 copy_async_of_line(stage_at(stage) + pieces.copied(i), from, row + pieces.copied_row(i) < n_rows);
-                from += 4 * p.x_stride;
+                from += 4 * p.c;
             }
-            source += kStep * p.x_stride;
+            source += kStep * p.c;
         }
         commit_copies();
     }
@@ -204,9 +204,9 @@ void run(const CudaContext& ctx, const Outer& p) {
 
 void low_rank_outer(const CudaContext& ctx, const LowRankOuter& p, Scratch scratch) {
     const int at_once = modules_at_once(p.rank, p.n);
-    const bool masked = drops(p.mask, p.m * p.c);
+    const bool masked = drops(p.mask, p.m * p.width);
     GGQ_ASSERT(p.n <= kMostModules);
-    const int64_t n_parts = low_rank_outer_parts(p.m, p.c, p.rank, p.n, *ctx.device), n_elems = p.rank * p.c;
+    const int64_t n_parts = low_rank_outer_parts(p.m, p.width, p.rank, p.n, *ctx.device), n_elems = p.rank * p.width;
     auto* parts = static_cast<float*>(scratch.take(p.n * n_parts * n_elems * 4));
     PartSums sums{.alpha = p.alpha * p.mask.kept()};
     for (int first = 0; first < p.n; first += at_once) {
@@ -214,9 +214,8 @@ void low_rank_outer(const CudaContext& ctx, const LowRankOuter& p, Scratch scrat
                    .u = {},
                    .parts = {},
                    .m = p.m,
-                   .c = p.c,
-                   .chunk = low_rank_outer_chunk(p.m, p.c, p.rank, p.n, *ctx.device),
-                   .x_stride = p.x_stride,
+                   .c = p.width,
+                   .chunk = low_rank_outer_chunk(p.m, p.width, p.rank, p.n, *ctx.device),
                    .rank = p.rank,
                    .rng = p.mask.rng,
                    .scale = mask_scale(p.mask, first)};
