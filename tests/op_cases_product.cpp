@@ -209,8 +209,8 @@ void add_large_product_cases(std::vector<OpCase>& table) {
             for (int n : {1, 2, 3}) add_lora_down(table, s, 16, n, p);
     }
     // Enough tiles, small and large ones, to fill a card: one product with its update and sum.
-    add_lora_linear(table, {1100, 1608, 136}, 64, "dense", frozen(normal({1608, 136})));
-    add_lora_linear(table, {2000, 2024, 72}, 16, "nf4", kept_as(normal({2024, 72}), DType::nf4, {64, true}));
+    add_lora_linear(table, {1000, 1704, 136}, 64, "dense", frozen(normal({1704, 136})));
+    add_lora_linear(table, {1000, 4000, 72}, 16, "nf4", kept_as(normal({4000, 72}), DType::nf4, {64, true}));
     for (const auto& [s, rank] : {std::pair{Sizes{300, 288, 576}, 5}, std::pair{Sizes{150, 64, 320}, 24},
                                   std::pair{Sizes{150, 320, 96}, 64}, std::pair{Sizes{20, 96, 64}, 100}}) {
         add_lora_linear(table, s, rank, "dense", frozen(normal({s.n, s.k})));
