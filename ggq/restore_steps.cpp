@@ -275,9 +275,11 @@ int64_t largest_restored(const Graph& graph, const Plan& plan) {
 }  // namespace
 
 // Beside the room that there is, room for up to three of the widest is tried: a layer reads its two widest weights one
-// after the other, forward and back.
+// after the other, forward and back. It stays small beside any card: what runs take without a budget is part of what
+// they promise.
 Plan with_restores(const Graph& graph, const Backend& backend, Plan plan, const RestoreRoom& room) {
     constexpr int kMost = 3;
+    constexpr int64_t kMostMore = int64_t{256} << 20;
     constexpr double kWorthALane = 0.05;  // of the time: beside products of many rows nothing is hidden
     const Plan plain = plan;
     Plan apart = plain;  // each use has its own, as when products restore by themselves
@@ -291,7 +293,8 @@ Plan with_restores(const Graph& graph, const Backend& backend, Plan plan, const 
     double least = share + static_cast<double>(there) / bytes;
     for (int i = 0; i <= kMost; ++i) {
         const int64_t arena = there + i * step;
-        if (i > 0 && (room.beside_bytes == 0 || arena > room.most_bytes)) break;
+        const bool allowed = room.beside_bytes > 0 && arena <= room.most_bytes && i * step <= kMostMore;
+        if (i > 0 && !allowed) break;
         std::optional<Plan> next = restored_within(graph, backend, plain, lane, arena);
         if (!next) continue;
         const double now = restore_seconds(graph, costs, *next) / seconds +

@@ -67,8 +67,8 @@ TEST_CASE("bad data: broken JSON, with its line") {
     check_contains(data_refusal(sample_lines(2) + "\n{\"prompt\": \"a\", \"completion\" \"b\"}\n" + sample_lines(3)),
                    ": broken JSON on line 4: ");
     check_contains(data_refusal("[\n{\"prompt\": \"a\",\n \"completion\": b}]"), ": broken JSON on line 3: ");
-    check_contains(data_refusal(sample_lines(2) + "7\n"), "line 3: expected an object with instruction and output");
-    check_contains(data_refusal("{\"question\": \"a\"}\n"), "unknown form of data: expected instruction and output");
+    check_contains(data_refusal(sample_lines(2) + "7\n"), "line 3: expected an object with messages or conversations");
+    check_contains(data_refusal("{\"question\": \"a\"}\n"), "unknown form of data: expected messages or conversations");
     check_contains(data_refusal("version https://git-lfs.github.com/spec/v1\n"), " is a Git LFS pointer");
 }
 

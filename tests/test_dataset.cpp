@@ -260,16 +260,14 @@ TEST_CASE("dataset: files that cannot be used are refused in one sentence") {
     CHECK(load_error("{\"text\": \"a\"}\n{\"text\": \"\xC3(\"}") ==
           "data.jsonl: line 2 is not valid UTF-8 (byte 0xc3); save the file as UTF-8");
     CHECK(load_error(R"({"text": "\ud800"})").starts_with("data.jsonl: broken JSON on line 1: "));
-    CHECK(
-        load_error(R"({"question": "a", "answer": "b"})") ==
-        "data.jsonl: line 1: unknown form of data: expected instruction and output (alpaca), prompt and completion, or "
-        "text, got keys answer, question");
-    CHECK(load_error("[1]").starts_with("data.jsonl: sample 1: expected an object with instruction and output"));
+    CHECK(load_error(R"({"question": "a", "answer": "b"})") ==
+          "data.jsonl: line 1: unknown form of data: expected messages or conversations (chat), instruction and output "
+          "(alpaca), prompt and completion, or text, got keys question, answer");
+    CHECK(load_error("[1]").starts_with("data.jsonl: sample 1: expected an object with messages or conversations"));
     CHECK(load_error("{\"text\": \"a\"}\n{\"body\": \"b\"}") ==
           "data.jsonl: line 2: expected a field text (data of form text), got keys body");
     CHECK(load_error(R"({"text": 5})") == "data.jsonl: line 1: expected text to be a text, got number");
-    CHECK(load_error(R"({"prompt": [], "completion": []})") ==
-          "data.jsonl: line 1: expected prompt to be a text, got array (lists of messages are not read yet)");
+    CHECK(load_error(R"({"prompt": [], "completion": []})") == "data.jsonl: line 1: the conversation has no message");
     CHECK(load_error("version https://git-lfs.github.com/spec/v1\n").find("is a Git LFS pointer") != std::string::npos);
     const Tokenizer tokenizer = ggq::test::byte_tokenizer();
     CHECK_THROWS_WITH_AS(load_dataset("/no/such.json", tokenizer, kVocab, {}), "/no/such.json: no such file",
@@ -309,7 +307,8 @@ TEST_CASE("dataset: options that make no sense are refused") {
     options = {};
     options.records.form = "alpacca";
     CHECK(load_error(text, options) ==
-          "template 'alpacca' is not known; known are alpaca|alpaca-short|completion|text");
+          "template 'alpacca' is not known; known are alpaca|alpaca-short|completion|text|chat, and the chat templates "
+          "chatml|llama2|llama3|mistral|vicuna|zephyr");
     options.records.form = "alpaca";
     CHECK(load_error(text, options) ==
           "data.jsonl: line 1: expected a field instruction (data of form alpaca), got keys text");

@@ -1,5 +1,7 @@
 #include "models/text/records.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -10,6 +12,7 @@
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/option_table.h"
+#include "models/text/named_templates.h"
 
 namespace ggq {
 
@@ -156,7 +159,8 @@ std::string form_name(Form form) { return option_text(kFormNames, form); }
 
 Form form_of_name(const std::string& name) {
     const std::optional<Form> form = find_option(kFormNames, name);
-    require(form.has_value(), "template '{}' is not known; known are {}", shown(name), option_list(kFormNames));
+    require(form.has_value(), "template '{}' is not known; known are {}, and the chat templates {}", shown(name),
+            option_list(kFormNames), fmt::join(named_template_names(), "|"));
     return *form;
 }
 
