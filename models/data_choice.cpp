@@ -1,23 +1,12 @@
 #include "models/data_choice.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-
-#include <algorithm>
 
 #include "ggq/error.h"
 #include "models/figures.h"
 #include "models/option_checks.h"
 
 namespace ggq {
-
-namespace {
-
-bool is_named_chat(const std::string& name) {
-    return std::ranges::find(ChatTemplate::names(), name) != ChatTemplate::names().end();
-}
-
-}  // namespace
 
 void validate(const DataChoice& choice) {
     if (choice.limit) require_positive("limit", *choice.limit);
@@ -33,7 +22,7 @@ DataOptions data_options(const DataChoice& choice) {
     require(
         choice.chat_template.empty() || choice.template_name.empty() || choice.template_name == form_name(Form::chat),
         "`chat_template` names a file, and `template` is {}; give one of the two", choice.template_name);
-    const bool chat = is_named_chat(choice.template_name) || !choice.chat_template.empty();
+    const bool chat = ChatTemplate::is_name(choice.template_name) || !choice.chat_template.empty();
     DataOptions d;
     d.records.form = chat ? form_name(Form::chat) : choice.template_name;
     d.chat_name = choice.template_name;
@@ -55,23 +44,13 @@ BatchOptions batch_options(const DataChoice& choice) {
             .shuffle = false};
 }
 
-ChatTemplate chat_template_of(const std::string& name, const std::string& file, const std::filesystem::path& folder) {
-    if (!file.empty()) return ChatTemplate::of_file(file, folder);
-    if (is_named_chat(name)) return ChatTemplate::named(name, folder);
-    std::optional<ChatTemplate> own = ChatTemplate::of_folder(folder);
-    require(own.has_value(),
-            "{} has no chat template; name one with `template` ({}), or give a file of Jinja with `chat_template`",
-            folder.string(), fmt::join(ChatTemplate::names(), ", "));
-    return std::move(*own);
-}
-
 Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model, const StopAsked& stop) {
     const int64_t positions = model.config.max_position_embeddings;
     require(options.max_length <= positions, "`max_length` {}: the model has {} positions; use at most that many",
             options.max_length, positions);
     DataOptions complete = options;
     if (!complete.chat)
-        complete.chat = [&] { return chat_template_of(options.chat_name, options.chat_file, model.folder); };
+        complete.chat = [&] { return ChatTemplate::chosen(options.chat_name, options.chat_file, model.folder); };
     return load_dataset(path, model.tokenizer, model.config.vocab_size, complete, stop);
 }
 

@@ -34,9 +34,6 @@ DataOptions data_options(const DataChoice& choice);
 // In the order of the data, a micro-batch at a time.
 BatchOptions batch_options(const DataChoice& choice);
 
-// The chat template of a choice: of its file, by its name, or of the model's folder. Throws Error where there is none.
-ChatTemplate chat_template_of(const std::string& name, const std::string& file, const std::filesystem::path& folder);
-
 // The samples of a file; refuses a length that the model does not have.
 Dataset load_samples(const std::string& path, const DataOptions& options, const Model& model,
                      const StopAsked& stop = {});

@@ -128,7 +128,7 @@ TEST_CASE("chat: a folder's template, wherever it has it") {
     write_file(folder / "chat_template.jinja", "f{{ messages[0].content }}");
     CHECK(text() == "fq");
     check_contains(error_of([&] { ChatTemplate::named("nothing", folder.path()); }), "known are chatml, llama2");
-    check_contains(error_of([&] { chat_template_of("", "", "/tmp"); }), "/tmp has no chat template");
+    check_contains(error_of([&] { ChatTemplate::chosen("", "", "/tmp"); }), "/tmp has no chat template");
 }
 
 TEST_CASE("chat: named templates are those that models were taught") {

@@ -9,6 +9,7 @@
 
 #include "ggq/io/safetensors.h"
 #include "models/config.h"
+#include "models/generate/prompt.h"
 #include "models/untrained_end.h"
 #include "tests/file_checks.h"
 #include "tests/program_run.h"
@@ -97,8 +98,32 @@ TEST_CASE("prompt: its template") {
     const int64_t n_short = generate(options).result.prompt_tokens;
     options.template_name = "alpaca";
     CHECK(generate(options).result.prompt_tokens > n_short);
-    options.template_name = "chatml";
-    CHECK(error_of([&] { generate(options); }) == "`template`: expected alpaca, alpaca-short or nothing, got 'chatml'");
+    options.template_name = "nothing";
+    check_contains(error_of([&] { generate(options); }),
+                   "`template`: expected alpaca, alpaca-short, chat, a chat template (chatml, llama2, ");
+    options.template_name = "alpaca";
+    options.system = "Be brief.";
+    check_contains(error_of([&] { generate(options); }), "`system` is part of a chat template");
+}
+
+TEST_CASE("prompt: in a chat template, which writes BOS and says how an answer ends") {
+    const Workplace place;
+    const fs::path model = place.copy_of_model();
+    GenerateOptions options = greedy(model, "Once");
+    options.template_name = "chat";
+    check_contains(error_of([&] { generate(options); }), "has no chat template; name one with `template` (chatml, ");
+    write_text(
+        model / "chat_template.jinja",
+        "<s>{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %};{% "
+        "endfor %}{% if add_generation_prompt %}assistant: {% endif %}");
+    const Tokenizer tokenizer = Tokenizer::load(model);
+    options.system = "Be brief.";
+    const PromptForm form = prompt_form(options, model);
+    CHECK(form.end_of_answer(tokenizer) == tokenizer.id_of("</s>"));
+    const std::vector<int32_t> ids = encode_prompt("Once", form, tokenizer, tokenizer.vocab_size()).ids;
+    CHECK(ids == tokenizer.encode("<s>system: Be brief.;user: Once;assistant: ", {.add_special = false}));
+    CHECK(ids[0] == tokenizer.bos_id());
+    CHECK(generate(options).result.prompt_tokens == std::ssize(ids));
 }
 
 TEST_CASE("prompt: a tokenizer larger than the model is warned of, a token beyond the model refused by name") {

@@ -232,8 +232,12 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
           "answer every prompt of a file, JSON lines with a key \"prompt\", in JSON lines of the same order");
     t.add("-b, --batch-size", "N", o.batch_size, "prompts of --batch that are answered at a time");
     t.add("--template", "NAME", o.template_name,
-          "wrap the prompt as an instruction: alpaca, or alpaca-short without a preamble")
+          "wrap the prompt as an instruction: alpaca, or alpaca-short without a preamble; or put it into a chat "
+          "template: "
+          "chat (the model's own), chatml, llama2, llama3, mistral, vicuna, zephyr")
         .fallback = "the prompt as it is";
+    t.add("--chat-template", "PATH", o.chat_template, "a file of Jinja as the chat template", {"--chat_template_path"});
+    t.add("--system", "TEXT", o.system, "what a chat template puts before the prompt as the system's message");
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
         .fallback = "what they need";

@@ -6,14 +6,24 @@
 
 #include "ggq/error.h"
 #include "models/option_checks.h"
+#include "models/text/chat_template.h"
 
 namespace ggq {
+
+bool is_chat(const GenerateOptions& options) {
+    return !options.chat_template.empty() || options.template_name == "chat" ||
+           ChatTemplate::is_name(options.template_name);
+}
 
 void validate(const GenerateOptions& options) {
     validate(options.base);
     validate(options.adapters);
     require_positive("max_new_tokens", options.max_new_tokens);
     if (options.max_length) require_positive("max_length", *options.max_length);
+    require(options.chat_template.empty() || options.template_name.empty() || options.template_name == "chat",
+            "`chat_template` names a file, and `template` is {}; give one of the two", options.template_name);
+    require(options.system.empty() || is_chat(options),
+            "`system` is part of a chat template: it needs `template` chat or `chat_template`");
     require(options.batch.empty() || options.prompt.empty(), "`batch`: expected a file or a `prompt`, got both");
     require_positive("batch_size", options.batch_size);
     const SamplerOptions& s = options.sampler;

@@ -18,9 +18,12 @@ struct GenerateOptions {
     std::vector<AdapterChoice> adapters;  // one at most
 
     std::string prompt;
-    std::string batch;          // a file of prompts instead of one (generate/prompt_lines.h)
-    int64_t batch_size = 8;     // of them that are answered at a time
-    std::string template_name;  // empty: the prompt as it is; "alpaca": as an instruction
+    std::string batch;       // a file of prompts instead of one (generate/prompt_lines.h)
+    int64_t batch_size = 8;  // of them that are answered at a time
+    std::string
+        template_name;  // empty: the prompt as it is; "alpaca": as an instruction; "chat": as what a person says
+    std::string chat_template;  // a file of Jinja to take for the latter
+    std::string system;         // in a chat template, what stands before what the person says
     int64_t max_new_tokens = 256;
     std::optional<int64_t> max_length;  // of the context; nothing: what the prompt and max_new_tokens need
 
@@ -32,6 +35,9 @@ struct GenerateOptions {
     bool quiet = false;
     bool profile = false;
 };
+
+// Whether prompts go through a chat template.
+bool is_chat(const GenerateOptions& options);
 
 // Refuses numbers out of their range, by flag, and more than one adapter.
 void validate(const GenerateOptions& options);

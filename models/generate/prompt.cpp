@@ -1,6 +1,7 @@
 #include "models/generate/prompt.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
@@ -10,18 +11,43 @@ namespace ggq {
 
 namespace {
 
-std::string in_template(const std::string& text, const std::string& template_name) {
-    if (template_name.empty()) return text;
+std::string in_template(const std::string& text, const std::string& name) {
     for (const Form form : {Form::alpaca, Form::alpaca_short})
-        if (template_name == form_name(form)) return alpaca_prompt(text, {}, form);
-    fail("`template`: expected alpaca, alpaca-short or nothing, got '{}'", shown(template_name));
+        if (name == form_name(form)) return alpaca_prompt(text, {}, form);
+    return text;
+}
+
+// A chat template writes BOS itself.
+OpenText encode_chat(const std::string& text, const PromptForm& form, const Tokenizer& tokenizer) {
+    const ChatText chat = form.chat->render(single_turn(form.system, text), true);
+    return {.tokens = tokenizer.encode_with_offsets(chat.text, {.add_special = false})};
 }
 
 }  // namespace
 
-Prompt encode_prompt(const std::string& text, const std::string& template_name, const Tokenizer& tokenizer,
-                     int64_t vocab_size, const std::string& name) {
-    const OpenText open = tokenizer.encode_open(in_template(text, template_name));
+PromptForm prompt_form(const GenerateOptions& options, const std::filesystem::path& folder) {
+    const std::string& name = options.template_name;
+    if (is_chat(options)) return {"", ChatTemplate::chosen(name, options.chat_template, folder), options.system};
+    require(name.empty() || name == form_name(Form::alpaca) || name == form_name(Form::alpaca_short),
+            "`template`: expected alpaca, alpaca-short, chat, a chat template ({}) or nothing, got '{}'",
+            fmt::join(ChatTemplate::names(), ", "), shown(name));
+    return {name, std::nullopt, ""};
+}
+
+std::optional<int32_t> PromptForm::end_of_answer(const Tokenizer& tokenizer) const {
+    if (!chat) return std::nullopt;
+    const std::string answer = "x";
+    const ChatText text = chat->render(single_turn("", "x", &answer), false);
+    if (text.answers.empty()) return std::nullopt;
+    for (const Token& token : tokenizer.encode_with_offsets(text.text, {.add_special = false}))
+        if (token.begin >= text.answers[0].end && tokenizer.is_special(token.id)) return token.id;
+    return std::nullopt;
+}
+
+Prompt encode_prompt(const std::string& text, const PromptForm& form, const Tokenizer& tokenizer, int64_t vocab_size,
+                     const std::string& name) {
+    const OpenText open =
+        form.chat ? encode_chat(text, form, tokenizer) : tokenizer.encode_open(in_template(text, form.name));
     Prompt prompt;
     for (const Token& token : open.tokens) {
         require(token.id < vocab_size, "{}: token {} ('{}') is beyond the model's vocabulary of {}", name, token.id,
@@ -37,10 +63,10 @@ Prompt encode_prompt(const std::string& text, const std::string& template_name, 
     return prompt;
 }
 
-std::optional<std::string> explain_no_answer(const Tokenizer& tokenizer) {
-    if (!tokenizer.has_chat_template()) return std::nullopt;
-    return "the answer is empty: this model was taught to talk in the form of its chat template, which is not applied "
-           "here; write the prompt in that form";
+std::optional<std::string> explain_no_answer(const Tokenizer& tokenizer, const PromptForm& form) {
+    if (form.chat || !tokenizer.has_chat_template()) return std::nullopt;
+    return "the answer is empty: this model was taught to talk in the form of its chat template, which was not "
+           "applied; ask for it with `template` chat";
 }
 
 }  // namespace ggq

@@ -29,6 +29,7 @@ public:
         backend_ = make_backend(options_.base);
         const std::vector<std::string> of_device = settle_device(options_.base, *backend_);
         opened_.emplace(open_adapted(options_.base, options_.adapters, events_));
+        form_ = prompt_form(options_, model().folder);
         if (!options_.plan) opened_->check_base(events_);
         encode_prompts();
         choose_context();
@@ -54,7 +55,7 @@ private:
     }
 
     void add_prompt(const std::string& text, const std::string& name) {
-        Prompt prompt = encode_prompt(text, options_.template_name, model().tokenizer, model().config.vocab_size, name);
+        Prompt prompt = encode_prompt(text, form_, model().tokenizer, model().config.vocab_size, name);
         if (!options_.batch.empty())
             for (std::string& note : prompt.notes) note = name + ": " + note;
         events_.tell(prompt.notes);
@@ -120,11 +121,13 @@ private:
     }
 
     GenerationOptions generation_options() const {
-        return {options_.sampler, options_.max_new_tokens, model().stop_tokens(), model().n_tokens()};
+        std::vector<int32_t> stops = model().stop_tokens();
+        if (const auto end = form_.end_of_answer(model().tokenizer)) stops.push_back(*end);
+        return {options_.sampler, options_.max_new_tokens, std::move(stops), model().n_tokens()};
     }
 
     void explain_no_answer() const {
-        if (const auto line = ggq::explain_no_answer(model().tokenizer)) events_.warn(*line);
+        if (const auto line = ggq::explain_no_answer(model().tokenizer, form_)) events_.warn(*line);
     }
 
     GenerateResult generate() {
@@ -175,6 +178,7 @@ private:
     Profile* profile_;
     std::unique_ptr<Backend> backend_;
     std::optional<AdaptedModel> opened_;
+    PromptForm form_;
     std::vector<std::vector<int32_t>> prompts_;
     std::vector<std::string> names_;  // of the prompts, for messages
     int64_t context_ = 0, n_slots_ = 1;

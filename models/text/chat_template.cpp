@@ -1,5 +1,7 @@
 #include "models/text/chat_template.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -152,6 +154,18 @@ ChatTemplate ChatTemplate::named(const std::string& name, const fs::path& folder
 }
 
 const std::vector<std::string>& ChatTemplate::names() { return named_template_names(); }
+
+bool ChatTemplate::is_name(const std::string& name) { return std::ranges::find(names(), name) != names().end(); }
+
+ChatTemplate ChatTemplate::chosen(const std::string& name, const fs::path& file, const fs::path& folder) {
+    if (!file.empty()) return of_file(file, folder);
+    if (is_name(name)) return named(name, folder);
+    std::optional<ChatTemplate> own = of_folder(folder);
+    require(own.has_value(),
+            "{} has no chat template; name one with `template` ({}), or give a file of Jinja with `chat_template`",
+            folder.string(), fmt::join(names(), ", "));
+    return std::move(*own);
+}
 
 const jinja::Template& ChatTemplate::for_tools(bool tools) const {
     return tools && with_tools_ != nullptr ? *with_tools_ : *plain_;

@@ -39,6 +39,11 @@ public:
     // One of those that `names()` lists; special tokens by the model's folder.
     static ChatTemplate named(const std::string& name, const std::filesystem::path& folder);
     static const std::vector<std::string>& names();
+    static bool is_name(const std::string& name);
+    // Of the file, if one is given, else by the name, if it is of `names()`, else of the model's folder. Throws Error
+    // where that has none.
+    static ChatTemplate chosen(const std::string& name, const std::filesystem::path& file,
+                               const std::filesystem::path& folder);
 
     // With `open` what an answer begins with stands at its end. Throws Error: what the template refuses.
     ChatText render(const Conversation& conversation, bool open) const;
