@@ -1,11 +1,18 @@
 #include "models/jinja/template.h"
 
+#include <optional>
+
+#include "ggq/error.h"
+#include "ggq/io/utf8.h"
 #include "models/jinja/syntax.h"
 
 namespace ggq::jinja {
 
-Template::Template(std::string_view source, std::string name)
-    : name_(std::move(name)), block_(std::make_unique<Block>(parse(source, name_))) {}
+Template::Template(std::string_view source, std::string name) : name_(std::move(name)) {
+    const std::optional<size_t> bad = invalid_utf8(source);
+    require(!bad, "{}: expected a template in UTF-8, got other bytes at offset {}", name_, bad.value_or(0));
+    block_ = std::make_unique<Block>(parse(source, name_));
+}
 Template::~Template() = default;
 Template::Template(Template&&) noexcept = default;
 Template& Template::operator=(Template&&) noexcept = default;
