@@ -61,7 +61,7 @@ private:
         const Value* attribute(std::string_view) override { return nullptr; }
         bool can_be_called() const override { return true; }
         Value call(Render&, const Arguments&) override {
-            const Value now = onward_ ? of_.items_[of_.at_] : Value();
+            Value now = onward_ ? of_.items_[of_.at_] : Value();
             of_.at_ = onward_ ? (of_.at_ + 1) % of_.items_.size() : 0;
             return now;
         }
