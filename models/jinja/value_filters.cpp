@@ -132,7 +132,7 @@ Value attribute(Render&, const Value& in, const Arguments& given) {
 
 // As transformers has it: no escapes of HTML, and characters beyond ASCII as they are.
 Value to_json_filter(Render& render, const Value& in, const Arguments& given) {
-    require(!in.is_undefined(), "tojson of what is undefined: {}", in.as<Undefined>()->what);
+    if (const auto* missing = in.as<Undefined>()) fail("tojson of what is undefined: {}", missing->what);
     JsonStyle style;
     const Value* indent = given.find(1, "indent");
     if (indent == nullptr) indent = given.find(SIZE_MAX, "indent");
