@@ -52,6 +52,8 @@ struct GgufTypeInfo {
 
 const GgufTypeInfo& info(GgufType type);
 std::optional<GgufType> gguf_type(std::string_view name);  // "F16", "q8_0"
+std::optional<GgufType> gguf_type(uint32_t number);
+std::string gguf_type_names();  // of all, for messages
 
 // A tensor of a file: rows one after the other, each of whole blocks.
 struct GgufTensor {
