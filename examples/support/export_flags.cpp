@@ -89,4 +89,18 @@ FlagTable quantize_flags(QuantizeOptions& o) {
     return t;
 }
 
+FlagTable convert_flags(ConvertOptions& o) {
+    FlagTable t("convert", "an adapter into the form of another program, read again and compared");
+    t.add("--adapter", "PATH", o.adapter, "adapter of any form that is known", {"--lora", "--adapter-path"});
+    t.require("--adapter");
+    t.choice("--to", kAdapterForms, o.to, "the form: of PEFT, or of mlx-lm");
+    t.require("--to");
+    t.add("-o, --output", "DIR", o.output, "folder of the result, empty or new", {"--output_dir"});
+    t.require("--output");
+    t.add("--overwrite", o.overwrite, "write into a folder that has content");
+    t.add("--json", o.json, "the result as one line of JSON");
+    t.add("--quiet", o.quiet, "no notes, only warnings and errors");
+    return t;
+}
+
 }  // namespace ggq

@@ -1,0 +1,28 @@
+// An adapter from one form into another. What is written is read again and compared with what was read.
+#pragma once
+
+#include <string>
+
+#include "models/convert/adapter_form.h"
+#include "models/events.h"
+
+namespace ggq {
+
+struct ConvertOptions {
+    std::string adapter;
+    AdapterForm to = AdapterForm::peft;
+    std::string output;
+    bool overwrite = false;
+    bool json = false, quiet = false;
+};
+
+struct ConvertResult {
+    AdapterForm from = AdapterForm::peft, to = AdapterForm::peft;
+    int64_t n_modules = 0;
+    double distance = 0;  // of what was written to what was read, see adapter_distance()
+};
+
+// Throws Error for what the form cannot hold, with what to do instead.
+ConvertResult run_conversion(const ConvertOptions& options, const Events& events);
+
+}  // namespace ggq
