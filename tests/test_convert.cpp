@@ -116,9 +116,9 @@ TEST_CASE("convert: mlx-lm has a rank and a scale: smaller ranks get zeros, othe
     const json lora = read_json(dir / "mlx" / "adapter_config.json").at("lora_parameters");
     CHECK(lora.at("rank") == 4);
     CHECK(lora.at("scale") == 1);
-    const Adapter read = open_adapter(dir / "mlx");
+    const Adapter read = open_adapter(dir / "mlx", nullptr);
     const std::vector<float> b = as_floats(read.modules.at(kUp).b),
-                             before = as_floats(open_adapter(peft).modules.at(kUp).b);
+                             before = as_floats(open_adapter(peft, nullptr).modules.at(kUp).b);
     CHECK(b[0] == doctest::Approx(before[0] * 8 / std::sqrt(2.0)));
     CHECK(b[2] == 0);
     // What only some layers have is named in full.
@@ -133,7 +133,7 @@ TEST_CASE("convert: DoRA goes to mlx-lm and back, what that cannot hold is refus
     dora.config["use_dora"] = true;
     CHECK(convert(dora.write(dir / "dora"), AdapterForm::mlx, dir / "mlx").distance == 0);
     CHECK(read_json(dir / "mlx" / "adapter_config.json").at("fine_tune_type") == "dora");
-    CHECK(open_adapter(dir / "mlx").config.use_dora);
+    CHECK(open_adapter(dir / "mlx", nullptr).config.use_dora);
     MadeAdapter whole;
     whole.add(kQ, 2);
     whole.add_tensor("lm_head.weight", {3, 6});
@@ -156,7 +156,7 @@ TEST_CASE("convert: adapters of mlx-lm that do not fit together are refused") {
         fs::copy_file(dir / "mlx" / kMlxTensorFile, dir / "other" / kMlxTensorFile,
                       fs::copy_options::overwrite_existing);
         fs::copy_file(dir / "changed.json", dir / "other/adapter_config.json", fs::copy_options::overwrite_existing);
-        return error_of([&] { open_adapter(dir / "other"); });
+        return error_of([&] { open_adapter(dir / "other", nullptr); });
     };
     CHECK(with("seed", 7) == "no error");
     check_contains(with("fine_tune_type", "full"), "fine_tune_type 'full' is not supported");
@@ -179,6 +179,101 @@ TEST_CASE("convert: an adapter answers the same in either form; the program says
     const ProgramRun same = run_binary("convert", {"--adapter", place.out, "--to", "peft", "--output", place.out});
     CHECK(same.code == 1);
     check_contains(same.err, "is the adapter that is read");
+}
+
+namespace {
+
+// What the adapter of a training run in `place` becomes as a file of llama.cpp.
+double to_gguf(const Workplace& place, const fs::path& adapter, GgufType type, const fs::path& output) {
+    ConvertOptions o;
+    o.adapter = adapter;
+    o.to = AdapterForm::gguf;
+    o.model = place.model;
+    o.type = type;
+    o.output = output;
+    o.overwrite = true;
+    return run_conversion(o, {}).distance;
+}
+
+}  // namespace
+
+TEST_CASE("convert: to llama.cpp's form and back, in every type of its tensors") {
+    const Workplace place;
+    train(place.options(5));
+    CHECK(to_gguf(place, place.out, GgufType::f32, place / "a.gguf") == 0);
+    CHECK(to_gguf(place, place.out, GgufType::f16, place / "f16.gguf") > 0);
+    CHECK(to_gguf(place, place.out, GgufType::bf16, place / "bf16.gguf") > 0);
+    CHECK(to_gguf(place, place.out, GgufType::q8_0, place / "q8.gguf") > 0);
+    ConvertOptions back;
+    back.adapter = place / "a.gguf";
+    back.output = place / "back";
+    check_contains(error_of([&] { run_conversion(back, {}); }), "cannot be read without its `model`");
+    back.model = place.model;
+    CHECK(run_conversion(back, {}).distance == 0);
+    CHECK(adapter_distance(read_adapter(place.out), read_adapter(place / "back")) == 0);
+    CHECK(generate(greedy(place.model, "Once upon a time", place / "a.gguf")).text ==
+          generate(greedy(place.model, "Once upon a time", place.out)).text);
+    const GgufFile file(place / "a.gguf");
+    CHECK(file.content().text("general.type") == "adapter");
+    CHECK(file.content().number("adapter.lora.alpha") == 8);
+    CHECK(file.content().find_tensor("blk.0.attn_q.weight.lora_a"));
+    CHECK_FALSE(fs::exists(place / "a.gguf.check"));
+}
+
+TEST_CASE("convert: in llama.cpp's form rows of q and k are its own, and scales that alpha / r lacks are in B") {
+    const Workplace place;
+    const LlamaConfig config = read_config(place.model);
+    MadeAdapter made;
+    const int64_t width = config.hidden_size;
+    const std::string q = kQ, up = "model.layers.0.mlp.up_proj";
+    made.add_tensor(q + ".lora_A.weight", {4, width});
+    made.add_tensor(q + ".lora_B.weight", {width, 4});
+    made.add_tensor(up + ".lora_A.weight", {2, width});
+    made.add_tensor(up + ".lora_B.weight", {config.intermediate_size, 2});
+    made.config["rank_pattern"] = {{"q_proj", 4}};
+    made.config["use_rslora"] = true;
+    const fs::path peft = made.write(place / "made");
+    CHECK(to_gguf(place, peft, GgufType::f32, place / "a.gguf") < 1e-6);
+    const GgufFile file(place / "a.gguf");
+    const Gguf& gguf = file.content();
+    const auto values = [&](const std::string& name) {
+        const GgufTensor& t = gguf.tensor(name);
+        std::vector<float> x(static_cast<size_t>(t.shape.n_elems()));
+        file.read_part(t, 0, std::as_writable_bytes(std::span(x)));
+        return x;
+    };
+    const double alpha = gguf.number("adapter.lora.alpha").value_or(0);
+    const Adapter before = read_adapter(peft);
+    // The loader's factor, alpha / r.
+    const std::vector<float> b = as_floats(before.modules.at(up).b), stored = values("blk.0.ffn_up.weight.lora_b");
+    CHECK(stored[5] * alpha / 2 == doctest::Approx(b[5] * 8 / std::sqrt(2.0)));
+    const std::vector<float> bq = as_floats(before.modules.at(q).b), stored_q = values("blk.0.attn_q.weight.lora_b");
+    // The first half of a head is the even rows, the second the odd ones.
+    const auto half = static_cast<size_t>(config.head_dim / 2);
+    CHECK(stored_q[4] * alpha / 4 == doctest::Approx(bq[half * 4] * 8 / 2));
+    CHECK(stored_q[8] * alpha / 4 == doctest::Approx(bq[4] * 8 / 2));
+}
+
+TEST_CASE("convert: what llama.cpp's form cannot hold is refused with advice") {
+    const Workplace place;
+    const int64_t width = read_config(place.model).hidden_size;
+    MadeAdapter dora;
+    dora.add(kQ, 2, true);
+    dora.config["use_dora"] = true;
+    const auto refusal = [&](const MadeAdapter& made) {
+        const fs::path folder = made.write(place / "made");
+        return error_of([&] { to_gguf(place, folder, GgufType::f16, place / "x.gguf"); });
+    };
+    check_contains(refusal(dora), "DoRA is nothing that a GGUF adapter can hold; merge it into its base");
+    MadeAdapter whole;
+    whole.add(kQ, 2);
+    whole.add_tensor("lm_head.weight", {3, 6});
+    check_contains(refusal(whole), "has lm_head as a whole, which a GGUF adapter cannot hold");
+    MadeAdapter head;  // the model is tied
+    head.add_tensor("lm_head.lora_A.weight", {2, width});
+    head.add_tensor("lm_head.lora_B.weight", {512, 2});
+    check_contains(refusal(head), "adapts lm_head, which is the embedding in this model");
+    CHECK_FALSE(fs::exists(place / "x.gguf"));
 }
 
 }  // namespace ggq::test

@@ -7,6 +7,7 @@
 #include "ggq/error.h"
 #include "ggq/io/input_file.h"
 #include "models/convert/adapter_math.h"
+#include "models/convert/gguf_adapter.h"
 #include "models/convert/mlx_adapter.h"
 
 namespace ggq {
@@ -54,11 +55,16 @@ double distance(const std::string& module, const Adapter& one, const Adapter& ot
 }  // namespace
 
 AdapterForm form_of_adapter(const std::filesystem::path& path) {
+    if (is_gguf(path)) return AdapterForm::gguf;
     return is_folder(path) && is_there(path / kMlxTensorFile) ? AdapterForm::mlx : AdapterForm::peft;
 }
 
-Adapter open_adapter(const std::filesystem::path& path, const StopAsked& stop) {
-    return form_of_adapter(path) == AdapterForm::mlx ? read_mlx_adapter(path) : read_adapter(path, stop);
+Adapter open_adapter(const std::filesystem::path& path, const LlamaConfig* base, const StopAsked& stop) {
+    const AdapterForm form = form_of_adapter(path);
+    if (form == AdapterForm::peft) return read_adapter(path, stop);
+    if (form == AdapterForm::mlx) return read_mlx_adapter(path);
+    require(base != nullptr, "{}: is an adapter of llama.cpp, which cannot be read without its `model`", path.string());
+    return read_gguf_adapter(path, *base);
 }
 
 double adapter_distance(const Adapter& one, const Adapter& other) {

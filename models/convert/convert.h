@@ -4,6 +4,7 @@
 #include <string>
 
 #include "models/convert/adapter_form.h"
+#include "models/convert/gguf_floats.h"
 #include "models/events.h"
 
 namespace ggq {
@@ -11,7 +12,9 @@ namespace ggq {
 struct ConvertOptions {
     std::string adapter;
     AdapterForm to = AdapterForm::peft;
-    std::string output;
+    std::string model;              // folder whose config.json is read; of an adapter of llama.cpp, or into one
+    GgufType type = GgufType::f16;  // of the tensors of one
+    std::string output;             // a folder; of llama.cpp's a file
     bool overwrite = false;
     bool json = false, quiet = false;
 };

@@ -42,7 +42,7 @@ public:
           model_(open_base(options_)) {
         events_.warn(model_.warnings);
         for (const AdapterChoice& choice : options_.adapters)
-            adapters_.push_back(open_adapter(choice.path, events_.stop));
+            adapters_.push_back(open_adapter(choice.path, &model_.config, events_.stop));
         choose_base();
     }
 
