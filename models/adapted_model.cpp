@@ -6,6 +6,7 @@
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
+#include "models/convert/adapter_form.h"
 #include "models/lora.h"
 #include "models/merge/folded_source.h"
 
@@ -81,7 +82,7 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
     take_stored_form(options, opened.model.weights->quantized());
     if (adapters.empty()) return opened;
     opened.choice = adapters[0];
-    opened.adapter.emplace(read_adapter(opened.choice.path));
+    opened.adapter.emplace(open_adapter(opened.choice.path, &opened.model.config));
     if (const auto& record = opened.adapter->base) {
         if (!opened.adapter->files_checked)
             events.warn(fmt::format("{}/{} has no hashes of its files, so they are not checked", opened.choice.path,

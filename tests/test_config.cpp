@@ -133,7 +133,7 @@ TEST_CASE("what is not held is refused by name") {
         {with("quantization_config", {{"quant_method", "bitsandbytes"}}),
          "config.json: quantization_config: a checkpoint that is already quantized (bitsandbytes) cannot be loaded, "
          "but "
-         "for bitsandbytes in 4 bits; take the original one, it is quantized while it is loaded"},
+         "for bitsandbytes in 4 or in 8 bits; take the original one, it is quantized while it is loaded"},
         {with("rope_scaling", {{"rope_type", "longrope"}, {"factor", 2}}),
          "config.json, rope_scaling: the RoPE kind 'longrope' is not known; known are default, linear, llama3, yarn, "
          "dynamic"},

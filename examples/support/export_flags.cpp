@@ -89,4 +89,22 @@ FlagTable quantize_flags(QuantizeOptions& o) {
     return t;
 }
 
+FlagTable convert_flags(ConvertOptions& o) {
+    FlagTable t("convert", "an adapter into the form of another program, read again and compared");
+    t.add("--adapter", "PATH", o.adapter, "adapter of any form that is known", {"--lora", "--adapter-path"});
+    t.require("--adapter");
+    t.choice("--to", kAdapterForms, o.to, "the form: of PEFT, of mlx-lm, or of llama.cpp");
+    t.require("--to");
+    t.add("-o, --output", "PATH", o.output, "folder of the result, empty or new; of llama.cpp's form a file",
+          {"--output_dir"});
+    t.require("--output");
+    t.add("--overwrite", o.overwrite, "write into a folder that has content, or over a file");
+    t.add("-m, --model", "PATH", o.model, "model folder, of which config.json is read; llama.cpp's form needs it",
+          {"--model_name_or_path"});
+    t.choice("--gguf-type", kGgufOutputTypes, o.type, "type of the tensors of llama.cpp's form", {"--outtype"});
+    t.add("--json", o.json, "the result as one line of JSON");
+    t.add("--quiet", o.quiet, "no notes, only warnings and errors");
+    return t;
+}
+
 }  // namespace ggq

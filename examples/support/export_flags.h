@@ -2,6 +2,7 @@
 #pragma once
 
 #include "examples/support/cli.h"
+#include "models/convert/convert.h"
 #include "models/merge/merge.h"
 #include "models/quantize/quantize.h"
 
@@ -10,5 +11,6 @@ namespace ggq {
 // The options must outlive the table.
 FlagTable merge_flags(MergeOptions& options);
 FlagTable quantize_flags(QuantizeOptions& options);
+FlagTable convert_flags(ConvertOptions& options);
 
 }  // namespace ggq

@@ -64,6 +64,7 @@ public:
 private:
     FileMetadata read_metadata(const json& value) const {
         FileMetadata metadata;
+        if (value.is_null()) return metadata;  // as mlx-lm wrote it
         require(value.is_object(), "{}: the metadata is not a JSON object", where_);
         for (const auto& [key, text] : value.items()) {
             require(text.is_string(), "{}: the metadata entry '{}' is not a text", where_, shown(key));

@@ -10,6 +10,7 @@
 #include "ggq/error.h"
 #include "ggq/io/input_file.h"
 #include "models/bnb_writer.h"
+#include "models/convert/adapter_form.h"
 #include "models/merge/compare_models.h"
 #include "models/merge/folded_source.h"
 #include "models/merge/merged_source.h"
@@ -41,7 +42,7 @@ public:
           model_(open_base(options_)) {
         events_.warn(model_.warnings);
         for (const AdapterChoice& choice : options_.adapters)
-            adapters_.push_back(read_adapter(choice.path, events_.stop));
+            adapters_.push_back(open_adapter(choice.path, &model_.config, events_.stop));
         choose_base();
     }
 
