@@ -63,10 +63,11 @@ std::optional<Bnb4bitConfig> read_quantization(const JsonFields& fields) {
     const bool in_4bit = loads_in(quantization, "load_in_4bit"), in_8bit = loads_in(quantization, "load_in_8bit");
     const std::string method =
         quantization.text_or("quant_method", in_4bit || in_8bit ? kBitsandbytes : "unknown method");
-    require(method == kBitsandbytes && in_4bit && !in_8bit,
-            "{}: quantization_config: a checkpoint that is already quantized ({}{}) cannot be loaded, but for "
-            "bitsandbytes in 4 bits; take the original one, it is quantized while it is loaded",
-            fields.where(), shown(method), in_8bit ? " in 8 bits" : "");
+    require(method == kBitsandbytes && in_4bit != in_8bit,
+            "{}: quantization_config: a checkpoint that is already quantized ({}) cannot be loaded, but for "
+            "bitsandbytes in 4 or in 8 bits; take the original one, it is quantized while it is loaded",
+            fields.where(), shown(method));
+    if (in_8bit) return Bnb4bitConfig{DType::int8, false};
     return Bnb4bitConfig{read_4bit_type(quantization), quantization.flag_or("bnb_4bit_use_double_quant", false)};
 }
 

@@ -27,9 +27,9 @@ struct RopeConfig {
     bool operator==(const RopeConfig&) const = default;
 };
 
-// What config.json says of a checkpoint of bitsandbytes whose linears are in 4 bits already; the tensors decide.
+// What config.json says of a checkpoint of bitsandbytes whose linears are quantized already; the tensors decide.
 struct Bnb4bitConfig {
-    DType type = DType::fp4;  // bitsandbytes' own default
+    DType type = DType::fp4;  // bitsandbytes' own default of 4 bits; or nf4, or int8
     bool double_quant = false;
 
     bool operator==(const Bnb4bitConfig&) const = default;

@@ -22,7 +22,9 @@ public:
 
     void declare_weights(const TensorSource& source) {
         for (const WeightRow& row : weight_rows(llama_.config)) {
-            Buffer* weight = find_or_declare(row.name, Kind::constant, weight_type(row, source.type(row), choice_));
+            const TensorType stored = source.type(row);
+            Buffer* weight = find_or_declare(row.name, Kind::constant,
+                                             source.is_fixed(row) ? stored : weight_type(row, stored, choice_));
             weight->pageable = row.role == WeightRole::linear && weight->kind == Kind::constant;
             llama_.weights[row.name] = weight;
         }

@@ -17,7 +17,7 @@ public:
         : files_(folder), quantized_(config, files_) {
         check_weights(config, files_, quantized_);
         require(!config.quantization || quantized(),
-                "{}: quantization_config says that linears are in 4 bits, but the checkpoint has none that is; take "
+                "{}: quantization_config says that linears are quantized, but the checkpoint has none that is; take "
                 "the key out if they are not to be",
                 (folder / "config.json").string());
     }

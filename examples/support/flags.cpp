@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "examples/support/flag_groups.h"
 #include "examples/support/memory_picture.h"
 #include "ggq/gpu_table.h"
 #include "models/shapes.h"
@@ -45,6 +46,8 @@ void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallbac
     switch_for(t, "--fp16", "--compute-dtype", {"f16"});
 }
 
+}  // namespace
+
 void machine_flags(FlagTable& t, BaseOptions& o) {
     t.group("machine");
     t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run; auto is a GPU if there is one");
@@ -63,6 +66,8 @@ void model_flag(FlagTable& t, BaseOptions& o) {
           {"--model_name_or_path"});
     t.require("--model");
 }
+
+namespace {
 
 // How the records of a file become rows of tokens.
 void data_flags(FlagTable& t, DataChoice& o) {
@@ -239,6 +244,8 @@ Strings join_scales(const Strings& values) {
     return joined;
 }
 
+}  // namespace
+
 void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
     Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
     t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&adapters](const Strings& values) {
@@ -247,6 +254,8 @@ void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
     };
     t.translated("--lora-scaled", "--adapter", Takes::values, join_scales);
 }
+
+namespace {
 
 void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.group("model and prompt");
