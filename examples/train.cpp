@@ -7,6 +7,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "examples/support/events_to_stderr.h"
 #include "examples/support/flag_words.h"
 #include "examples/support/flags.h"
 #include "examples/support/interrupt.h"
@@ -14,6 +15,7 @@
 #include "examples/support/progress.h"
 #include "examples/support/run_program.h"
 #include "ggq/error.h"
+#include "models/lint/lint.h"
 #include "models/train/log.h"
 #include "models/train/trainer.h"
 
@@ -67,6 +69,14 @@ void try_to_draw_losses(const TrainOptions& options, ProgressDisplay& display) {
             "the output folder {} was removed after it was saved", options.output);
 }
 
+int show_lint(const TrainOptions& options, const Events& events) {
+    const LintReport report = lint(options, events);
+    if (options.json) std::cout << to_json(report).dump() << std::endl;
+    else
+        for (const std::string& line : describe(report)) std::cout << told(line) << '\n';
+    return report.n_errors() > 0 ? 1 : 0;
+}
+
 int run(const Strings& args) {
     TrainOptions options;
     FlagTable flags = train_flags(options);
@@ -75,6 +85,7 @@ int run(const Strings& args) {
         return 0;
     }
     const Interrupt interrupt;
+    if (options.lint) return show_lint(options, events_to_stderr(options.quiet, interrupt));
     ProgressDisplay display(ProgressDisplay::style_for_stderr(options.quiet), options.log_every);
     Profile profile;
     const TrainResult result =

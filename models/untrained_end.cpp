@@ -70,21 +70,30 @@ std::string list_of(const std::vector<int64_t>& ids, const Tokenizer& tokenizer)
 }  // namespace
 
 std::optional<std::string> warn_of_untrained_end(const Model& model) {
-    const Tokenizer& tokenizer = model.tokenizer;
-    const Rows table = embedding_of(model);
-    const auto eos = tokenizer.eos_id();
-    if (!eos || *eos >= table.n_rows) return std::nullopt;
-    std::vector<std::byte> row(static_cast<size_t>(table.n_bytes));
-    if (!table.read(*eos, row)) return std::nullopt;
-    const std::vector<int64_t> equal = equal_rows(table, *eos, row);
-    if (equal.empty() && !is_zero(row)) return std::nullopt;
-    const std::string why = equal.empty() ? "is zero"
-                                          : fmt::format("equals that of {} other token{}, {}", equal.size(),
-                                                        equal.size() == 1 ? "" : "s", list_of(equal, tokenizer));
+    const auto eos = model.tokenizer.eos_id();
+    if (!eos) return std::nullopt;
+    const std::vector<UntrainedToken> untrained = untrained_tokens(model, {*eos});
+    if (untrained.empty()) return std::nullopt;
     return fmt::format(
         "the end token {} was never trained in this base: its embedding {}; answers may not end unless every weight is "
         "trained, or eos_token in tokenizer_config.json names a token that the base knows",
-        named(tokenizer, *eos), why);
+        named(model.tokenizer, *eos), untrained[0].why);
+}
+
+std::vector<UntrainedToken> untrained_tokens(const Model& model, const std::vector<int32_t>& ids) {
+    const Rows table = embedding_of(model);
+    std::vector<UntrainedToken> untrained;
+    std::vector<std::byte> row(static_cast<size_t>(table.n_bytes));
+    for (const int32_t id : ids) {
+        if (id >= table.n_rows || !table.read(id, row)) continue;
+        const std::vector<int64_t> equal = equal_rows(table, id, row);
+        if (equal.empty() && !is_zero(row)) continue;
+        untrained.push_back({id, equal.empty()
+                                     ? "is zero"
+                                     : fmt::format("equals that of {} other token{}, {}", equal.size(),
+                                                   equal.size() == 1 ? "" : "s", list_of(equal, model.tokenizer))});
+    }
+    return untrained;
 }
 
 }  // namespace ggq

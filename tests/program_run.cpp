@@ -48,6 +48,7 @@ void set_streams(const char* out, const char* err, const Limits& limits) {
     dup2(open(err, O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
     if (limits.nobody_reads_err) become_pipe_without_reader(STDERR_FILENO);
     if (limits.nobody_reads_out) become_pipe_without_reader(STDOUT_FILENO);
+    if (!limits.in.empty()) dup2(open(limits.in.c_str(), O_RDONLY), STDIN_FILENO);
     for (const int stream : limits.closed) close(stream);
 }
 

@@ -25,6 +25,7 @@ struct Limits {
     std::vector<int> closed{};               // streams, by number
     bool nobody_reads_err = false;           // stderr is a pipe whose other end is closed
     bool nobody_reads_out = false;           // stdout is
+    std::string in{};                        // where stdin comes from; empty: as of the tests
     std::string out{};                       // where stdout goes; empty: into ProgramRun::out
     int ignored_signal = 0;
 };

@@ -1,6 +1,7 @@
 #include "examples/support/flags.h"
 
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <optional>
 #include <string_view>
@@ -105,10 +106,15 @@ void training_data_flags(FlagTable& t, TrainOptions& o) {
     t.list("--val-data", "PATHS", o.val_data, "validation data");
     t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
     t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
+    t.add(
+        "--lint", o.lint,
+        "look for what is wrong with the data and end: a finding a line with file, line and kind; exit code 1 if there "
+        "are errors");
+    t.add("--json", o.json, "what --lint finds as one line of JSON");
     t.group("output");
     t.add("-o, --output", "DIR", o.output, "folder of the result, empty or new", {"--output_dir", "--adapter-path"});
     t.add("--overwrite", o.overwrite, "write into a folder that has content; a run that was there is replaced");
-    t.require("--output", {"--plan", "--print-graph"});
+    t.require("--output", {"--plan", "--print-graph", "--lint"});
 }
 
 // Of transformers' flag a single number is a layer; of ours it counts the last layers.
@@ -215,6 +221,19 @@ AdapterChoice read_adapter(const std::string& text) {
     return scale ? AdapterChoice{text.substr(0, colon), *scale} : AdapterChoice{text};
 }
 
+// "15043+1.5", "15043-inf", as llama.cpp has it.
+LogitBias read_logit_bias(const std::string& text) {
+    const size_t sign = text.find_first_of("+-");
+    LogitBias bias;
+    const std::optional<double> id = number_in(std::string_view(text).substr(0, sign));
+    const std::optional<double> x =
+        sign == std::string::npos ? std::nullopt : number_in(std::string_view(text).substr(sign + 1));
+    if (!id || !x || *id < 0 || *id > INT32_MAX || *id != std::floor(*id))
+        throw UsageError("--logit-bias: expected a token's number and what is added, as 15043+1.5 or 15043-inf, got '" +
+                         text + "'");
+    return {static_cast<int32_t>(*id), text[sign] == '-' ? -*x : *x};
+}
+
 // llama.cpp has "--lora-scaled PATH:SCALE" and, of old, "--lora-scaled PATH SCALE".
 Strings join_scales(const Strings& values) {
     Strings joined;
@@ -243,8 +262,13 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     model_flag(t, o.base);
     adapter_flag(t, o.adapters);
     t.add("-p, --prompt", "TEXT", o.prompt, "text to go on from");
+    t.add("--chat", o.chat,
+          "a conversation: lines of stdin are what you say, /help what else can be entered; through the model's chat "
+          "template or the one that --template names",
+          {"--conversation"});
     t.add("--batch", "FILE", o.batch,
-          "answer every prompt of a file, JSON lines with a key \"prompt\", in JSON lines of the same order");
+          "answer every prompt of a file, JSON lines with a key \"prompt\" or \"messages\", in JSON lines of the same "
+          "order");
     t.add("-b, --batch-size", "N", o.batch_size, "prompts of --batch that are answered at a time");
     t.add("--template", "NAME", o.template_name,
           "wrap the prompt as an instruction: alpaca, or alpaca-short without a preamble; or put it into a chat "
@@ -255,10 +279,10 @@ void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.add("--system", "TEXT", o.system, "what a chat template puts before the prompt as the system's message");
     t.add("-n, --max-new-tokens", "N", o.max_new_tokens, "tokens to generate at most", {"--max-tokens"});
     t.add("-c, --max-length", "N", o.max_length, "tokens of prompt and answer together", {"--max_seq_length"})
-        .fallback = "what they need";
+        .fallback = "what they need, of a conversation 4096";
     t.add("--plan", o.plan,
           "print the memory plan and end; reads no weights of the base, and without a prompt plans for an answer");
-    t.require("--prompt", {"--plan", "--batch"});
+    t.require("--prompt", {"--plan", "--batch", "--chat"});
 }
 
 void sampling_flags(FlagTable& t, GenerateOptions& o) {
@@ -273,6 +297,12 @@ void sampling_flags(FlagTable& t, GenerateOptions& o) {
           "taken off the logit of tokens that are there already");
     t.add("--frequency-penalty", "X", o.sampler.frequency_penalty, "the same for each time that they are there");
     t.add("-s, --seed", "N", o.sampler.seed, "seed of the draws");
+    Flag bias{.value = "ID+X|ID-X",
+              .meaning = "add X to the logit of a token, 15043-inf: never; may be given several times"};
+    t.add_row("--logit-bias", {"-l"}, bias).set = [&o](const Strings& values) {
+        o.logit_bias.clear();
+        for (const std::string& value : values) o.logit_bias.push_back(read_logit_bias(value));
+    };
     t.add_row("--stop", {}, {.value = "TEXT", .meaning = "end at this text; may be given several times"}).set =
         [&o](const Strings& values) { o.stop = values; };
     t.choice("--kv-dtype", kKvDTypes, o.kv_dtype, "type of the key and value cache");
@@ -346,12 +376,27 @@ FlagTable generate_flags(GenerateOptions& options) {
 }
 
 FlagTable evaluate_flags(EvaluateOptions& options) {
-    FlagTable table("evaluate", "loss and perplexity of a data file under a Llama, with or without an adapter");
+    FlagTable table("evaluate",
+                    "loss and perplexity of data under a Llama, with or without an adapter, or the share of questions "
+                    "that it answers rightly");
     table.group("model and data");
     model_flag(table, options.base);
     adapter_flag(table, options.adapters);
     data_flags(table, options);
     batch_size_flag(table, options);
+    table.group("what is measured");
+    table.choice("--task", kEvalTasks, options.task,
+                 "loss; choices: questions with choices as of MMLU (CSV, JSON); answers: sums as of GSM8K, by the last "
+                 "number of a text that is generated");
+    table.add("--shots", "N", options.shots, "of a task: questions with their answers in front of each");
+    table
+        .add("--shots-data", "PATH", options.shots_data,
+             "where they are from: a file, or a folder with SUBJECT_dev.csv for SUBJECT_test.csv")
+        .fallback = "the first N of each file, which are then not asked";
+    table.add("--system", "TEXT", options.system,
+              "of a task: what a chat template puts before as the system's message");
+    table.add("-n, --max-new-tokens", "N", options.max_new_tokens, "of a task: tokens of an answer at most",
+              {"--max-tokens"});
     table.add("--json", options.json, "the result as one line of JSON");
     trained_model_flags(table, options);
     return table;

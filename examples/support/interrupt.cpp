@@ -10,13 +10,16 @@ namespace {
 volatile std::sig_atomic_t requested_stop = 0;
 volatile std::sig_atomic_t insisted = 0;  // by a person or the system's manager, who may ask twice
 
-void remember(int) { requested_stop = 1; }
+// Ctrl-C is not remembered where something graver was asked for.
+void remember(int signal) {
+    if (signal != SIGINT || requested_stop == 0) requested_stop = signal;
+}
 
 // Of a logout both SIGTERM and SIGHUP come: that is one wish.
-void remember_or_end(int) {
+void remember_or_end(int signal) {
     if (insisted != 0) _exit(kInterruptedExitCode);
     insisted = 1;
-    requested_stop = 1;
+    remember(signal);
 }
 
 }  // namespace
@@ -40,5 +43,13 @@ Interrupt::~Interrupt() {
 }
 
 bool Interrupt::requested() const { return requested_stop != 0; }
+
+bool Interrupt::by_key() const { return requested_stop == SIGINT; }
+
+void Interrupt::dismiss() const {
+    if (!by_key()) return;
+    insisted = 0;
+    requested_stop = 0;
+}
 
 }  // namespace ggq

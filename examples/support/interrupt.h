@@ -19,6 +19,10 @@ public:
 
     bool requested() const;
 
+    // What was asked for by Ctrl-C alone, which stops less than the program: whether it was. dismiss() forgets it.
+    bool by_key() const;
+    void dismiss() const;
+
 private:
     static constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
     std::array<struct sigaction, kSignals.size()> old_{};

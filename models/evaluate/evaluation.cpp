@@ -8,6 +8,7 @@
 
 #include "ggq/error.h"
 #include "ggq/stop.h"
+#include "models/option_checks.h"
 
 namespace ggq {
 
@@ -15,6 +16,11 @@ void validate(const EvaluateOptions& options) {
     validate(options.base);
     validate(static_cast<const DataChoice&>(options));
     validate(options.adapters);
+    require_not_negative("shots", options.shots);
+    require_positive("max_new_tokens", options.max_new_tokens);
+    const bool loss = options.task == EvalTask::loss;
+    require(!loss || (options.shots == 0 && options.shots_data.empty() && options.system.empty()),
+            "`shots`, `shots_data` and `system` are of a `task`, which is loss here");
 }
 
 double perplexity(const Evaluation& evaluation) { return std::exp(evaluation.loss); }

@@ -62,7 +62,7 @@ private:
         if (!request) return;
         const auto n = std::ssize(request->prompt);
         const GenerationOptions& o = request->options;
-        const int32_t first = g_.begin(slot, request->prompt, o.sampler, o.vocabulary);
+        const int32_t first = g_.begin(slot, request->prompt, o.sampler, o.vocabulary, request->n_kept);
         at(slot) = {request, {}, n + 1, std::min(o.max_new_tokens, g_.context() - n)};
         take(slot, first);
     }

@@ -12,6 +12,7 @@ struct Request {
     std::vector<int32_t> prompt;
     GenerationOptions options;
     std::function<bool(int32_t)> on_token = {};  // sees each new token; false ends the answer
+    int64_t n_kept = 0;                          // tokens of the prompt that are in the slot's cache already
 };
 
 // Asks for the next request whenever a slot is free, until there is none; `done` gets the answers as they end. What a

@@ -83,6 +83,26 @@ void Generator::choose(Graph& graph, const Pass& pass) {
     next_token({graph.bind(*step_.ids), positions, graph.bind(*step_.spans), graph.bind(*step_.at), log}, rows, token);
 }
 
+Tensor Generator::biased(Graph& graph, Tensor logits) {
+    if (options_.logit_bias.empty()) return logits;
+    const TensorType type{DType::f32, logits.shape(), {}};
+    biases_.push_back(&store_.declare(fmt::format("logit_bias.{}", biases_.size()), Kind::state, type));
+    return add(logits, graph.bind(*biases_.back()));
+}
+
+// A logit that is infinite would be taken for a fault.
+void Generator::write_bias() {
+    constexpr double kMost = 1e9;
+    const auto n = static_cast<size_t>(llama_.config.vocab_size);
+    for (Buffer* buffer : biases_) {
+        std::vector<float> values(static_cast<size_t>(buffer->type.shape.n_elems()), 0.0f);
+        for (const LogitBias& b : options_.logit_bias)
+            for (size_t at = static_cast<size_t>(b.token); at < values.size(); at += n)
+                values[at] = static_cast<float>(std::clamp(b.bias, -kMost, kMost));
+        store_.write(*buffer, values.data());
+    }
+}
+
 void Generator::add_chunk(ProgramSet& set, Pass& pass, int64_t length) {
     const auto input = [&](const char* name, const Shape& shape) {
         return &store_.declare(name, Kind::input, {DType::i32, shape, {}});
@@ -96,7 +116,7 @@ void Generator::add_chunk(ProgramSet& set, Pass& pass, int64_t length) {
     pass.last = input("chunk_last", {1});
     auto graph = std::make_shared<Graph>();
     const Tensor all = hidden(*graph, pass);
-    pass.logits = llama_logits(*graph, llama_, embedding(all, graph->bind(*pass.last), all.dtype()));
+    pass.logits = biased(*graph, llama_logits(*graph, llama_, embedding(all, graph->bind(*pass.last), all.dtype())));
     choose(*graph, pass);
     pass.program = &set.add(fmt::format("prefill of {} tokens", length), graph, {}, [this, &pass] {
         const int32_t any_token = 0;
@@ -106,7 +126,7 @@ void Generator::add_chunk(ProgramSet& set, Pass& pass, int64_t length) {
 
 void Generator::add_step(ProgramSet& set) {
     auto graph = std::make_shared<Graph>();
-    step_.logits = llama_logits(*graph, llama_, hidden(*graph, step_));
+    step_.logits = biased(*graph, llama_logits(*graph, llama_, hidden(*graph, step_)));
     choose(*graph, step_);
     step_.program = &set.add("decode", graph, {}, [this] {
         for (int64_t slot = 0; slot < n_slots(); ++slot) end(slot);
@@ -122,6 +142,7 @@ int64_t Generator::cache_bytes() const {
 
 // State is zero at first, which is a token in every slot.
 void Generator::settle() {
+    if (!settled_) write_bias();
     for (int64_t slot = 0; !settled_ && slot < n_slots(); ++slot) end(slot);
     settled_ = true;
 }
@@ -189,21 +210,21 @@ const std::vector<float>& Generator::feed(std::span<const int32_t> tokens) {
 }
 
 int32_t Generator::begin(int64_t slot, std::span<const int32_t> prompt, const SamplerOptions& options,
-                         int64_t vocabulary) {
+                         int64_t vocabulary, int64_t n_kept) {
     require(!prompt.empty(), "prompt: expected at least one token, got none");
     const auto n = static_cast<int64_t>(prompt.size());
     require(n < context(),
             "prompt: it has {} tokens and the context holds {}; shorten the prompt or use a longer context", n,
             context());
-    GGQ_ASSERT(n_under_way() == 0 && slot < n_slots());
+    GGQ_ASSERT(n_under_way() == 0 && slot < n_slots() && n_kept < n);
     settle();
     const sampling::Settings settings = settings_of(options, vocabulary);
     store_.write_part(*settings_, slot * static_cast<int64_t>(sizeof settings), &settings, sizeof settings);
     store_.write_part(*seeds_, 8 * slot, &options.seed, 8);
     store_.write_part(*log_, 4 * slot * context(), prompt.data(), 4 * n);
     put(slot, prompt.back(), n - 1, true);
-    n_fed_ = 0;
-    feed(slot, prompt, true);
+    n_fed_ = n_kept;
+    feed(slot, prompt.subspan(static_cast<size_t>(n_kept)), true);
     return token(slot, n);
 }
 
@@ -235,9 +256,9 @@ void Generator::drain() noexcept {
 }
 
 Generation Generator::generate(std::span<const int32_t> prompt, const GenerationOptions& options,
-                               const std::function<bool(int32_t)>& on_token) {
+                               const std::function<bool(int32_t)>& on_token, int64_t n_kept) {
     Generation result;
-    Request request{{prompt.begin(), prompt.end()}, options, on_token};
+    Request request{{prompt.begin(), prompt.end()}, options, on_token, n_kept};
     bool asked = false;
     generate_batch(
         *this, [&] { return std::exchange(asked, true) ? nullptr : &request; },

@@ -20,6 +20,7 @@ struct GeneratorOptions {
     int64_t context = 512;  // tokens that the cache of a slot holds: prompt and answer
     DType kv_dtype = DType::f32;
     int64_t n_slots = 1;
+    std::vector<LogitBias> logit_bias = {};  // of every token that is chosen
 };
 
 enum class StopReason : uint8_t { stop_token, length, context, stopped };
@@ -43,19 +44,23 @@ public:
     Generator(const Generator&) = delete;
     Generator& operator=(const Generator&) = delete;
 
+    int64_t vocab_size() const { return llama_.config.vocab_size; }
     int64_t context() const { return options_.context; }
     int64_t n_slots() const { return options_.n_slots; }
     int64_t cache_bytes() const;
 
     // `on_token` sees each new token as it comes and returns false to end the generation. Throws Error when the prompt
     // is empty or leaves no room in the context.
+    // The first `n_kept` tokens of the prompt are in the first slot's cache already, from the prompt and the answer
+    // before; one at least is not.
     Generation generate(std::span<const int32_t> prompt, const GenerationOptions& options,
-                        const std::function<bool(int32_t)>& on_token = {});
+                        const std::function<bool(int32_t)>& on_token = {}, int64_t n_kept = 0);
 
     // What generate() and the batches of generate/batch.h are made of. begin() reads a prompt into a slot while no step
     // is under way and returns the first new token; each step makes one more of every slot that has begun and not
     // ended, and has room. Tokens are -1 where logits are not finite.
-    int32_t begin(int64_t slot, std::span<const int32_t> prompt, const SamplerOptions& options, int64_t vocabulary);
+    int32_t begin(int64_t slot, std::span<const int32_t> prompt, const SamplerOptions& options, int64_t vocabulary,
+                  int64_t n_kept = 0);
     void end(int64_t slot);
     void start_step();
     void await_step();  // the first of those that were started
@@ -64,9 +69,9 @@ public:
     int32_t token(int64_t slot, int64_t position);  // of a step that was awaited
     void drain() noexcept;                          // waits for all steps, whatever becomes of them
 
-    // Logits [V] after `tokens`, which follow those fed into the first slot since reset().
+    // Logits [V] after `tokens`, which follow those fed into the first slot, of which reset() keeps the first so many.
     const std::vector<float>& feed(std::span<const int32_t> tokens);
-    void reset() { n_fed_ = 0; }
+    void reset(int64_t n_kept = 0) { n_fed_ = n_kept; }
     void set_profile(Profile* profile) { profile_ = profile; }
 
 private:
@@ -85,6 +90,8 @@ private:
     void add_step(ProgramSet& set);
     Tensor hidden(Graph& graph, const Pass& pass) const;
     void choose(Graph& graph, const Pass& pass);
+    Tensor biased(Graph& graph, Tensor logits);
+    void write_bias();
 
     void settle();
     void put(int64_t slot, int32_t id, int64_t position, bool goes_on);
@@ -98,6 +105,7 @@ private:
     int64_t slot_rows_ = 0;  // of the caches
     Buffer *rng_ = nullptr, *settings_ = nullptr, *seeds_ = nullptr;
     Buffer* log_ = nullptr;           // [n_slots, context] i32: the token at each position
+    std::vector<Buffer*> biases_;     // [rows, V] of the programs, all rows the same; none without logit_bias
     Pass chunk_, long_chunk_, step_;  // the long one may have no program
     bool settled_ = false;
     int64_t n_fed_ = 0, n_started_ = 0, n_awaited_ = 0;

@@ -11,7 +11,7 @@
 namespace ggq {
 
 bool is_chat(const GenerateOptions& options) {
-    return !options.chat_template.empty() || options.template_name == "chat" ||
+    return options.chat || !options.chat_template.empty() || options.template_name == "chat" ||
            ChatTemplate::is_name(options.template_name);
 }
 
@@ -24,6 +24,13 @@ void validate(const GenerateOptions& options) {
             "`chat_template` names a file, and `template` is {}; give one of the two", options.template_name);
     require(options.system.empty() || is_chat(options),
             "`system` is part of a chat template: it needs `template` chat or `chat_template`");
+    const bool other = !options.template_name.empty() && options.template_name != "chat";
+    require(!options.chat || !other || ChatTemplate::is_name(options.template_name),
+            "`chat` goes through a chat template, and `template` {} is none", options.template_name);
+    require(!options.chat || options.batch.empty(), "`chat` and `batch` exclude each other: give one of them");
+    for (const LogitBias& b : options.logit_bias)
+        require(b.token >= 0 && !std::isnan(b.bias),
+                "`logit_bias`: expected a token's number and a bias, got {} and {}", b.token, b.bias);
     require(options.batch.empty() || options.prompt.empty(), "`batch`: expected a file or a `prompt`, got both");
     require_positive("batch_size", options.batch_size);
     const SamplerOptions& s = options.sampler;

@@ -18,6 +18,7 @@ struct GenerateOptions {
     std::vector<AdapterChoice> adapters;  // one at most
 
     std::string prompt;
+    bool chat = false;       // a conversation: GenerateEvents::ask says what follows (generate/chat.h)
     std::string batch;       // a file of prompts instead of one (generate/prompt_lines.h)
     int64_t batch_size = 8;  // of them that are answered at a time
     std::string
@@ -29,6 +30,7 @@ struct GenerateOptions {
 
     SamplerOptions sampler;
     std::vector<std::string> stop;  // texts that end the answer
+    std::vector<LogitBias> logit_bias;
     std::optional<DType> kv_dtype;  // nothing: the computing type
 
     bool plan = false;  // print the memory plan and end; a prompt is not needed then

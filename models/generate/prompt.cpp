@@ -18,9 +18,25 @@ std::string in_template(const std::string& text, const std::string& name) {
 }
 
 // A chat template writes BOS itself.
-OpenText encode_chat(const std::string& text, const PromptForm& form, const Tokenizer& tokenizer) {
-    const ChatText chat = form.chat->render(single_turn(form.system, text), true);
+OpenText encode_chat(const Conversation& conversation, const PromptForm& form, const Tokenizer& tokenizer) {
+    const ChatText chat = form.chat->render(conversation, true);
     return {.tokens = tokenizer.encode_with_offsets(chat.text, {.add_special = false})};
+}
+
+Prompt checked(const OpenText& open, const Tokenizer& tokenizer, int64_t vocab_size, const std::string& name) {
+    Prompt prompt;
+    for (const Token& token : open.tokens) {
+        require(token.id < vocab_size, "{}: token {} ('{}') is beyond the model's vocabulary of {}", name, token.id,
+                shown(tokenizer.token_of(token.id)), vocab_size);
+        prompt.ids.push_back(token.id);
+    }
+    if (open.has_bos)
+        prompt.notes.push_back("the prompt begins with the BOS that the tokenizer adds; no second one was added");
+    if (open.n_dropped > 0)
+        prompt.notes.push_back(
+            fmt::format("{} bytes of the prompt are left out: the vocabulary has no token for them", open.n_dropped));
+    require(!prompt.ids.empty(), "{}: expected a text, got nothing and the tokenizer adds no BOS", name);
+    return prompt;
 }
 
 }  // namespace
@@ -46,21 +62,19 @@ std::optional<int32_t> PromptForm::end_of_answer(const Tokenizer& tokenizer) con
 
 Prompt encode_prompt(const std::string& text, const PromptForm& form, const Tokenizer& tokenizer, int64_t vocab_size,
                      const std::string& name) {
-    const OpenText open =
-        form.chat ? encode_chat(text, form, tokenizer) : tokenizer.encode_open(in_template(text, form.name));
-    Prompt prompt;
-    for (const Token& token : open.tokens) {
-        require(token.id < vocab_size, "{}: token {} ('{}') is beyond the model's vocabulary of {}", name, token.id,
-                shown(tokenizer.token_of(token.id)), vocab_size);
-        prompt.ids.push_back(token.id);
+    const OpenText open = form.chat ? encode_chat(single_turn(form.system, text), form, tokenizer)
+                                    : tokenizer.encode_open(in_template(text, form.name));
+    return checked(open, tokenizer, vocab_size, name);
+}
+
+Prompt encode_prompt(const Conversation& conversation, const PromptForm& form, const Tokenizer& tokenizer,
+                     int64_t vocab_size, const std::string& name) {
+    try {
+        return checked(encode_chat(conversation, form, tokenizer), tokenizer, vocab_size, name);
+    } catch (const Error& error) {
+        const std::string_view said = error.what();
+        fail("{}{}", said.starts_with(name) ? "" : name + ": ", said);
     }
-    if (open.has_bos)
-        prompt.notes.push_back("the prompt begins with the BOS that the tokenizer adds; no second one was added");
-    if (open.n_dropped > 0)
-        prompt.notes.push_back(
-            fmt::format("{} bytes of the prompt are left out: the vocabulary has no token for them", open.n_dropped));
-    require(!prompt.ids.empty(), "{}: expected a text, got nothing and the tokenizer adds no BOS", name);
-    return prompt;
 }
 
 std::optional<std::string> explain_no_answer(const Tokenizer& tokenizer, const PromptForm& form) {

@@ -8,6 +8,7 @@
 
 #include "models/generate/options.h"
 #include "models/text/chat_template.h"
+#include "models/text/conversation.h"
 #include "models/text/tokenizer.h"
 
 namespace ggq {
@@ -34,6 +35,10 @@ struct Prompt {
 // prompt.
 Prompt encode_prompt(const std::string& text, const PromptForm& form, const Tokenizer& tokenizer, int64_t vocab_size,
                      const std::string& name = "`prompt`");
+
+// Of a whole conversation, by the form's chat template, which it must have.
+Prompt encode_prompt(const Conversation& conversation, const PromptForm& form, const Tokenizer& tokenizer,
+                     int64_t vocab_size, const std::string& name);
 
 // Why a model may have had nothing to say; nothing if there is no reason to think of.
 std::optional<std::string> explain_no_answer(const Tokenizer& tokenizer, const PromptForm& form);

@@ -14,12 +14,30 @@ namespace ggq {
 
 namespace {
 
-std::string prompt_of(const nlohmann::json& item, const std::string& place) {
+using nlohmann::ordered_json;  // templates write messages and tools in the order in which they came
+
+std::string prompt_of(const ordered_json& item, const std::string& place) {
     require(item.is_object() && item.contains("prompt"), "{}: expected an object with a key prompt, got {}", place,
             item.is_object() ? "one without" : item.type_name());
-    const nlohmann::json& prompt = item.at("prompt");
+    const ordered_json& prompt = item.at("prompt");
     require(prompt.is_string(), "{}: expected prompt to be a text, got {}", place, prompt.type_name());
     return prompt;
+}
+
+Conversation conversation_of(const ordered_json& item, const std::string& place) {
+    try {
+        Conversation chat = read_conversation(item);
+        require(role_of(chat, chat.n_messages() - 1) != "assistant",
+                "the last message is of the assistant, expected one that is to be answered");
+        return chat;
+    } catch (const Error& error) {
+        fail("{}: {}", place, error.what());
+    }
+}
+
+PromptLine line_of(const ordered_json& item, const std::string& place) {
+    const bool chat = item.is_object() && item.contains("messages") && !item.contains("prompt");
+    return chat ? PromptLine{place, "", conversation_of(item, place)} : PromptLine{place, prompt_of(item, place)};
 }
 
 }  // namespace
@@ -34,7 +52,7 @@ std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path) {
         ++number;
         if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
         const std::string place = fmt::format("{}: line {}", file, number);
-        lines.push_back({place, prompt_of(parse_json(line, file, number), place)});
+        lines.push_back(line_of(parse_ordered_json(line, file, number), place));
     }
     require(!lines.empty(), "{}: expected JSON lines with a key prompt, got none", file);
     return lines;

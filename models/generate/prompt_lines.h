@@ -1,4 +1,5 @@
-// Prompts of a file: JSON lines, each an object with a text under "prompt"; other keys are not looked at.
+// Prompts of a file: JSON lines, each an object with a text under "prompt", or a conversation under "messages" (with
+// "tools", if there are) that a chat template makes a prompt of; other keys are not looked at.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "models/text/conversation.h"
+
 namespace ggq {
 
 struct PromptLine {
     std::string place;  // "prompts.jsonl: line 3", for messages
     std::string text;
+    Conversation chat = {};  // instead of the text, where there is one
 };
 
 // Empty lines are passed over. Throws Error naming the line for whatever is not such an object, and for a file without

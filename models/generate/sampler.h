@@ -18,6 +18,12 @@ struct SamplerOptions {
     uint64_t seed = 42;
 };
 
+// Added to the logit of a token before anything else is done with it; infinity forbids or forces it.
+struct LogitBias {
+    int32_t token = 0;
+    double bias = 0;
+};
+
 inline constexpr int64_t kRepeatWindow = sampling::kWindow;  // how many of the last tokens the penalties look at
 
 // What the op takes of them. `vocabulary`: only the first so many tokens can be chosen; 0: all.

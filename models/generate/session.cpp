@@ -10,6 +10,7 @@
 #include "models/clock.h"
 #include "models/figures.h"
 #include "models/generate/batch_answers.h"
+#include "models/generate/chat.h"
 #include "models/generate/prompt.h"
 #include "models/generate/prompt_lines.h"
 #include "models/memory_lines.h"
@@ -18,6 +19,8 @@
 namespace ggq {
 
 namespace {
+
+constexpr int64_t kChatContext = 4096;  // tokens, where nothing else is said
 
 class Session {
 public:
@@ -39,6 +42,7 @@ public:
         build();
         if (options_.plan) return {};
         set_->allocate([&] { opened_->load(set_->store(), *llama_, events_.stop); });
+        if (options_.chat) return converse();
         return options_.batch.empty() ? generate() : generate_batch();
     }
 
@@ -47,15 +51,27 @@ private:
 
     void encode_prompts() {
         if (!options_.batch.empty()) {
-            for (const PromptLine& line : read_prompt_lines(options_.batch)) add_prompt(line.text, line.place);
-        } else if (!options_.plan || !options_.prompt.empty()) {
+            for (const PromptLine& line : read_prompt_lines(options_.batch)) add_line(line);
+        } else if (!options_.chat && (!options_.plan || !options_.prompt.empty())) {
             add_prompt(options_.prompt, "`prompt`");
         }
         n_slots_ = std::max<int64_t>(1, std::min(options_.batch_size, std::ssize(prompts_)));
     }
 
     void add_prompt(const std::string& text, const std::string& name) {
-        Prompt prompt = encode_prompt(text, form_, model().tokenizer, model().config.vocab_size, name);
+        add(encode_prompt(text, form_, model().tokenizer, model().config.vocab_size, name), name);
+    }
+
+    // Of conversations the model's own template makes prompts, unless another one was named.
+    void add_line(const PromptLine& line) {
+        if (line.chat.empty()) return add_prompt(line.text, line.place);
+        if (!messages_form_)
+            messages_form_ = form_.chat ? form_ : PromptForm{"", ChatTemplate::chosen("", "", model().folder), ""};
+        add(encode_prompt(line.chat, *messages_form_, model().tokenizer, model().config.vocab_size, line.place),
+            line.place);
+    }
+
+    void add(Prompt prompt, const std::string& name) {
         if (!options_.batch.empty())
             for (std::string& note : prompt.notes) note = name + ": " + note;
         events_.tell(prompt.notes);
@@ -74,7 +90,8 @@ private:
         require(!options_.max_length || *options_.max_length <= positions,
                 "`max_length` {}: the model has {} positions; use at most that many", options_.max_length.value_or(0),
                 positions);
-        context_ = options_.max_length.value_or(std::min(longest_prompt() + options_.max_new_tokens, positions));
+        const int64_t needed = options_.chat ? kChatContext : longest_prompt() + options_.max_new_tokens;
+        context_ = options_.max_length.value_or(std::min(needed, positions));
         for (size_t i = 0; i < prompts_.size(); ++i)
             require(std::ssize(prompts_[i]) < context_, "{}: it has {} tokens and the context holds {}; {}", names_[i],
                     prompts_[i].size(), context_,
@@ -85,7 +102,11 @@ private:
         set_.emplace(*backend_);
         llama_ = opened_->declare(set_->store(), options_.base);
         const DType kv_dtype = options_.kv_dtype.value_or(llama_->compute);
-        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype, n_slots_});
+        for (const LogitBias& b : options_.logit_bias)
+            require(b.token < llama_->config.vocab_size,
+                    "`logit_bias`: token {} is beyond the model's vocabulary of {}", b.token,
+                    llama_->config.vocab_size);
+        generator_.emplace(*set_, *llama_, GeneratorOptions{context_, kv_dtype, n_slots_, options_.logit_bias});
         generator_->set_profile(profile_);
         set_->fit();
         if (options_.plan) print_plan();
@@ -122,7 +143,8 @@ private:
 
     GenerationOptions generation_options() const {
         std::vector<int32_t> stops = model().stop_tokens();
-        if (const auto end = form_.end_of_answer(model().tokenizer)) stops.push_back(*end);
+        for (const PromptForm* form : {&form_, messages_form_ ? &*messages_form_ : &form_})
+            if (const auto end = form->end_of_answer(model().tokenizer)) stops.push_back(*end);
         return {options_.sampler, options_.max_new_tokens, std::move(stops), model().n_tokens()};
     }
 
@@ -154,6 +176,20 @@ private:
                 answer.reason};
     }
 
+    GenerateResult converse() {
+        Chat chat(*generator_, model().tokenizer, form_, generation_options(), options_.stop, events_);
+        const Clock::time_point start = Clock::now();
+        chat.run(options_.prompt);
+        return {chat.n_answers(),
+                chat.prompt_tokens(),
+                chat.new_tokens(),
+                context_,
+                model().config.max_position_embeddings,
+                0,
+                seconds_between(start, Clock::now()),
+                StopReason::length};
+    }
+
     GenerateResult generate_batch() {
         const GenerationOptions options = generation_options();
         const Clock::time_point start = Clock::now();
@@ -179,6 +215,7 @@ private:
     std::unique_ptr<Backend> backend_;
     std::optional<AdaptedModel> opened_;
     PromptForm form_;
+    std::optional<PromptForm> messages_form_;  // of lines that are conversations
     std::vector<std::vector<int32_t>> prompts_;
     std::vector<std::string> names_;  // of the prompts, for messages
     int64_t context_ = 0, n_slots_ = 1;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "ggq/program.h"
@@ -14,6 +15,10 @@
 namespace ggq {
 
 struct GenerateEvents : Events {
+    // Of a conversation: the next line that a person enters, nothing where it ends; and whether an answer is to end
+    // that is under way, which the conversation survives.
+    std::function<std::optional<std::string>()> ask;
+    std::function<bool()> stop_answer;
     std::function<void(const std::string&)> text;   // the next piece of the answer, whole characters
     std::function<void(const std::string&)> line;   // of a batch: the next answer (generate/prompt_lines.h)
     std::function<void(const std::string&)> print;  // a line of the plan that was asked for

@@ -137,6 +137,8 @@ void save_report_options(const TrainOptions& o, nlohmann::ordered_json& to) {
     to["resume"] = or_null(o.resume);
     to["accept_changes"] = o.accept_changes;
     to["show_samples"] = o.show_samples;
+    to["lint"] = o.lint;
+    to["json"] = o.json;
     to["plan"] = o.plan;
     to["print_graph"] = o.print_graph;
     to["profile"] = o.profile;

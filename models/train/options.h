@@ -67,6 +67,8 @@ struct TrainOptions : DataChoice {
     uint64_t seed = 42;
 
     int64_t show_samples = 0;
+    bool lint = false;  // look for what is wrong with the data and end (models/lint/lint.h)
+    bool json = false;  // what was found as JSON
     bool plan = false;  // print the memory plan and end
     bool print_graph = false;
     bool profile = false;
