@@ -20,10 +20,6 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__)
-#include <cuda_fp16.h>
-#endif
-
 #include "kernels/host_device.h"
 #include "kernels/view.h"
 
@@ -48,20 +44,15 @@ GGQ_SHARED float sum(float a, float b) {
 
 GGQ_SHARED float half_at(const uint8_t* at) {
     const auto bits = static_cast<uint32_t>(at[0] | at[1] << 8);
-#if defined(__CUDA_ARCH__)
-    return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
-#else
     const uint32_t rest = (bits & 0x7fffu) << 13, sign = (bits & 0x8000u) << 16;
-    float magnitude;  // subnormal numbers too: placed in a float and multiplied by 2^112; infinity and NaN apart
-    memcpy(&magnitude, &rest, 4);
-    magnitude *= 0x1p112f;
+    float value;  // subnormal numbers too: placed in a float and multiplied by 2^112; infinity and NaN apart
+    memcpy(&value, &rest, 4);
+    value = product(value, 0x1p112f);
     uint32_t whole;
-    memcpy(&whole, &magnitude, 4);
+    memcpy(&whole, &value, 4);
     whole = sign | (rest >= 0x0f800000u ? 0x70000000u | rest : whole);
-    float value;
     memcpy(&value, &whole, 4);
     return value;
-#endif
 }
 
 // Each format: to[N] = weights first .. first + N - 1 of a block, where N is 8 or 16 and divides `first`.
