@@ -14,6 +14,11 @@ QuantLayout quant_layout(DType dtype, const Shape& shape, QuantSpec spec) {
     const int64_t n = shape.n_elems();
     const FormatInfo& f = format(dtype);
     QuantLayout at;
+    if (f.packed()) {
+        at.codes_bytes = ceil_div(n, f.packed_elems) * f.packed_bytes;
+        at.scales_at = at.nested_at = at.offset_at = at.bytes = align16(at.codes_bytes);
+        return at;
+    }
     at.codes_bytes = f.bits == 4 ? ceil_div(n, 2) : n;
     at.scales_at = align16(at.codes_bytes);
     if (!f.block_scales) {
@@ -40,6 +45,10 @@ View make_view(void* data, DType dtype, const Shape& shape, QuantSpec spec) {
     const QuantLayout at = quant_layout(dtype, shape, spec);
     auto* base = static_cast<uint8_t*>(data);
     v.quant.codes = base;
+    if (is_packed(dtype)) {
+        v.quant.block = format(dtype).packed_elems;
+        return v;
+    }
     v.quant.block = format(dtype).block_scales ? spec.block : static_cast<int>(shape[shape.rank - 1]);
     if (at.n_nested > 0) {
         v.quant.scale_codes = base + at.scales_at;

@@ -5,6 +5,9 @@
 //           (`offset`) are 8-bit codes of the signed dynamic map in blocks of 256, one float each. Byte-compatible with
 //           bitsandbytes. Restoring a scale is map[code] * nested[i / 256] + offset: two roundings, never fused.
 // int8      one scale a row (absmax of the row); weight = code * (scale / 127).
+// q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k, iq4_nl
+//           as GGUF files hold them: blocks of 32 or 256 weights along a row, each with its scales (gguf_blocks.h).
+//           Only read: nothing is quantized to them.
 //
 // Storage is one buffer, each part aligned to 16 bytes, in this order: codes, scales, nested scales, offset.
 #pragma once
@@ -71,14 +74,21 @@ inline constexpr std::array<uint8_t, 8> kFp4CodeOfInterval = {0, 1, 6, 7, 4, 5, 
 struct FormatInfo {
     DType dtype;
     int bits;                             // of a code
-    const std::array<float, 16>* levels;  // null for int8
+    const std::array<float, 16>* levels;  // of nf4 and fp4
     bool block_scales;                    // a scale a block, else a scale a row
+    int packed_elems = 0;                 // weights of a block that holds its scales, and its bytes; else 0
+    int packed_bytes = 0;
+
+    constexpr bool packed() const { return packed_elems > 0; }
 };
 
 inline constexpr FormatInfo kFormats[] = {
-    {DType::nf4, 4, &kNf4Levels, true},
-    {DType::fp4, 4, &kFp4Levels, true},
-    {DType::int8, 8, nullptr, false},
+    {DType::nf4, 4, &kNf4Levels, true},        {DType::fp4, 4, &kFp4Levels, true},
+    {DType::int8, 8, nullptr, false},          {DType::q8_0, 8, nullptr, true, 32, 34},
+    {DType::q4_0, 4, nullptr, true, 32, 18},   {DType::q4_1, 4, nullptr, true, 32, 20},
+    {DType::q5_0, 5, nullptr, true, 32, 22},   {DType::q5_1, 5, nullptr, true, 32, 24},
+    {DType::q4_k, 4, nullptr, true, 256, 144}, {DType::q5_k, 5, nullptr, true, 256, 176},
+    {DType::q6_k, 6, nullptr, true, 256, 210}, {DType::iq4_nl, 4, nullptr, true, 32, 18},
 };
 
 constexpr const FormatInfo& format(DType t) {
@@ -87,9 +97,11 @@ constexpr const FormatInfo& format(DType t) {
     return kFormats[0];
 }
 
+constexpr bool is_packed(DType t) { return info(t).quantized && format(t).packed(); }
+
 // Byte offsets of the parts of a quantized tensor in its buffer.
 struct QuantLayout {
-    int64_t n_scales = 0, n_nested = 0;  // n_nested 0 without double quantization
+    int64_t n_scales = 0, n_nested = 0;  // n_nested 0 without double quantization; both 0 where blocks hold scales
     int64_t codes_bytes = 0;
     int64_t scales_at = 0, nested_at = 0, offset_at = 0;
     int64_t bytes = 0;

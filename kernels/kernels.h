@@ -65,7 +65,7 @@ namespace ggq {
     static_assert(true)
 
 // embedding.cpp
-// out y[T,C]; in table[V,C] any float, ids[T] i32
+// out y[T,C]; in table[V,C] quantized or any float, ids[T] i32
 GGQ_KERNEL(embedding);
 // out dtable[V,C], rows without a token zero; in dy[T,C], ids[T] i32, table[V,C] unread. A row's tokens are added
 // in order.
@@ -82,7 +82,7 @@ GGQ_KERNEL(rms_norm_backward);
 // out y[m,n]; in x[m,k], w[n,k] any float
 GGQ_KERNEL(matmul);
 
-// quant_matmul.cpp   the weight w[n,k] is quantized (nf4, fp4, int8)
+// quant_matmul.cpp   the weight w[n,k] is quantized
 // out y[m,n]; in x[m,k], w[n,k]
 GGQ_KERNEL(quant_matmul);
 // out dx[m,k] = dy w + sum; in dy[m,n], w[n,k] quantized or any float, sum[m,k] optional, whose memory dx may be
@@ -222,7 +222,7 @@ GGQ_KERNEL(cross_entropy_backward);
 
 // linear_cross_entropy.cpp   cross_entropy(x w^T, labels) without the whole logits: labelled rows are gathered and
 // taken `chunk` at a time. Gradients are those of the plain sum of losses. out loss[1] stat, dx[T,C] optional,
-// dw[V,C] stat, optional; in x[T,C], w[V,C] any float, labels[T]. LinearCrossEntropyParams
+// dw[V,C] stat, optional; in x[T,C], w[V,C] quantized or any float, labels[T]. LinearCrossEntropyParams
 GGQ_KERNEL(linear_cross_entropy);
 
 // adamw.cpp   p, m, v, g flat [N]; rate[1] stat, step[1] i64 counting from 1, factor[1] stat, of the gradient; a factor
@@ -234,7 +234,7 @@ GGQ_KERNEL(adamw);
 GGQ_KERNEL(adamw_8bit);
 
 // quantize.cpp
-// out q quantized; in x any float, contiguous
+// out q nf4, fp4 or int8; in x any float, contiguous
 GGQ_KERNEL(quantize);
 // out y any float; in q quantized
 GGQ_KERNEL(dequantize);

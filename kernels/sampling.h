@@ -15,8 +15,6 @@
 
 namespace ggq::sampling {
 
-#define GGQ_SHARED GGQ_HOST_DEVICE inline __attribute__((always_inline))
-
 // A row of the tensor settings f32[R,8].
 struct Settings {
     float inverse_temperature = INFINITY;  // infinite: the likeliest token, the first of equal ones

@@ -9,7 +9,28 @@
 
 namespace ggq {
 
-enum class DType : uint8_t { f32, f64, f16, bf16, i32, i64, u8, i8, nf4, fp4, int8 };
+enum class DType : uint8_t {
+    f32,
+    f64,
+    f16,
+    bf16,
+    i32,
+    i64,
+    u8,
+    i8,
+    nf4,
+    fp4,
+    int8,
+    q8_0,
+    q4_0,
+    q4_1,
+    q5_0,
+    q5_1,
+    q4_k,
+    q5_k,
+    q6_k,
+    iq4_nl
+};
 
 struct f16 {
     uint16_t bits;
@@ -29,7 +50,9 @@ struct DTypeInfo {
 inline constexpr DTypeInfo kDTypes[] = {
     {"f32", 4, true, false},  {"f64", 8, true, false},  {"f16", 2, true, false},  {"bf16", 2, true, false},
     {"i32", 4, false, false}, {"i64", 8, false, false}, {"u8", 1, false, false},  {"i8", 1, false, false},
-    {"nf4", 0, false, true},  {"fp4", 0, false, true},  {"int8", 0, false, true},
+    {"nf4", 0, false, true},  {"fp4", 0, false, true},  {"int8", 0, false, true}, {"q8_0", 0, false, true},
+    {"q4_0", 0, false, true}, {"q4_1", 0, false, true}, {"q5_0", 0, false, true}, {"q5_1", 0, false, true},
+    {"q4_k", 0, false, true}, {"q5_k", 0, false, true}, {"q6_k", 0, false, true}, {"iq4_nl", 0, false, true},
 };
 
 constexpr const DTypeInfo& info(DType t) { return kDTypes[static_cast<int>(t)]; }
@@ -73,12 +96,13 @@ constexpr Strides contiguous_strides(const Shape& shape) {
 
 // The parts of a quantized view; unused ones are null. See formats.h for the layout.
 struct QuantParts {
-    const uint8_t* codes = nullptr;        // [n/2] two 4-bit codes a byte, first in the high nibble; int8: [n] signed
+    const uint8_t* codes = nullptr;        // [n/2] two 4-bit codes a byte, first in the high nibble; int8: [n] signed;
+                                           // formats of GGUF: blocks, which hold their scales, and no other part
     const float* scales = nullptr;         // [blocks] single scales; int8: [rows]
     const uint8_t* scale_codes = nullptr;  // [blocks] 8-bit scales under double quantization
     const float* nested = nullptr;         // [ceil(blocks / 256)]
     const float* offset = nullptr;         // [1] mean of the scales
-    int block = 0;                         // weights a scale; int8: the row length
+    int block = 0;                         // weights a scale, or a block; int8: the row length
 };
 
 struct View {

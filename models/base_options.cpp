@@ -50,6 +50,15 @@ void take_stored_form(BaseOptions& options, const std::optional<QuantForm>& stor
     options.quantized_in_checkpoint = true;
 }
 
+void take_packed_form(BaseOptions& options) {
+    const QuantWishes& given = options.given;
+    if (given.quant) return;
+    require(!given.any(),
+            "`quant_block`, `double_quant` and `quant_only_adapted` say nothing of weights that are held as in the "
+            "GGUF file; name the format to hold them in with `quant`");
+    options.quant = std::nullopt;
+}
+
 namespace {
 
 // What of the file was not taken, and whether it is of another card.

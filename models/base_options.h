@@ -38,6 +38,10 @@ void validate(const BaseOptions& options);
 // Takes the form of a checkpoint that is quantized already, if it is. Throws Error for a wish that contradicts it.
 void take_stored_form(BaseOptions& options, const std::optional<QuantForm>& stored);
 
+// Of a source whose weights are packed: holds them as they are, unless a format was wished for. Throws Error for wishes
+// about a format that was not named.
+void take_packed_form(BaseOptions& options);
+
 int64_t gpu_memory_bytes(const BaseOptions& options);  // 0: no limit
 
 // " (gpu_memory 24GiB)" if there is a limit, for messages.

@@ -78,12 +78,10 @@ inline constexpr OptionName<Pager> kPagers[] = {
 std::optional<RecomputeChoice> find_recompute(std::string_view text);
 std::string recompute_text(const RecomputeChoice& choice);
 
-// Nothing: the base is not quantized.
+// Nothing: the base is held as in its file.
 inline constexpr OptionName<std::optional<DType>> kQuantNames[] = {
-    {DType::nf4, "nf4"},
-    {DType::fp4, "fp4"},
-    {DType::int8, "int8"},
-    {std::nullopt, "none"},
+    {DType::nf4, "nf4"},    {DType::fp4, "fp4"},          {DType::int8, "int8"},
+    {std::nullopt, "none"}, {std::nullopt, "file", true},
 };
 
 // Nothing: what the device does best.

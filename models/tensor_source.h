@@ -26,6 +26,9 @@ public:
     virtual std::optional<QuantForm> quantized() const { return std::nullopt; }
     // Whether a weight is held in type(), whatever is quantized else.
     virtual bool is_fixed(const WeightRow& /*row*/) const { return false; }
+    // Weights lie in blocks of GGUF (kernels/gguf_blocks.h), each in a type of its own, and are held so where nobody
+    // wishes for another form. They can be decoded for any.
+    virtual bool packed() const { return false; }
     // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
     virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
     // Fills `to` with bytes of a weight as the source holds it, from its byte `at` on; false: it holds none.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ggq/io/utf8.h"
+#include "kernels/packed_blocks.h"
 
 namespace ggq {
 
@@ -36,9 +37,8 @@ struct Rows {
 Rows embedding_of(const Model& model) {
     const std::vector<WeightRow> weights = weight_rows(model.config);
     const WeightRow& table = *std::ranges::find(weights, WeightRole::embedding, &WeightRow::role);
-    const int64_t n_rows = table.shape[0];
-    return {*model.weights, table, n_rows,
-            info(model.weights->type(table).dtype).bytes * table.shape.n_elems() / n_rows};
+    const DType dtype = model.weights->type(table).dtype;
+    return {*model.weights, table, table.shape[0], row_bytes(dtype, table.shape[1])};
 }
 
 // The other rows that have the bits of this one.

@@ -5,6 +5,7 @@
 
 #include "ggq/ops.h"
 #include "ggq/program.h"
+#include "tests/packed_bytes.h"
 
 namespace ggq::test {
 
@@ -201,6 +202,7 @@ CaseInput rounded(CaseInput in, DType dtype) {
 }
 
 std::vector<std::byte> stored(const CaseInput& in, const TensorType& type) {
+    if (is_packed(type.dtype)) return packed_bytes(type.dtype, in.values);
     switch (type.dtype) {
         case DType::f32: return narrowed<float>(in.values);
         case DType::f64: return narrowed<double>(in.values);

@@ -25,7 +25,7 @@ std::vector<OpCase> wanted_of(std::vector<OpCase> all) {
 const std::vector<OpCase>& all_op_cases() {
     static const std::vector<OpCase> table =
         table_of({add_elementwise_cases, add_view_cases, add_product_cases, add_attention_cases, add_model_cases,
-                  add_generate_cases, add_update_cases});
+                  add_generate_cases, add_update_cases, add_packed_cases});
     return table;
 }
 

@@ -42,6 +42,7 @@ const std::vector<OpCase>& large_op_cases();
 void add_elementwise_cases(std::vector<OpCase>& table);
 void add_view_cases(std::vector<OpCase>& table);
 void add_product_cases(std::vector<OpCase>& table);
+void add_packed_cases(std::vector<OpCase>& table);
 void add_attention_cases(std::vector<OpCase>& table);
 void add_model_cases(std::vector<OpCase>& table);
 void add_generate_cases(std::vector<OpCase>& table);

@@ -127,7 +127,8 @@ private:
     GgufValue numbers(uint64_t n) {
         cursor_.expect(n, sizeof(From));
         std::vector<To> values(n);
-        for (uint64_t i = 0; i < n; ++i) values[i] = static_cast<To>(cursor_.number<From>());
+        for (uint64_t i = 0; i < n; ++i)
+            values[i] = static_cast<To>(cursor_.number<From>());  // NOLINT: signed bytes are numbers
         return values;
     }
 

@@ -21,7 +21,7 @@ void embedding_gradient(Gradients& g) {
 
 const OpDef embedding_op = {
     .name = "embedding",
-    .signature = "table:float[V,C] ids:i32[T] -> y[T,C]",
+    .signature = "table:weight[V,C] ids:i32[T] -> y[T,C]",
     .infer = embedding_types,
     .gradient = embedding_gradient,
     .bytes =

@@ -30,7 +30,7 @@ double linear_cross_entropy_flops(const OpCall& call) {
 
 const OpDef linear_cross_entropy_op = {
     .name = "linear_cross_entropy",
-    .signature = "x:real[T,C] w:float[V,C] labels:i32[T] -> loss:stat[1] dx?[T,C] dw?:stat[V,C]",
+    .signature = "x:real[T,C] w:weight[V,C] labels:i32[T] -> loss:stat[1] dx?[T,C] dw?:stat[V,C]",
     .gradient = linear_cross_entropy_gradient,
     .cpu_workspace =
         [](const OpCall& c, int n_threads) {

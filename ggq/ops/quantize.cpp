@@ -13,7 +13,7 @@ namespace {
 
 std::vector<TensorType> quantize_types(const OpCall& call) {
     const auto& p = call.param<QuantizeParams>();
-    require(info(p.to).quantized, "[quantize] expected one of nf4, fp4, int8, got {}", name(p.to));
+    require(info(p.to).quantized && !is_packed(p.to), "[quantize] expected one of nf4, fp4, int8, got {}", name(p.to));
     require(is_quant_block(p.spec.block), "[quantize] expected a block of 64, 128 or 256, got {}", p.spec.block);
     return {{p.to, call.in[0].shape, p.spec}};
 }

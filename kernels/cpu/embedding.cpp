@@ -1,12 +1,36 @@
-// embedding: y[t] = table[ids[t]]. Its gradient splits the rows of the table among tasks; each task reads all ids, in
-// order, and adds those that are its own, so that no two tasks write one row and no order depends on threads.
-#include "kernels/cpu/real.h"
+// embedding: y[t] = table[ids[t]], whose rows are decoded where they are quantized. Its gradient splits the rows of the
+// table among tasks; each task reads all ids, in order, and adds those that are its own, so that no two tasks write one
+// row and no order depends on threads.
+#include "kernels/cpu/quantized.h"
 
 namespace ggq::cpu::GGQ_ISA {
+
+namespace {
+
+// Rows of a quantized table, in pieces.
+void decode_rows(const CpuContext& ctx, const View& y, const View& table, const int32_t* ids) {
+    constexpr int64_t kPiece = 256;
+    const int64_t C = y.shape[1];
+    with_float(y.dtype, [&](auto tag) {
+        using T = decltype(tag);
+        ctx.threads->for_range(y.shape[0], rows_per_task(C), [&](int64_t begin, int64_t end) {
+            float piece[kPiece];
+            for (int64_t t = begin; t < end; ++t)
+                for (int64_t c = 0; c < C; c += kPiece) {
+                    const int64_t n = C - c < kPiece ? C - c : kPiece;
+                    decode(table.quant, table.dtype, ids[t] * C + c, n, piece);
+                    for (int64_t i = 0; i < n; ++i) y.as<T>()[t * C + c + i] = convert<T>(piece[i]);
+                }
+        });
+    });
+}
+
+}  // namespace
 
 void embedding(const CpuContext& ctx, const KernelArgs& args) {
     const View& y = args.out[0];
     const View& table = args.in[0];
+    if (info(table.dtype).quantized) return decode_rows(ctx, y, table, args.in[1].as<int32_t>());
     const auto* ids = args.in[1].as<int32_t>();
     const int64_t n_tokens = y.shape[0], C = y.shape[1];
     with_float(y.dtype, [&](auto tag) {

@@ -44,7 +44,14 @@ GGQ_INLINE void prefetch_run(const Operand& o, int64_t begin, int64_t n) {
         for (int64_t at = begin * bytes; at < (begin + n) * bytes; at += 64) __builtin_prefetch(data + at, 0, 2);
         return;
     }
-    const int bits = format(o.dtype).bits;
+    const FormatInfo& f = format(o.dtype);
+    if (f.packed()) {
+        const int64_t end = (begin + n + f.packed_elems - 1) / f.packed_elems * f.packed_bytes;
+        for (int64_t at = begin / f.packed_elems * f.packed_bytes; at < end; at += 64)
+            __builtin_prefetch(o.quant.codes + at);
+        return;
+    }
+    const int bits = f.bits;
     for (int64_t at = begin * bits / 8; at < (begin + n) * bits / 8; at += 64) __builtin_prefetch(o.quant.codes + at);
     if (o.quant.scale_codes) __builtin_prefetch(o.quant.scale_codes + begin / o.quant.block);
     else __builtin_prefetch(o.quant.scales + begin / o.quant.block);

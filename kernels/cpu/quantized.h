@@ -8,6 +8,7 @@
 #include "kernels/code_maps.h"
 #include "kernels/cpu/vec.h"
 #include "kernels/formats.h"
+#include "kernels/gguf_blocks.h"
 
 namespace ggq::cpu::GGQ_ISA {
 
@@ -123,9 +124,30 @@ inline void decode_int8(const QuantParts& q, int64_t begin, int64_t n, float* ds
     }
 }
 
+// Blocks that hold their scales, in runs of 16 weights: whole ones in place, of those at the ends a part.
+template <typename Format>
+inline void decode_packed(const uint8_t* blocks, int64_t begin, int64_t n, float* dst) {
+    constexpr int kRun = 16;
+    const int64_t end = begin + n;
+    for (int64_t i = begin; i < end;) {
+        const int64_t run = i / kRun * kRun, run_end = run + kRun < end ? run + kRun : end;
+        float* to = dst + (i - begin);
+        if (i == run && run_end == run + kRun) {
+            gguf::decode_run<Format, kRun>(blocks, run, to);
+        } else {
+            float whole[kRun];
+            gguf::decode_run<Format, kRun>(blocks, run, whole);
+            std::memcpy(to, whole + (i - run), static_cast<size_t>(run_end - i) * sizeof(float));
+        }
+        i = run_end;
+    }
+}
+
 // dst[n] = weights begin .. begin + n - 1 of the flattened tensor.
 inline void decode(const QuantParts& q, DType dtype, int64_t begin, int64_t n, float* dst) {
-    if (const auto* levels = format(dtype).levels) decode_4bit(q, levels->data(), begin, n, dst);
+    if (format(dtype).packed())
+        gguf::with_format(dtype, [&](auto f) { decode_packed<decltype(f)>(q.codes, begin, n, dst); });
+    else if (const auto* levels = format(dtype).levels) decode_4bit(q, levels->data(), begin, n, dst);
     else decode_int8(q, begin, n, dst);
 }
 

@@ -1,8 +1,8 @@
-// y[i] = weight i of a quantized tensor: level * scale (4 bits) or code * (scale / 127) (int8), rounded to float, then
-// to y's type. Both levels of scales are restored in the same pass. A thread takes 8 weights, 4 bytes of codes and 16
-// bytes of f16 or bf16, four times, so that four loads are under way; the lanes of a warp store side by side. What is
-// left over, or not aligned, goes one by one. Floor: the bytes of both, 2.52 a weight from NF4 with double quantization
-// to bf16.
+// y[i] = weight i of a quantized tensor: level * scale (4 bits), code * (scale / 127) (int8) or what a block of GGUF
+// says, rounded to float, then to y's type. Both levels of scales are restored in the same pass. A thread takes 8
+// weights, 4 bytes of codes and 16 bytes of f16 or bf16, four times, so that four loads are under way; the lanes of a
+// warp store side by side. What is left over, or not aligned, goes one by one. Floor: the bytes of both, 2.52 a weight
+// from NF4 with double quantization to bf16.
 #include "kernels/cuda/dequantize.h"
 
 #include <iterator>
@@ -130,6 +130,26 @@ __global__ void __launch_bounds__(kThreads)
     }
 }
 
+// Blocks that hold their scales: a thread takes 8 weights after 8.
+template <typename Format, typename To>
+__global__ void __launch_bounds__(kThreads) dequantize_packed_kernel(const uint8_t* blocks, int64_t n_runs, To* to) {
+    const int64_t step = int64_t{gridDim.x} * kThreads;
+    for (int64_t run = blockIdx.x * int64_t{kThreads} + threadIdx.x; run < n_runs; run += step) {
+        float w[kRun];
+        gguf::decode_run<Format, kRun>(blocks, run * kRun, w);
+        store_run(to + run * kRun, w);
+    }
+}
+
+template <typename To>
+void run_packed(const CudaContext& ctx, const Args& p, To* to) {
+    const int64_t n_runs = p.n / kRun;
+    gguf::with_format(p.format, [&](auto format) {
+        launch(ctx, dequantize_packed_kernel<decltype(format), To>, dim3(blocks_for(ctx, n_runs, kThreads)), kThreads,
+               0, p.q.codes, n_runs, to);
+    });
+}
+
 // Weights [begin, n) one by one.
 template <typename To>
 __global__ void __launch_bounds__(kThreads)
@@ -140,6 +160,8 @@ __global__ void __launch_bounds__(kThreads)
         if (p.format == DType::int8) {
             const auto code = static_cast<float>(static_cast<int8_t>(p.q.codes[i]));
             w = __fmul_rn(code, row_factor(p.q, i / p.q.block));
+        } else if (holds_scales(p.format)) {
+            w = packed_weight(p.format, p.q.codes, i);
         } else {
             w = __fmul_rn(level(p.format, code_at(p.q.codes, i)), block_scale(p.q, i >> p.shift));
         }
@@ -154,7 +176,10 @@ void run(const CudaContext& ctx, const Args& p, To* to) {
     int64_t begin = 0;  // of what is left
     if (on_16_bytes_here(to) && on_16_bytes_here(p.q.codes)) {
         const int64_t n_runs = p.n / kRun;
-        if (p.format != DType::int8) {
+        if (is_packed(p.format)) {
+            begin = n_runs * kRun;
+            run_packed(ctx, p, to);
+        } else if (p.format != DType::int8) {
             begin = n_runs * kRun;
             run_4bit(ctx, p, n_runs, to);
         } else if (p.q.block % kRun == 0) {

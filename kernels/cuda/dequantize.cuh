@@ -14,6 +14,7 @@
 
 #include "kernels/cuda/code_maps.cuh"
 #include "kernels/formats.h"
+#include "kernels/gguf_blocks.h"
 
 namespace ggq::cuda {
 
@@ -84,6 +85,25 @@ __device__ __forceinline__ void decode_codes(const CodeWords<N>& codes, const fl
 // The code of one weight.
 __device__ __forceinline__ int code_at(const uint8_t* codes, int64_t i) {
     return i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
+}
+
+// is_packed() on the device: formats of GGUF are the last dtypes.
+__device__ __forceinline__ bool holds_scales(DType dtype) { return dtype >= DType::q8_0; }
+static_assert(!is_packed(DType::int8) && is_packed(DType::q8_0) && DType::q8_0 > DType::int8);
+
+// Blocks that hold their scales (formats of GGUF): to[8] = weights at .. at + 7 of a tensor, `at` a multiple of 8.
+__device__ __forceinline__ void decode_packed(DType dtype, const uint8_t* blocks, int64_t at, float (&to)[8]) {
+    gguf::with_format(dtype, [&](auto format) { gguf::decode_run<decltype(format), 8>(blocks, at, to); });
+}
+
+// One weight of them.
+__device__ __forceinline__ float packed_weight(DType dtype, const uint8_t* blocks, int64_t at) {
+    float run[8];
+    decode_packed(dtype, blocks, at / 8 * 8, run);
+    float weight = run[0];
+#pragma unroll
+    for (int i = 1; i < 8; ++i) weight = at % 8 == i ? run[i] : weight;
+    return weight;
 }
 
 }  // namespace ggq::cuda

@@ -1,10 +1,11 @@
-// embedding: y[t] = table[ids[t]]; a block copies one row.
+// embedding: y[t] = table[ids[t]]; a block copies one row, or decodes it 8 weights a thread.
 //
 // Its gradient adds the rows of a token in the order of their positions. The positions are first sorted by id: each
 // one's place is the number of positions with a smaller id, or the same id further left, which 8 lanes count. With the
 // places known, a block owns one stretch of a row of dtable and adds its tokens from left to right, or writes zeros: no
 // two blocks write one element and no order depends on timing. The count takes T^2 comparisons of integers that lie in
 // the cache; the floor is the bytes of dy and dtable.
+#include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/workspace.h"
 
@@ -26,6 +27,21 @@ __global__ void __launch_bounds__(kRowThreads)
         float v[N];
         load_part<wide>(from, at, C, v);
         store_part<wide>(to, at, C, v);
+    }
+}
+
+// The table is of blocks that hold their scales; C is a multiple of 8.
+template <typename T>
+__global__ void __launch_bounds__(kRowThreads)
+    decode_rows(T* y, const uint8_t* table, DType format, const int32_t* ids, int64_t C) {
+    begin_dependent();
+    const int64_t from = ids[blockIdx.x] * C;
+    T* to = y + blockIdx.x * C;
+    for (int64_t at = static_cast<int64_t>(threadIdx.x) * 8; at < C; at += kRowThreads * 8) {
+        float w[8];
+        decode_packed(format, table, from + at, w);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) to[at + i] = from_float<T>(w[i]);
     }
 }
 
@@ -96,6 +112,13 @@ __global__ void __launch_bounds__(kRowThreads)
 void embedding(const CudaContext& ctx, const KernelArgs& args) {
     const View &y = args.out[0], &table = args.in[0];
     const int64_t C = y.shape[1], row_stride = table.strides[0];
+    if (is_packed(table.dtype))
+        return with_real(y.dtype, [&](auto to) {
+            using T = decltype(to);
+            launch_dependent(ctx, decode_rows<T>, static_cast<unsigned>(y.shape[0]), kRowThreads, 0, y.as<T>(),
+                             table.quant.codes, table.dtype, args.in[1].as<int32_t>(), C);
+        });
+    GGQ_ASSERT(!info(table.dtype).quantized, "a table in a format without rows of its own");
     with_real(y.dtype, [&](auto to) {
         with_real(table.dtype, [&](auto from) {
             using T = decltype(to);

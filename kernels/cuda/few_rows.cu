@@ -78,6 +78,16 @@ struct RunInt8 {
     }
 };
 
+// A block that holds its scales is read where it is decoded.
+struct RunPacked {
+    int64_t at;
+
+    __device__ RunPacked(const Args& p, int64_t row, int64_t k) : at(row * p.k + k) {}
+    __device__ void decode(const Args& p, const float*, float (&to)[kRun]) const {
+        decode_packed(p.w.dtype, p.w.quant.codes, at, to);
+    }
+};
+
 // Rows beyond m or n compute a copy of the last one.
 template <typename W, int M, int kCols>
 __device__ __forceinline__ void add_run(const Args& p, const float* levels, int64_t first_col, int64_t k,
@@ -146,7 +156,8 @@ __device__ __forceinline__ float element(const Operand& o, int64_t row, int64_t 
             const auto code = static_cast<float>(static_cast<int8_t>(o.quant.codes[at]));
             return __fmul_rn(code, row_factor(o.quant, at / o.quant.block));
         }
-        default: return value_at(o.data, o.dtype, at);
+        default:
+            return holds_scales(o.dtype) ? packed_weight(o.dtype, o.quant.codes, at) : value_at(o.data, o.dtype, at);
     }
 }
 
@@ -170,6 +181,7 @@ bool runs_are_aligned(const Product& p) {
     const auto row_bytes = [](const Operand& o) { return o.row_stride * info(o.dtype).bytes; };
     if (p.k % kRun != 0 || p.x.k_stride != 1 || p.w.k_stride != 1) return false;
     if (!aligned_rows(p.x.data, p.m > 1 ? row_bytes(p.x) : 0, 16)) return false;
+    if (is_packed(p.w.dtype)) return true;
     if (info(p.w.dtype).quantized) return aligned_rows(p.w.quant.codes, 0, 8);
     return aligned_rows(p.w.data, p.n > 1 ? row_bytes(p.w) : 0, 16);
 }
@@ -195,6 +207,7 @@ void run(const CudaContext& ctx, const Args& p) {
 }
 
 void run_aligned(const CudaContext& ctx, const Args& p) {
+    if (is_packed(p.w.dtype)) return run<RunPacked>(ctx, p);
     switch (p.w.dtype) {
         case DType::f32: return run<DenseRun<float>>(ctx, p);
         case DType::f16: return run<DenseRun<f16>>(ctx, p);
