@@ -133,7 +133,7 @@ TEST_CASE("limits: a file that may not grow is named, and so is memory that is o
     fs::remove_all(place.out);
     write_text(place.data, sample_lines(150'000));
     limits = {};
-    limits.most_memory = 40 << 20;
+    limits.most_memory = 24 << 20;
 #ifndef __SANITIZE_ADDRESS__  // which reserves more than any machine has
     const ProgramRun starved = run_binary("train", arguments(place, "4", {"--quiet"}), limits);
     CHECK(starved.code == 1);
