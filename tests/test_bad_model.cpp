@@ -96,7 +96,7 @@ TEST_CASE("bad model: a folder or file that is missing") {
     check_contains(refusal([](const fs::path& model) { fs::remove(model / "config.json"); }),
                    "/model/config.json is missing; a model folder in Hugging Face layout has one");
     check_contains(refusal([](const fs::path& model) { fs::remove(model / "tokenizer.json"); }),
-                   "/model/tokenizer.json: no such file; a model folder needs its tokenizer");
+                   "/model/tokenizer.json: no such file, nor tokenizer.model; a model folder needs its tokenizer");
     check_contains(refusal([](const fs::path& model) { fs::remove(model / kWeights); }),
                    "/model holds no weights: neither model.safetensors nor model.safetensors.index.json is there");
 }
