@@ -75,7 +75,10 @@ void check_tensor(const WeightRow& row, const LlamaConfig& config, const Sharded
 
 }  // namespace
 
-std::string WeightRow::module() const { return name.substr(0, name.rfind('.')); }
+std::string WeightRow::module() const {
+    constexpr std::string_view kSuffix = ".weight";
+    return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
+}
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& c) {
     std::vector<WeightRow> rows;

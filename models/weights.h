@@ -21,7 +21,7 @@ struct WeightRow {
     Shape shape;       // linears [out, in]
     WeightRole role = WeightRole::linear;
 
-    std::string module() const;  // the name without ".weight" or ".bias"
+    std::string module() const;  // the name without ".weight"; of a bias, which no adapter changes, all of it
 };
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& config);

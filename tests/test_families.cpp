@@ -260,6 +260,18 @@ TEST_CASE("families: config.json by the rows of the table") {
     CHECK(refusal(qwen2, listed).find("layer_types must be a list of full_attention") != std::string::npos);
 }
 
+TEST_CASE("families: biases are rows of their own, which no module of an adapter names") {
+    const LlamaConfig config = parse(config_of("Qwen2ForCausalLM", "qwen2"));
+    int n_biases = 0;
+    for (const WeightRow& row : weight_rows(config)) {
+        if (row.role != WeightRole::bias) continue;
+        CHECK(row.module() == row.name);
+        ++n_biases;
+    }
+    CHECK(n_biases == 9);
+    CHECK(linear_modules(config).size() == 21);
+}
+
 TEST_CASE("families: a configuration that is written is read as it was") {
     for (const fs::path& folder : family_folders()) {
         CAPTURE(folder);

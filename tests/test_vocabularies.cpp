@@ -91,6 +91,22 @@ TEST_CASE("vocabularies: SentencePiece's own ids of a unigram model with a chara
     CHECK(tokenizer.encode("a").front() == 1);
 }
 
+TEST_CASE("vocabularies: a tokenizer.model gives what the tokenizer.json beside it gives") {
+    const auto data = data_folder("stories260k-hf/tokenizer.model");
+    if (!data) return;
+    for (const char* folder : {"stories260k-hf", "tokenizers/llama2"}) {
+        CAPTURE(folder);
+        const Tokenizer model = Tokenizer::load(*data / folder / "tokenizer.model");
+        const Tokenizer reference = Tokenizer::load(*data / folder / "tokenizer.json");
+        CHECK(model.vocab_size() == reference.vocab_size());
+        for (const char* text : {"Once upon a time, there was a little girl.", "", " ", "  Two  spaces \n\n\ttab ",
+                                 "na\u00efve \u6f22\u5b57 \U0001F999", "it's 1234"}) {
+            CAPTURE(text);
+            CHECK(model.encode(text, {.add_special = false}) == reference.encode(text, {.add_special = false}));
+        }
+    }
+}
+
 TEST_CASE("vocabularies: Llama 3's original ranks give what its tokenizer.json gives, special tokens too") {
     const auto data = data_folder("tokenizers/llama3/tokenizer.model");
     if (!data) return;
