@@ -121,7 +121,8 @@ TEST_CASE("merge to GGUF: metadata and a vocabulary with scores") {
     // What is merged first scores highest.
     const json merges = read_json(place.model / "tokenizer.json").at("model").at("merges");
     const auto score_of = [&](const json& merge) {
-        std::string token = merge.is_array() ? merge[0].get<std::string>() + " " + merge[1].get<std::string>() : merge;
+        std::string token = merge.is_array() ? merge[0].get<std::string>() + " " + merge[1].get<std::string>()
+                                             : merge.get<std::string>();
         token.erase(token.find(' '), 1);
         return scores[static_cast<size_t>(std::ranges::find(tokens, token) - tokens.begin())];
     };
