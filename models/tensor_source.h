@@ -42,7 +42,7 @@ std::unique_ptr<TensorSource> checkpoint_source(const std::filesystem::path& fol
 // Of a model of which only the shape is known: weights in `dtype` that cannot be loaded.
 std::unique_ptr<TensorSource> source_of_no_weights(DType dtype);
 
-// A new model: normal with the deviation that config.json names as initializer_range, norms 1.
+// A new model: normal with the deviation that config.json names as initializer_range, norms 1, biases 0.
 std::unique_ptr<TensorSource> initial_source(const LlamaConfig& config, uint64_t seed);
 
 }  // namespace ggq

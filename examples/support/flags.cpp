@@ -70,7 +70,8 @@ namespace {
 
 // How the records of a file become rows of tokens.
 void data_flags(FlagTable& t, DataChoice& o) {
-    t.add("-d, --data", "PATH", o.data, "data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
+    t.list("-d, --data", "PATHS", o.data, "data: files of JSON, JSON lines, CSV, or plain text (.txt)",
+           {"--dataset_name", "-f", "--file"});
     t.require("--data");
     t.add("--limit", "N", o.limit, "take the first N samples").fallback = "all";
     t.add("--template", "NAME", o.template_name,
@@ -80,8 +81,13 @@ void data_flags(FlagTable& t, DataChoice& o) {
     t.add("--chat-template", "PATH", o.chat_template, "a file of Jinja as the chat template", {"--chat_template_path"});
     t.add("--last-answer-only", o.last_answer_only, "of a conversation only the last answer carries loss");
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
+    t.choice("--data-format", kDataFormats, o.format, "what the data files are, whatever their names end in");
+    t.choice("--documents", kDocuments, o.documents,
+             "what a document of a plain text file is; a line <|endoftext|> ends one in any case");
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
-    t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
+    t.choice("--on-long", kOnLong, o.on_long,
+             "what becomes of a longer sample; documents of plain text files are split unless this is given")
+        .given = &o.on_long_given;
     t.add("--packing", o.packing, "several samples in a row, which do not see each other");
     t.add("--train-on-prompt", o.train_on_prompt, "loss on the prompt too");
     for (const char* name : {"--mask_prompt", "--completion_only_loss", "--assistant_only_loss"})
@@ -96,7 +102,7 @@ void training_data_flags(FlagTable& t, TrainOptions& o) {
     t.group("model and data");
     model_flag(t, o.base);
     data_flags(t, o);
-    t.add("--val-data", "PATH", o.val_data, "validation data");
+    t.list("--val-data", "PATHS", o.val_data, "validation data");
     t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
     t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     t.group("output");
