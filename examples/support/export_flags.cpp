@@ -60,6 +60,7 @@ FlagTable merge_flags(MergeOptions& o) {
              "restored; or those, and the sum quantized again");
     form_flags(t, o.base, "how the base was quantized in training", "as the folder or the adapter has it");
     t.choice("--dtype", kOutputDTypes, o.dtype, "type of the weights that are written", {"--torch_dtype"});
+    t.choice("--gguf", kGgufOutputs, o.gguf, "write a file for llama.cpp in this type; --output names it");
     output_flags(t, o.output, o.overwrite, o.shard_size);
     report_flags(t, o);
     machine_flags(t, o.base);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "ggq/io/input_file.h"
 #include "models/bnb_writer.h"
 #include "models/convert/adapter_form.h"
+#include "models/convert/gguf_model.h"
 #include "models/merge/compare_models.h"
 #include "models/merge/folded_source.h"
 #include "models/merge/merged_source.h"
@@ -27,7 +29,7 @@ std::string text_of(MergeBase base) { return option_text(kMergeBases, base); }
 // A report needs the tokenizer, the weights alone do not.
 Model open_base(const MergeOptions& o) {
     const std::filesystem::path path = o.base.model;
-    const bool whole = !o.report.data.empty() || !is_folder(path) || is_there(path / kTokenizerJson);
+    const bool whole = !o.report.data.empty() || o.gguf || !is_folder(path) || is_there(path / kTokenizerJson);
     if (whole) return open_model(path);
     const LlamaConfig config = read_config(path);
     return {path, config, {}, checkpoint_source(path, config), config.warnings};
@@ -51,7 +53,13 @@ public:
         if (!options_.report.data.empty())
             data.emplace(load_samples(options_.report.data, data_options(options_.report), model_, events_.stop));
         const MergedWeights weights = merged_onto(result_.onto);
-        write(weights);
+        for (const WeightRow& row : weight_rows(weights.config())) {
+            ++result_.n_weights;
+            result_.n_merged += weights.changes(row);
+        }
+        result_.untied = weights.untied();
+        if (options_.gguf) write_file(weights);
+        else write_folder(weights);
         if (data) report(*data);
         return result_;
     }
@@ -112,12 +120,18 @@ private:
     }
 
     MergedForm form_of(MergeBase onto) const {
-        MergedForm form{options_.dtype, model_.config.dtype, std::nullopt};
+        MergedForm form{options_.dtype, model_.config.dtype, std::nullopt, std::nullopt};
         if (onto == MergeBase::requantized) form.requantized = QuantForm{*trained_.quant, trained_.quant_spec};
         return form;
     }
 
-    void write(const MergedWeights& weights) {
+    void write_file(const MergedWeights& weights) {
+        write_gguf_model(*cpu_, weights, model_, {options_.output, *options_.gguf, options_.overwrite},
+                         result_.rounding, events_.stop);
+        tell_of_rounding(option_text(kGgufOutputTypes, *options_.gguf));
+    }
+
+    void write_folder(const MergedWeights& weights) {
         const MergedSource source(*cpu_, weights, form_of(result_.onto), &result_.rounding);
         const std::vector<WeightRow> rows = weight_rows(weights.config());
         std::vector<TensorGroup> groups;
@@ -127,12 +141,9 @@ private:
         for (const WeightRow& row : rows) {
             end_if_asked(events_.stop);
             write(row, source, folder.weights());
-            result_.n_merged += weights.changes(row);
         }
-        result_.n_weights = std::ssize(rows);
-        result_.untied = weights.untied();
         folder.commit(config_text(weights.config(), rows, source));
-        tell_of_rounding(source.quantized());
+        tell_of_rounding(source.quantized() ? describe(*source.quantized()) : ggq::name(output_dtype()));
     }
 
     static TensorGroup group_of(const WeightRow& row, const TensorType& type) {
@@ -162,10 +173,8 @@ private:
                                bnb_config_json(*source.quantized(), output_dtype(), plain).dump());
     }
 
-    void tell_of_rounding(const std::optional<QuantForm>& requantized) const {
-        if (const auto line =
-                result_.rounding.warning(requantized ? describe(*requantized) : ggq::name(output_dtype())))
-            events_.warn(*line);
+    void tell_of_rounding(const std::string& stored) const {
+        if (const auto line = result_.rounding.warning(stored)) events_.warn(*line);
         if (result_.untied)
             events_.tell("embedding and head, which the base has as one, are two now: tie_word_embeddings is false");
     }
@@ -202,7 +211,7 @@ private:
             result_.reports.push_back(
                 {onto, compare_models(*backend, {opened, base}, {merged, plain}, batches, events_.stop)});
         };
-        add(result_.onto, {open_model(options_.output), {}, {}});
+        add_written(add);
         if (!options_.compare_bases) return;
         for (const MergeBase onto : {MergeBase::dequantized, MergeBase::original, MergeBase::requantized}) {
             const bool stored = options_.base.quantized_in_checkpoint;
@@ -212,6 +221,16 @@ private:
             auto source = std::make_unique<MergedSource>(*cpu_, weights, form_of(onto));
             add(onto, {{model_.folder, weights.config(), {}, std::move(source), {}}, {}, {}});
         }
+    }
+
+    // A file for llama.cpp is not read again: the same rounding is made in memory.
+    void add_written(const std::function<void(MergeBase, const AdaptedModel&)>& add) const {
+        if (!options_.gguf) return add(result_.onto, {open_model(options_.output), {}, {}});
+        const MergedWeights weights = merged_onto(result_.onto);
+        MergedForm form = form_of(result_.onto);
+        form.gguf = options_.gguf;
+        add(result_.onto,
+            {{model_.folder, weights.config(), {}, std::make_unique<MergedSource>(*cpu_, weights, form), {}}, {}, {}});
     }
 
     MergeOptions options_;
@@ -231,6 +250,8 @@ void validate(const MergeOptions& options) {
     for (const AdapterChoice& adapter : options.adapters)
         require(std::isfinite(adapter.scale), "`adapter` {}: expected a finite scale, got {}", adapter.path,
                 adapter.scale);
+    require(!options.gguf || (options.onto != MergeBase::requantized && !options.dtype),
+            "`gguf`: expected neither `dtype` nor `merge_base` requantized beside it; the type of the file is its own");
     require(memory_size("shard_size", options.shard_size) > 0, "`shard_size`: expected a size above 0, got {}",
             options.shard_size);
     if (!options.report.data.empty()) validate(options.report);

@@ -17,6 +17,7 @@
 
 #include "models/adapted_model.h"
 #include "models/base_options.h"
+#include "models/convert/gguf_floats.h"
 #include "models/data_choice.h"
 #include "models/events.h"
 #include "models/merge/comparison.h"
@@ -41,12 +42,19 @@ inline constexpr OptionName<std::optional<DType>> kOutputDTypes[] = {
     {DType::bf16, "bfloat16", true}, {DType::f16, "float16", true}, {DType::f32, "float32", true},
 };
 
+// Nothing: a folder for Hugging Face's programs.
+inline constexpr OptionName<std::optional<GgufType>> kGgufOutputs[] = {
+    {std::nullopt, "none"},   {GgufType::f16, "f16"}, {GgufType::bf16, "bf16"},
+    {GgufType::q8_0, "q8_0"}, {GgufType::f32, "f32"},
+};
+
 struct MergeOptions {
     BaseOptions base;
     std::vector<AdapterChoice> adapters;  // one at least; each is added to what those before it made
     MergeBase onto = MergeBase::automatic;
     std::optional<DType> dtype;
-    std::string output;
+    std::optional<GgufType> gguf;  // one file for llama.cpp in this type, instead of a folder
+    std::string output;            // a folder, or that file
     bool overwrite = false;
     std::string shard_size = "5GB";
     DataChoice report;           // of `report.data`; empty: none

@@ -22,11 +22,13 @@ TensorType MergedSource::type(const WeightRow& row) const {
     if (form_.requantized && info(weights_.held_type(row).dtype).quantized)
         return {form_.requantized->dtype, row.shape, form_.requantized->spec};
     const DType stored = weights_.stored_type(row).dtype;
+    if (form_.gguf) return {DType::f32, row.shape, {}};
     return {form_.dtype.value_or(info(stored).quantized ? form_.of_quantized : stored), row.shape, {}};
 }
 
 void MergedSource::load(const WeightRow& row, Store& store, const Buffer& to) const {
-    if (info(to.type.dtype).quantized) load_quantized(row, store, to);
+    if (form_.gguf) load_rounded(row, store, to);
+    else if (info(to.type.dtype).quantized) load_quantized(row, store, to);
     else load_plain(row, store, to);
 }
 
@@ -42,6 +44,17 @@ void MergedSource::load_plain(const WeightRow& row, Store& store, const Buffer& 
         if (measures) loss.add(rows.base, rows.merged, rounded(cpu_, rows.base, dtype, piece_of_base), back);
     });
     if (measures) rounding_->add(row.name, loss);
+}
+
+void MergedSource::load_rounded(const WeightRow& row, Store& store, const Buffer& to) const {
+    const int64_t n_columns = row.shape[row.shape.rank - 1];
+    const GgufType type =
+        row.role == WeightRole::norm ? GgufType::f32 : type_of_rows(form_.gguf.value_or(GgufType::f32), n_columns);
+    weights_.each(row, [&](const MergedRows& rows) {
+        const std::vector<float> back = gguf_decoded(cpu_, type, gguf_encoded(cpu_, type, rows.merged));
+        const auto bytes = std::as_bytes(std::span(back));
+        store.write_part(to, rows.first * n_columns * 4, bytes.data(), std::ssize(bytes));
+    });
 }
 
 void MergedSource::load_quantized(const WeightRow& row, Store& store, const Buffer& to) const {

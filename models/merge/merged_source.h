@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "models/convert/gguf_floats.h"
 #include "models/merge/merged_weights.h"
 #include "models/merge/rounding_loss.h"
 
@@ -12,6 +13,7 @@ namespace ggq {
 struct MergedForm {
     std::optional<DType> dtype;            // of all that is plain; nothing: as the base stores it
     DType of_quantized = DType::f32;       // of what the base stores in few bits
+    std::optional<GgufType> gguf;          // plain ones are rounded to this type, norms not, and held as f32
     std::optional<QuantForm> requantized;  // of the linears that the base holds quantized; nothing: they are plain
 };
 
@@ -30,6 +32,7 @@ public:
 
 private:
     void load_plain(const WeightRow& row, Store& store, const Buffer& to) const;
+    void load_rounded(const WeightRow& row, Store& store, const Buffer& to) const;
     void load_quantized(const WeightRow& row, Store& store, const Buffer& to) const;
 
     Backend& cpu_;
