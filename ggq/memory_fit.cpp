@@ -184,7 +184,8 @@ void ProgramSet::fit(int64_t most_bytes) {
     constexpr double kShared = 0.8;
     if (!backend_->has_own_memory())
         most_bytes = std::min(most_bytes, static_cast<int64_t>(kShared * static_cast<double>(backend_->free_bytes())));
-    if (!fits(most_bytes)) MemoryFit(*this, most_bytes).run();
+    if (fits(most_bytes)) use_spare(most_bytes);
+    else MemoryFit(*this, most_bytes).run();
 }
 
 }  // namespace ggq

@@ -15,6 +15,7 @@
     X(lora_norm_qkv) X(lora_norm_swiglu) X(lora_add_linear)                       \
     X(rope)                                                                       \
     X(attention) X(attention_backward) X(cache_write) X(cached_attention)         \
+    X(window_spans)                                                               \
     X(sample) X(next_token)                                                       \
     X(silu) X(silu_backward) X(swiglu) X(swiglu_backward)                         \
     X(add) X(mul) X(scale) X(scale_by) X(broadcast) X(full) X(accumulate) X(fill) \

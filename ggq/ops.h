@@ -59,6 +59,10 @@ Rotated rope(Tensor q, Tensor k, Tensor positions, Tensor frequencies);
 // q[T,H,D], k[S,G,D], v[S,G,D], spans[T,2] i32 -> [T,H,D]; query t sees keys spans[t][0] <= s < spans[t][1]
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale);
 
+// spans[T,2] i32 -> the same with the last `n_keys` keys of each, of fewer all: a sliding window, the query's own key
+// in it.
+Tensor window_spans(Tensor spans, int64_t n_keys);
+
 // Writes x[T,G,D] into the state cache[S,G,D]: at[1] i32 to rows at[0].., at[T] row t to row at[t], or nowhere if that
 // is below 0; returns the new version.
 Tensor cache_write(Tensor cache, Tensor x, Tensor at);

@@ -198,6 +198,7 @@ Plan plan(const Graph& graph, const Backend& backend, const PlanOptions& options
     if (!options.restores) return best;
     const RestoreRoom for_restores{.most_bytes = options.arena_budget > 0 ? 0 : INT64_MAX,
                                    .beside_bytes = options.beside_bytes,
+                                   .spare_bytes = options.spare_bytes,
                                    .aside = options.arena_budget == 0};
     return with_restores(graph, backend, std::move(best), for_restores);
 }

@@ -76,6 +76,7 @@ struct PlanOptions {
     bool only_if_it_fits = false;  // a larger plan may have no offsets and is only a bound: not to be run
     bool restores = true;          // weights in steps of their own, where the backend has such
     int64_t beside_bytes = 0;      // what the run takes beside the arena: see RestoreRoom
+    int64_t spare_bytes = 0;       // by which the arena may grow for restored weights, where nothing is recomputed
     bool layer_by_layer = false;   // of a graph with several passes; see ggq/layer_order.h
     double runs = 0;               // how often an update runs the program: by this its time is weighed against others'
     double keys_a_query = 0;       // the mean that attention's spans will name, for costs; 0: not known

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ggq/error.h"
+#include "ggq/restore_steps.h"
 
 namespace ggq {
 
@@ -55,11 +56,27 @@ int64_t ProgramSet::growth() const {
     return backend_->overhead_bytes_with(n_ops, n_copies) - backend_->overhead_bytes();
 }
 
-MemoryShortage ProgramSet::shortage(int64_t most_bytes) const {
+int64_t ProgramSet::spare(int64_t most_bytes) const {
     const MemoryUse use = memory();
-    const int64_t needed = use.total() + use.migrated + growth(), host = use.host_total();
-    return {std::max<int64_t>(0, needed - std::min(backend_->free_bytes(), most_bytes)),
+    return std::min(backend_->free_bytes(), most_bytes) - (use.total() + use.migrated + growth());
+}
+
+MemoryShortage ProgramSet::shortage(int64_t most_bytes) const {
+    const int64_t host = memory().host_total();
+    return {std::max<int64_t>(0, -spare(most_bytes)),
             host == 0 ? 0 : std::max<int64_t>(0, host - backend_->free_host_bytes())};
+}
+
+void ProgramSet::use_spare(int64_t most_bytes) {
+    for (Member& m : members_) {
+        const Plan before = m.program.plan();
+        if (before.n_recomputed > 0 || most_restores(m.program.graph(), *backend_, before) == 0) continue;
+        PlanOptions options = m.options;
+        options.beside_bytes = store_.bytes();
+        options.spare_bytes = spare(most_bytes) + memory().arena - before.arena_bytes;
+        m.program.set_plan(plan(m.program.graph(), *backend_, options));
+        if (!fits(most_bytes)) m.program.set_plan(before);
+    }
 }
 
 void ProgramSet::require_fits(std::string_view advice, std::string_view limit) const {

@@ -68,6 +68,7 @@ public:
     // Where the plans want more than is free on the device: recomputes more in programs whose recomputation is
     // automatic, pages buffers that may be (Buffer::pageable), and lets kept values wait on the host; of the ways that
     // fit, the one that takes the least time, each program's weighed by how often it runs (all alike if none says).
+    // Where all fits, what is left is for restored weights of programs that recompute nothing (ggq/restore_steps.h).
     // `most_bytes`: a smaller budget than what is free. Of memory that is the host's own a fifth is left.
     void fit(int64_t most_bytes = INT64_MAX);
 
@@ -102,6 +103,8 @@ private:
 
     void record();
     int64_t growth() const;  // of the device's own memory until then
+    int64_t spare(int64_t most_bytes) const;
+    void use_spare(int64_t most_bytes);
 
     Backend* backend_;
     Store store_;

@@ -290,6 +290,10 @@ Plan with_restores(const Graph& graph, const Backend& backend, Plan plan, const 
     const auto bytes = static_cast<double>(there + room.beside_bytes);
     const double share = restore_seconds(graph, costs, apart) / seconds;
     const Lane lane = room.aside && share > kWorthALane ? Lane::aside : Lane::compute;
+    if (room.spare_bytes > 0 && plain.n_recomputed == 0) {
+        std::optional<Plan> kept = restored_within(graph, backend, plain, lane, there + room.spare_bytes);
+        if (kept && kept->n_restores() < apart.n_restores()) return std::move(*kept);
+    }
     double least = share + static_cast<double>(there) / bytes;
     for (int i = 0; i <= kMost; ++i) {
         const int64_t arena = there + i * step;

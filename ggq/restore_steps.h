@@ -10,7 +10,8 @@
 // First they get what the plan leaves below its own peak, in which each product's workspace already had a place for
 // one. To keep one longer saves about 0.4 ps a byte on an H200, what a layer makes 2 ps or more and a page on the host
 // 20: so of a budget they get what the ladder of kept values (ggq/recompute.h) and pages leave, and of memory without a
-// limit only as much as is worth it: a larger share of the run's time for the share by which its memory grows.
+// limit only as much as is worth it: a larger share of the run's time for the share by which its memory grows. A plan
+// that recomputes nothing has memory to spare: there they stay from the forward pass to the backward pass.
 //
 // The bits are the same, since the kernels are: the one that restores and the one that multiplies. Which steps restore
 // at all is said by their rows (OpDef::cuda_restores). Weights that are paged themselves are restored at their
@@ -33,6 +34,7 @@ struct RestoreRoom {
     int64_t arena_bytes = 0;   // of the arena that is there anyway
     int64_t most_bytes = 0;    // to which it may grow
     int64_t beside_bytes = 0;  // that the run takes beside the arena; 0: not known, and the arena does not grow
+    int64_t spare_bytes = 0;   // by which the arena may grow, worth it or not, where nothing is recomputed
     bool aside = false;        // whether lane aside may be used, whose branches take memory in recordings
 };
 

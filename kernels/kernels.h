@@ -140,6 +140,9 @@ GGQ_KERNEL(cache_write);
 // positions[T] i32, frequencies[D/2] f32, at[A] i32, spans[T,2] i32. AttentionParams
 GGQ_KERNEL(cached_attention);
 
+// window_spans.cpp   out y[T,2], in spans[T,2], both i32: of each span the last keys. WindowParams
+GGQ_KERNEL(window_spans);
+
 // sample.cpp
 // out token[T] i32, as kernels/sampling.h says, -1 for a row below 0 and where one of the logits that can be chosen is
 // not finite; in logits[T,V], rows[T] i32, settings[R,8] f32, seeds[R] i64, positions[R] i32, log[R,S] i32: row rows[t]

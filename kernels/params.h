@@ -33,6 +33,10 @@ struct AttentionParams {
     float scale = 1;  // of the scores, usually 1 / sqrt(head size)
 };
 
+struct WindowParams {
+    int32_t n_keys = 0;  // that a query sees at most: the last of those that it saw
+};
+
 struct ScaleParams {
     double factor = 1;
 };

@@ -6,7 +6,9 @@
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
+#include "models/convert/adapter_form.h"
 #include "models/lora.h"
+#include "models/merge/folded_source.h"
 
 namespace ggq {
 
@@ -24,6 +26,22 @@ void take_recorded_form(BaseOptions& options, const BaseRecord& record, const Ev
                                 describe(record.form), describe(options)));
 }
 
+// What cannot be computed beside the base becomes part of it.
+void fold(AdaptedModel& opened, const BaseOptions& options, const Events& events) {
+    Adapter& adapter = *opened.adapter;
+    if (is_plain_lora(adapter)) return;
+    std::vector<FoldedAdapter> parts;
+    parts.push_back({take_unplain_part(adapter), opened.choice.scale});
+    const size_t n = parts[0].adapter.modules.size() + parts[0].adapter.whole.size();
+    auto source = std::make_unique<FoldedSource>(std::move(opened.model.weights), opened.model.config, options,
+                                                 options.compute(), std::move(parts), options.threads);
+    opened.model.config = source->config();
+    opened.model.weights = std::move(source);
+    events.tell(fmt::format("{}: {} modules ({}) are computed into the base and held as {}", opened.choice.path, n,
+                            adapter.config.use_dora ? "DoRA" : "of head, embedding or as a whole",
+                            name(options.compute())));
+}
+
 }  // namespace
 
 void validate(const std::vector<AdapterChoice>& adapters) {
@@ -37,16 +55,17 @@ std::unique_ptr<Llama> AdaptedModel::declare(Store& store, const BaseForm& form)
     WeightChoice weights(form);
     weights.quant_only_adapted &= adapter.has_value();
     weights.adapter_dtype = form.compute();
-    if (adapter) weights.lora = adapter->config;
+    const bool beside = adapter && !adapter->modules.empty();
+    if (beside) weights.lora = adapter->config;
     auto llama = declare_llama(store, model, weights);
-    if (adapter) check_adapter(*llama, *adapter, choice.path);
+    if (beside) check_adapter(*llama, *adapter, choice.path);
     for (Linear* l : llama->adapted) l->scaling *= choice.scale;
     return llama;
 }
 
 void AdaptedModel::load(Store& store, const Llama& llama, const StopAsked& stop) const {
     load_weights(store, llama, *model.weights, stop);
-    if (adapter) load_adapter(store, llama, *adapter);
+    if (adapter && !adapter->modules.empty()) load_adapter(store, llama, *adapter);
 }
 
 void AdaptedModel::check_base(const Events& events) const {
@@ -63,7 +82,7 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
     take_stored_form(options, opened.model.weights->quantized());
     if (adapters.empty()) return opened;
     opened.choice = adapters[0];
-    opened.adapter.emplace(read_adapter(opened.choice.path));
+    opened.adapter.emplace(open_adapter(opened.choice.path, &opened.model.config));
     if (const auto& record = opened.adapter->base) {
         if (!opened.adapter->files_checked)
             events.warn(fmt::format("{}/{} has no hashes of its files, so they are not checked", opened.choice.path,
@@ -73,6 +92,7 @@ AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>
         events.tell(fmt::format("{} does not record how its base was quantized; the base is {}", opened.choice.path,
                                 describe(options)));
     }
+    fold(opened, options, events);
     return opened;
 }
 

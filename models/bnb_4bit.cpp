@@ -17,6 +17,8 @@ namespace {
 
 constexpr std::pair<DType, const char*> kStates[] = {{DType::nf4, ".quant_state.bitsandbytes__nf4"},
                                                      {DType::fp4, ".quant_state.bitsandbytes__fp4"}};
+constexpr const char* kRowScales = ".SCB";
+constexpr const char* kLayout = ".weight_format";
 constexpr int64_t kMostStateBytes = 4096;  // there are some 170
 
 // One weight's tensors in the files, each looked at before it is used.
@@ -61,6 +63,20 @@ public:
                 where(weight_ + suffix));
     }
 
+    void check_scales(const std::string& name, int64_t n_rows) const {
+        const FileTensor& t = at(name);
+        require(t.dtype == DType::f32 && t.shape.n_elems() == n_rows, "{}: expected {} of f32, got {} of {}",
+                where(name), n_rows, t.shape.n_elems(), ggq::name(t.dtype));
+    }
+
+    // Others are tiles of the tensor cores of old cards.
+    void check_layout(const std::string& name) const {
+        uint8_t layout = 1;
+        if (at(name).n_bytes() == 1) files_.read_part(name, 0, std::as_writable_bytes(std::span(&layout, 1)));
+        require(layout == 0, "{}: expected the layout 0 (row by row); save the model again with a current bitsandbytes",
+                where(name));
+    }
+
     Bnb4bitState read_state(const std::string& name, DType type, const Shape& shape) const {
         const FileTensor& t = at(name);
         require(t.dtype == DType::u8 && t.n_bytes() <= kMostStateBytes,
@@ -72,8 +88,8 @@ public:
     }
 
     // Scales that restore to finite ones, all of which are at most |value| + |offset|.
-    ReadPart finite(const char* suffix, float offset) const {
-        return [this, name = weight_ + suffix, offset](uint64_t begin, std::span<std::byte> to) {
+    ReadPart finite(const std::string& tensor, float offset) const {
+        return [this, name = tensor, offset](uint64_t begin, std::span<std::byte> to) {
             files_.read_part(name, begin, to);
             const std::span values(reinterpret_cast<const float*>(to.data()), to.size() / sizeof(float));
             require(
@@ -112,7 +128,7 @@ void check_parts(const Parts& parts, const Shape& shape, const QuantForm& form) 
 // Those that bitsandbytes quantizes and no layer of ours reads in 4 bits.
 void check_role(const WeightRow& row, const std::string& where) {
     require(row.role == WeightRole::linear,
-            "{}: is in 4 bits, which only linears of layers are held in; save the model again with {} among its "
+            "{}: is quantized, which only linears of layers are; save the model again with {} among its "
             "llm_int8_skip_modules",
             where, row.module());
 }
@@ -123,27 +139,50 @@ Bnb4bitWeights::Bnb4bitWeights(const LlamaConfig& config, const ShardedSafetenso
     for (const WeightRow& row : weight_rows(config)) {
         for (const auto& [type, suffix] : kStates)
             if (files.find(row.name + suffix)) add(row, row.name + suffix, type);
+        if (const FileTensor* t = files.find(row.name); t && t->dtype == DType::i8) add_int8(row);
         require(has(row.name) || !files.find(row.name + ".absmax"),
                 "{}: {}: has an absmax but no quant_state, so it is not known how it was quantized; save the model "
                 "again with transformers",
                 files.file_of(row.name), row.name);
     }
     require(states_.empty() || config.quantization,
-            "{}: holds linears in 4 bits, but config.json has no quantization_config; take it from where the model "
+            "{}: holds linears in {} bits, but config.json has no quantization_config; take it from where the model "
             "came from",
-            files.folder().string());
+            files.folder().string(), !states_.empty() && form()->dtype == DType::int8 ? 8 : 4);
 }
 
 void Bnb4bitWeights::add(const WeightRow& row, const std::string& state_name, DType type) {
     const Parts parts(files_, row.name);
     check_role(row, parts.where(row.name));
     const Bnb4bitState state = parts.read_state(state_name, type, row.shape);
-    require(!form() || *form() == state.form, "{}: is quantized as {}, linears before it as {}; one form is held",
-            parts.where(row.name), describe(state.form), describe(form().value_or(state.form)));
+    check_alike(row, state.form);
     check_parts(parts, row.shape, state.form);
     states_.emplace(row.name, state);
     parts_.insert(state_name);
     for (const char* suffix : suffixes(state.form.spec.double_quant)) parts_.insert(row.name + suffix);
+}
+
+void Bnb4bitWeights::check_alike(const WeightRow& row, const QuantForm& form) const {
+    const QuantForm first = this->form().value_or(form);
+    require(first == form, "{}: {}: is quantized as {}, linears before it as {}; one form is held",
+            files_.file_of(row.name), row.name, describe(form), describe(first));
+}
+
+void Bnb4bitWeights::add_int8(const WeightRow& row) {
+    const Parts parts(files_, row.name);
+    const std::string layout = row.module() + kLayout;
+    check_role(row, parts.where(row.name));
+    const Bnb4bitState state{{DType::int8, {}}, 0};
+    check_alike(row, state.form);
+    require(parts.at(row.name).shape == row.shape, "{}: config.json asks for shape {}, the checkpoint has {}",
+            parts.where(row.name), to_string(row.shape), to_string(parts.at(row.name).shape));
+    parts.check_scales(row.module() + kRowScales, row.shape[0]);
+    parts_.insert(row.module() + kRowScales);
+    if (files_.find(layout)) {
+        parts.check_layout(layout);
+        parts_.insert(layout);
+    }
+    states_.emplace(row.name, state);
 }
 
 std::optional<QuantForm> Bnb4bitWeights::form() const {
@@ -152,14 +191,16 @@ std::optional<QuantForm> Bnb4bitWeights::form() const {
 
 void Bnb4bitWeights::load(const WeightRow& row, Store& store, const Buffer& to) const {
     const Bnb4bitState& state = states_.at(row.name);
-    const bool is_nested = state.form.spec.double_quant;
+    const bool is_int8 = state.form.dtype == DType::int8, is_nested = !is_int8 && state.form.spec.double_quant;
     require(to.type == TensorType{state.form.dtype, row.shape, state.form.spec},
             "{}: is already quantized as {} and can be held as nothing else", row.name, describe(state.form));
     const Parts parts(files_, row.name);
     write_parts(store, to,
                 {.codes = parts.as_it_is(""),
-                 .scales = is_nested ? parts.as_it_is(".absmax") : parts.finite(".absmax", 0),
-                 .nested = parts.finite(".nested_absmax", state.offset),
+                 .scales = is_int8     ? parts.finite(row.module() + kRowScales, 0)
+                           : is_nested ? parts.as_it_is(".absmax")
+                                       : parts.finite(row.name + ".absmax", 0),
+                 .nested = parts.finite(row.name + ".nested_absmax", state.offset),
                  .offset = state.offset});
 }
 

@@ -1,9 +1,7 @@
 #include "models/config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
-#include <numbers>
 #include <tuple>
 #include <unordered_set>
 
@@ -12,6 +10,8 @@
 #include "ggq/io/json_reader.h"
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
+#include "models/family_config.h"
+#include "models/rope.h"
 
 namespace ggq {
 
@@ -19,28 +19,15 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kArchitecture = "LlamaForCausalLM";
 constexpr const char* kBitsandbytes = "bitsandbytes";
 constexpr const char* kTokenIds = "a token id (a whole number from 0 to 2147483647) or a list of them";
-
-void check_architecture(const JsonFields& fields) {
-    const json* architectures = fields.find("architectures");
-    const bool named = architectures && architectures->is_array() && !architectures->empty();
-    const bool known =
-        !named || std::find(architectures->begin(), architectures->end(), kArchitecture) != architectures->end();
-    require(known, "{}: the architecture {} is not known; known is {}", fields.where(),
-            architectures ? shown_json(*architectures) : "", kArchitecture);
-    const std::string type = fields.text_or("model_type", named ? "llama" : "");
-    require(type == "llama", "{}: the model_type '{}' is not known; known is 'llama'", fields.where(), shown(type));
-}
 
 void check_features(const JsonFields& fields) {
     const std::string activation = fields.text_or("hidden_act", "silu");
     require(activation == "silu" || activation == "swish", "{}: hidden_act '{}' is not supported; only 'silu' is",
             fields.where(), shown(activation));
-    for (const char* bias : {"attention_bias", "mlp_bias"})
-        require(!fields.flag_or(bias, false), "{}: {} = true is not supported; only layers without bias are",
-                fields.where(), bias);
+    require(!fields.flag_or("mlp_bias", false), "{}: mlp_bias = true is not supported; only MLPs without bias are",
+            fields.where());
     require(fields.positive_or("partial_rotary_factor", 1) == 1,
             "{}: partial_rotary_factor other than 1 is not supported", fields.where());
 }
@@ -63,60 +50,20 @@ std::optional<Bnb4bitConfig> read_quantization(const JsonFields& fields) {
     const bool in_4bit = loads_in(quantization, "load_in_4bit"), in_8bit = loads_in(quantization, "load_in_8bit");
     const std::string method =
         quantization.text_or("quant_method", in_4bit || in_8bit ? kBitsandbytes : "unknown method");
-    require(method == kBitsandbytes && in_4bit && !in_8bit,
-            "{}: quantization_config: a checkpoint that is already quantized ({}{}) cannot be loaded, but for "
-            "bitsandbytes in 4 bits; take the original one, it is quantized while it is loaded",
-            fields.where(), shown(method), in_8bit ? " in 8 bits" : "");
+    require(method == kBitsandbytes && in_4bit != in_8bit,
+            "{}: quantization_config: a checkpoint that is already quantized ({}) cannot be loaded, but for "
+            "bitsandbytes in 4 or in 8 bits; take the original one, it is quantized while it is loaded",
+            fields.where(), shown(method));
+    if (in_8bit) return Bnb4bitConfig{DType::int8, false};
     return Bnb4bitConfig{read_4bit_type(quantization), quantization.flag_or("bnb_4bit_use_double_quant", false)};
 }
 
-RopeKind rope_kind(const JsonFields& rope) {
-    const std::string kind = rope.text_or("rope_type", rope.text_or("type", "default"));
-    if (kind == "default") return RopeKind::plain;
-    if (kind == "linear") return RopeKind::linear;
-    if (kind == "llama3") return RopeKind::llama3;
-    fail("{}: the RoPE kind '{}' is not known; known are default, linear, llama3", rope.where(), shown(kind));
-}
-
-// transformers 4 has rope_theta beside rope_scaling, transformers 5 has both in rope_parameters. Where a file has both,
-// both take rope_scaling, and leave rope_parameters, its theta too; one that is empty counts as none.
-const char* rope_section(const JsonFields& fields) {
-    for (const char* section : {"rope_scaling", "rope_parameters"})
-        if (const json* found = fields.find(section); found && !says_nothing(*found)) return section;
-    return nullptr;
-}
-
-RopeConfig read_rope(const JsonFields& fields, const char* section) {
-    RopeConfig rope;
-    rope.theta = fields.positive_or("rope_theta", rope.theta);
-    if (!section) return rope;
-    const JsonFields scaling(*fields.find(section), fields.where() + ", " + section);
-    for (const auto& [key, value] : fields.find(section)->items())
-        require(!value.is_object(), "{}: '{}' has a form of its own for some layers; only one for all is supported",
-                scaling.where(), shown(key));
-    rope.theta = scaling.positive_or("rope_theta", rope.theta);
-    require(scaling.positive_or("partial_rotary_factor", 1) == 1,
-            "{}: partial_rotary_factor other than 1 is not supported", scaling.where());
-    rope.kind = rope_kind(scaling);
-    if (rope.kind != RopeKind::plain) rope.factor = scaling.positive("factor");
-    if (rope.kind == RopeKind::llama3) {
-        rope.low_freq_factor = scaling.positive("low_freq_factor");
-        rope.high_freq_factor = scaling.positive("high_freq_factor");
-        rope.original_max_position_embeddings = scaling.count("original_max_position_embeddings");
-        require(rope.low_freq_factor < rope.high_freq_factor,
-                "{}: low_freq_factor {} must be below high_freq_factor {}", scaling.where(), rope.low_freq_factor,
-                rope.high_freq_factor);
-    }
-    return rope;
-}
-
-void read_rope(const JsonFields& fields, LlamaConfig& config) {
-    const char* section = rope_section(fields);
-    config.rope = read_rope(fields, section);
-    const json* other = fields.find("rope_parameters");
-    if (!section || std::string_view(section) != "rope_scaling" || !other || says_nothing(*other)) return;
-    config.warnings.push_back(fields.where() +
-                              ": has rope_scaling and rope_parameters; rope_scaling counts, as in transformers");
+// yarn is there for texts longer than the model was first trained with; files name one length or the other.
+int64_t stretched_positions(const LlamaConfig& c) {
+    if (c.rope.kind != RopeKind::yarn) return c.max_position_embeddings;
+    constexpr double kMost = 1 << 30;
+    const double stretched = c.rope.factor * static_cast<double>(c.rope.original_max_position_embeddings);
+    return std::max(c.max_position_embeddings, static_cast<int64_t>(std::min(stretched, kMost)));
 }
 
 double read_dropout(const JsonFields& fields) {
@@ -156,29 +103,22 @@ void read_token_ids(const JsonFields& fields, LlamaConfig& config) {
         if (known.insert(id).second) config.eos_token_ids.push_back(id);
 }
 
-json rope_json(const RopeConfig& rope) {
-    if (rope.kind == RopeKind::plain) return nullptr;
-    if (rope.kind == RopeKind::linear) return {{"rope_type", "linear"}, {"factor", rope.factor}};
-    return {{"rope_type", "llama3"},
-            {"factor", rope.factor},
-            {"low_freq_factor", rope.low_freq_factor},
-            {"high_freq_factor", rope.high_freq_factor},
-            {"original_max_position_embeddings", rope.original_max_position_embeddings}};
-}
-
 json ids_json(const std::vector<int32_t>& ids) {
     if (ids.empty()) return nullptr;
     return ids.size() == 1 ? json(ids.front()) : json(ids);
 }
 
 json json_of_new_config(const LlamaConfig& config) {
-    return {{"architectures", {kArchitecture}},
-            {"model_type", "llama"},
-            {"hidden_act", "silu"},
-            {"attention_bias", false},
-            {"mlp_bias", false},
-            {"bos_token_id", config.bos_token_id ? json(*config.bos_token_id) : json(nullptr)},
-            {"eos_token_id", ids_json(config.eos_token_ids)}};
+    const FamilyRow& row = row_of(config.family);
+    json text = {{"architectures", {row.architecture}},
+                 {"model_type", row.model_type},
+                 {"hidden_act", "silu"},
+                 {"attention_bias", config.o_bias},
+                 {"mlp_bias", false},
+                 {"bos_token_id", config.bos_token_id ? json(*config.bos_token_id) : json(nullptr)},
+                 {"eos_token_id", ids_json(config.eos_token_ids)}};
+    text.update(window_json(config));
+    return text;
 }
 
 // Each width, the layers, the weights in all and the values that a token has in all layers: far beyond any model, and
@@ -208,26 +148,12 @@ void check_extent(const LlamaConfig& c, const std::string& where) {
             c.num_hidden_layers);
 }
 
-// One step of the llama3 rule, in float32 as transformers: long wavelengths are slowed down by the factor, short ones
-// stay, those between are blended.
-float llama3_frequency(float frequency, const RopeConfig& rope) {
-    const auto factor = static_cast<float>(rope.factor);
-    const auto low = static_cast<float>(rope.low_freq_factor);
-    const auto high = static_cast<float>(rope.high_freq_factor);
-    const auto context = static_cast<float>(rope.original_max_position_embeddings);
-    const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
-    if (wavelength > context / low) return frequency / factor;
-    if (wavelength < context / high) return frequency;
-    const float smooth = (context / wavelength - low) / (high - low);
-    return (1 - smooth) * frequency / factor + smooth * frequency;
-}
-
 }  // namespace
 
 LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
     const json content = parse_json(json_text, where);
     const JsonFields fields(content, where);
-    check_architecture(fields);
+    const FamilyRow& family = read_family(fields);
     check_features(fields);
     LlamaConfig config;
     config.vocab_size = fields.count("vocab_size");
@@ -236,21 +162,25 @@ LlamaConfig parse_config(std::string_view json_text, const std::string& where) {
     config.num_hidden_layers = fields.count("num_hidden_layers");
     config.num_attention_heads = fields.count("num_attention_heads");
     config.num_key_value_heads = fields.count_or("num_key_value_heads", config.num_attention_heads);
-    config.head_dim = fields.count_or("head_dim", config.hidden_size / config.num_attention_heads);
-    require(fields.find("head_dim") || config.hidden_size % config.num_attention_heads == 0,
-            "{}: hidden_size {} is not divisible by num_attention_heads {}", where, config.hidden_size,
-            config.num_attention_heads);
+    const int64_t share = config.hidden_size / config.num_attention_heads;
+    config.head_dim = fields.count_or("head_dim", family.default_head_dim > 0 ? family.default_head_dim : share);
+    require(
+        fields.find("head_dim") || family.default_head_dim > 0 || config.hidden_size % config.num_attention_heads == 0,
+        "{}: hidden_size {} is not divisible by num_attention_heads {}", where, config.hidden_size,
+        config.num_attention_heads);
     config.max_position_embeddings = fields.count_or("max_position_embeddings", config.max_position_embeddings);
     config.rms_norm_eps = fields.positive_or("rms_norm_eps", config.rms_norm_eps);
     config.initializer_range = fields.positive_or("initializer_range", config.initializer_range);
     config.tie_word_embeddings = fields.flag_or("tie_word_embeddings", false);
-    read_rope(fields, config);
+    config.rope = read_rope(fields, config.max_position_embeddings, config.warnings);
+    config.max_position_embeddings = stretched_positions(config);
     config.attention_dropout = read_dropout(fields);
     config.dtype = read_dtype(fields);
     config.quantization = read_quantization(fields);
     read_token_ids(fields, config);
     config.source = json_text;
     check_config(config, where);
+    read_family_parts(fields, content, family, config);
     return config;
 }
 
@@ -316,20 +246,8 @@ std::string function_text(const LlamaConfig& c) {
                        c.intermediate_size, c.num_hidden_layers, c.num_attention_heads, c.num_key_value_heads,
                        c.head_dim, c.rms_norm_eps, c.tie_word_embeddings, static_cast<int>(c.rope.kind), c.rope.theta,
                        c.rope.factor, c.rope.low_freq_factor, c.rope.high_freq_factor,
-                       c.rope.original_max_position_embeddings);
-}
-
-std::vector<float> rope_frequencies(const LlamaConfig& config) {
-    std::vector<float> frequencies;
-    const auto theta = static_cast<float>(config.rope.theta);
-    for (int64_t i = 0; i < config.head_dim / 2; ++i) {
-        const float exponent = static_cast<float>(2 * i) / static_cast<float>(config.head_dim);
-        float frequency = 1 / static_cast<float>(std::pow(double{theta}, double{exponent}));
-        if (config.rope.kind == RopeKind::linear) frequency /= static_cast<float>(config.rope.factor);
-        if (config.rope.kind == RopeKind::llama3) frequency = llama3_frequency(frequency, config.rope);
-        frequencies.push_back(frequency);
-    }
-    return frequencies;
+                       c.rope.original_max_position_embeddings) +
+           family_text(c);
 }
 
 }  // namespace ggq

@@ -1,4 +1,5 @@
-// config.json of a Llama 2, 3, 3.1 or 3.2 in Hugging Face layout, in the spellings of transformers 4 and 5.
+// config.json of a Llama or of a family that is one with a few parts more (families.h), in Hugging Face layout, in the
+// spellings of transformers 4 and 5.
 // Whatever would change the arithmetic and is not held here is refused by name.
 #pragma once
 
@@ -10,32 +11,37 @@
 #include <vector>
 
 #include "kernels/view.h"
+#include "models/families.h"
 
 namespace ggq {
 
 // How rotary frequencies are stretched for longer contexts. `plain` is what the files call "default".
-enum class RopeKind { plain, linear, llama3 };
+enum class RopeKind { plain, linear, llama3, yarn, dynamic };
 
 struct RopeConfig {
     RopeKind kind = RopeKind::plain;
     double theta = 10000;
-    double factor = 1;                             // linear, llama3
+    double factor = 1;                             // all but plain
     double low_freq_factor = 1;                    // llama3
     double high_freq_factor = 4;                   // llama3
-    int64_t original_max_position_embeddings = 0;  // llama3
+    int64_t original_max_position_embeddings = 0;  // llama3, yarn
+    double beta_fast = 32, beta_slow = 1;          // yarn
+    double attention_factor = 1;                   // yarn: of rotated q and k, so scores have its square
+    bool truncate = true;                          // yarn
 
     bool operator==(const RopeConfig&) const = default;
 };
 
-// What config.json says of a checkpoint of bitsandbytes whose linears are in 4 bits already; the tensors decide.
+// What config.json says of a checkpoint of bitsandbytes whose linears are quantized already; the tensors decide.
 struct Bnb4bitConfig {
-    DType type = DType::fp4;  // bitsandbytes' own default
+    DType type = DType::fp4;  // bitsandbytes' own default of 4 bits; or nf4, or int8
     bool double_quant = false;
 
     bool operator==(const Bnb4bitConfig&) const = default;
 };
 
 struct LlamaConfig {
+    Family family = Family::llama;
     int64_t vocab_size = 0;
     int64_t hidden_size = 0;
     int64_t intermediate_size = 0;
@@ -47,6 +53,10 @@ struct LlamaConfig {
     double rms_norm_eps = 1e-6;
     double initializer_range = 0.02;  // deviation of random weights, when trained from scratch
     bool tie_word_embeddings = false;
+    bool qkv_bias = false, o_bias = false;  // of the products of attention
+    bool qk_norm = false;                   // a norm of each head of q and k, before RoPE
+    int64_t sliding_window = 0;             // keys that a query sees in the layers that slide, itself one of them
+    std::vector<bool> window_layers;        // by layer; empty without a window
     RopeConfig rope;
     DType dtype = DType::f32;                   // of the checkpoint, as the file says; the tensors decide
     double attention_dropout = 0;               // which is not applied
@@ -73,7 +83,8 @@ std::string config_text(const LlamaConfig& config);
 // The fields that decide which function the weights compute, however the file spells them; for a hash.
 std::string function_text(const LlamaConfig& config);
 
-// Inverse frequencies [head_dim / 2] in float32, step by step as transformers computes them.
+// Inverse frequencies [head_dim / 2] in float32, step by step as transformers computes them; of the kind dynamic those
+// of texts within max_position_embeddings, which no other is.
 std::vector<float> rope_frequencies(const LlamaConfig& config);
 
 }  // namespace ggq

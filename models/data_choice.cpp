@@ -1,6 +1,7 @@
 #include "models/data_choice.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "ggq/error.h"
 #include "models/figures.h"
@@ -29,9 +30,12 @@ DataOptions data_options(const DataChoice& choice) {
     d.chat_file = choice.chat_template;
     d.last_answer_only = choice.last_answer_only;
     d.records.text_field = choice.text_field;
+    d.records.format = choice.format;
+    d.records.documents = choice.documents;
     d.records.limit = choice.limit.value_or(-1);
     d.max_length = choice.max_length;
     d.on_long = choice.on_long;
+    d.split_documents = !choice.on_long_given;
     d.train_on_prompt = choice.train_on_prompt;
     return d;
 }
@@ -57,8 +61,10 @@ Dataset load_samples(const std::string& path, const DataOptions& options, const 
 std::vector<std::string> describe(const DatasetReport& r, int64_t max_length, std::optional<int64_t> n_validation) {
     std::vector<std::string> lines;
     const std::string apart = n_validation ? fmt::format(" ({} for validation)", thousands(*n_validation)) : "";
+    std::vector<std::string> forms;
+    for (const Form form : r.forms) forms.push_back(form_name(form));
     lines.push_back(fmt::format("data: {} records as {}, {} samples{}, longest {} tokens", thousands(r.records),
-                                form_name(r.form), thousands(r.samples), apart, r.longest));
+                                fmt::join(forms, " and "), thousands(r.samples), apart, r.longest));
     lines.push_back(fmt::format("tokens: {}, of which {} carry loss ({:.1f} %)", thousands(r.tokens),
                                 thousands(r.label_tokens), percent(r.label_tokens, r.tokens)));
     lines.push_back(fmt::format(

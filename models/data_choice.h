@@ -13,15 +13,18 @@
 namespace ggq {
 
 struct DataChoice {
-    std::string data;              // a file
-    std::optional<int64_t> limit;  // the first N samples
-    std::string template_name;     // empty: by the form of the data; of conversations the model's own template
-    std::string chat_template;     // a file of Jinja to take instead of it
+    std::string data;  // a file, or several with commas between
+    DataFormat format = DataFormat::automatic;
+    Documents documents = Documents::file;  // of plain text files
+    std::optional<int64_t> limit;           // the first N samples
+    std::string template_name;              // empty: by the form of the data; of conversations the model's own template
+    std::string chat_template;              // a file of Jinja to take instead of it
     bool last_answer_only = false;
     std::string text_field;  // given, the data is plain text under this key
     int64_t batch_size = 4;
     int64_t max_length = 512;
     OnLong on_long = OnLong::drop;
+    bool on_long_given = false;  // else documents of plain text files are split
     bool packing = true;
     bool train_on_prompt = false;
 };

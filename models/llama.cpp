@@ -22,14 +22,16 @@ public:
 
     void declare_weights(const TensorSource& source) {
         for (const WeightRow& row : weight_rows(llama_.config)) {
-            Buffer* weight = find_or_declare(row.name, Kind::constant, weight_type(row, source.type(row), choice_));
+            const TensorType stored = source.type(row);
+            Buffer* weight = find_or_declare(row.name, Kind::constant,
+                                             source.is_fixed(row) ? stored : weight_type(row, stored, choice_));
             weight->pageable = row.role == WeightRole::linear && weight->kind == Kind::constant;
             llama_.weights[row.name] = weight;
         }
     }
 
     Linear linear(const std::string& module) {
-        Linear l{.module = module, .weight = weight(module)};
+        Linear l{.module = module, .weight = weight(module), .bias = find(module + ".bias")};
         if (!is_adapted(module, choice_)) return l;
         const Shape& w = l.weight->type.shape;
         const int64_t r = lora_rank(module, *choice_.lora);
@@ -41,6 +43,12 @@ public:
     }
 
     Buffer* weight(const std::string& module) const { return llama_.weights.at(module + ".weight"); }
+
+    // Null if the model has none of that name.
+    Buffer* find(const std::string& name) const {
+        const auto found = llama_.weights.find(name);
+        return found == llama_.weights.end() ? nullptr : found->second;
+    }
 
 private:
     Buffer* find_or_declare(const std::string& name, Kind kind, const TensorType& type) {
@@ -60,6 +68,8 @@ LlamaLayer declare_layer(Declarer& d, int64_t index) {
     LlamaLayer layer;
     layer.input_norm = d.weight(prefix + "input_layernorm");
     layer.post_attention_norm = d.weight(prefix + "post_attention_layernorm");
+    layer.q_norm = d.find(prefix + "self_attn.q_norm.weight");
+    layer.k_norm = d.find(prefix + "self_attn.k_norm.weight");
     layer.q = d.linear(prefix + "self_attn.q_proj");
     layer.k = d.linear(prefix + "self_attn.k_proj");
     layer.v = d.linear(prefix + "self_attn.v_proj");
@@ -76,7 +86,7 @@ std::vector<TrainedTensor> trained_tensors(const LlamaConfig& config, const Weig
     std::vector<TrainedTensor> tensors;
     if (choice.train_all) {
         for (const WeightRow& row : weight_rows(config))
-            tensors.push_back({row.name, row.shape, row.role != WeightRole::norm});
+            tensors.push_back({row.name, row.shape, row.role != WeightRole::norm && row.role != WeightRole::bias});
         return tensors;
     }
     for (const WeightRow& row : weight_rows(config)) {
@@ -168,9 +178,17 @@ struct Forward {
     Tensor linear(const Linear& l, Tensor x, Tensor xa, Tensor sum = {}) const {
         const LayerScope scope(graph, l.module);
         const Tensor w = operand(graph, *l.weight, x.dtype());
-        if (xa) return lora_linear(x, w, xa, adapter(*l.b, x.dtype()), l.scaling, sum);
+        if (xa) return with_bias(l, lora_linear(x, w, xa, adapter(*l.b, x.dtype()), l.scaling, sum));
         const Tensor y = ggq::linear(x, w);
-        return sum ? add(sum, y) : y;
+        return with_bias(l, sum ? add(sum, y) : y);
+    }
+
+    // The bias on each row of y [T, out]: rows of a table of one.
+    Tensor with_bias(const Linear& l, Tensor y) const {
+        if (!l.bias) return y;
+        const LayerScope scope(graph, l.module);
+        const Tensor zeros = full(graph, {DType::i32, {y.shape()[0]}, {}}, 0);
+        return add(y, embedding(reshape(graph.bind(*l.bias), {1, y.shape()[1]}), zeros, y.dtype()));
     }
 
     Tensor norm(Tensor x, const Buffer& w) const { return rms_norm(x, graph.bind(w), eps()); }
@@ -196,6 +214,13 @@ struct Forward {
 
     Tensor heads(Tensor x, int64_t n_heads) const { return reshape(x, {x.shape()[0], n_heads, llama.config.head_dim}); }
 
+    // Of each head of x [T, heads, head_dim] on its own.
+    Tensor norm_heads(Tensor x, const Buffer* w) const {
+        if (!w) return x;
+        const Shape shape = x.shape();
+        return reshape(norm(reshape(x, {shape[0] * shape[1], shape[2]}), *w), shape);
+    }
+
     float eps() const { return static_cast<float>(llama.config.rms_norm_eps); }
 
     // q, k and v of the normalized x as heads.
@@ -204,9 +229,9 @@ struct Forward {
         Qkv y;
         const Tensor w = graph.bind(*layer.input_norm);
         if (fuses({&layer.q, &layer.k, &layer.v})) {
-            y = norm_qkv(x, w, weight(layer.q), weight(layer.k), weight(layer.v), eps());
+            y = with_biases(layer, norm_qkv(x, w, weight(layer.q), weight(layer.k), weight(layer.v), eps()));
         } else if (fuses_adapted({&layer.q, &layer.k, &layer.v})) {
-            y = lora_norm_qkv(x, w, adapted(layer.q), adapted(layer.k), adapted(layer.v), eps());
+            y = with_biases(layer, lora_norm_qkv(x, w, adapted(layer.q), adapted(layer.k), adapted(layer.v), eps()));
         } else {
             const Tensor h = norm(x, *layer.input_norm);
             const std::vector<Tensor> ha = down({&layer.q, &layer.k, &layer.v}, h, 0);
@@ -214,26 +239,39 @@ struct Forward {
             y.k = linear(layer.k, h, ha[1]);
             y.v = linear(layer.v, h, ha[2]);
         }
-        return {heads(y.q, c.num_attention_heads), heads(y.k, c.num_key_value_heads),
-                heads(y.v, c.num_key_value_heads)};
+        return {norm_heads(heads(y.q, c.num_attention_heads), layer.q_norm),
+                norm_heads(heads(y.k, c.num_key_value_heads), layer.k_norm), heads(y.v, c.num_key_value_heads)};
+    }
+
+    Qkv with_biases(const LlamaLayer& layer, const Qkv& y) const {
+        return {with_bias(layer.q, y.q), with_bias(layer.k, y.k), with_bias(layer.v, y.v)};
+    }
+
+    // The keys that each query sees in a layer, of n_keys in all.
+    Tensor spans(size_t index, int64_t n_keys) const {
+        const LlamaConfig& c = llama.config;
+        const bool slides = c.sliding_window > 0 && c.sliding_window < n_keys && c.window_layers.at(index);
+        return slides ? window_spans(in.spans, c.sliding_window) : in.spans;
     }
 
     Tensor attend(size_t index, const Qkv& x) const {
         const LlamaConfig& c = llama.config;
-        const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(c.head_dim)));
+        const double stretch = c.rope.attention_factor;  // of q and of k
+        const auto scale = static_cast<float>(stretch * stretch / std::sqrt(static_cast<double>(c.head_dim)));
         const Tensor frequencies = graph.bind(*llama.frequencies);
-        if (const KvCache* cache = options.cache)
-            return cached_attention(graph.bind(*cache->k[index]), graph.bind(*cache->v[index]),
-                                    {x.q, x.k, x.v, in.positions, frequencies, graph.bind(*cache->at), in.spans},
-                                    scale);
+        if (const KvCache* cache = options.cache) {
+            const Tensor keys = graph.bind(*cache->k[index]), seen = spans(index, keys.shape()[0]);
+            return cached_attention(keys, graph.bind(*cache->v[index]),
+                                    {x.q, x.k, x.v, in.positions, frequencies, graph.bind(*cache->at), seen}, scale);
+        }
         const Rotated turned = rope(x.q, x.k, in.positions, frequencies);
-        return attention(turned.q, turned.k, x.v, in.spans, scale);
+        return attention(turned.q, turned.k, x.v, spans(index, x.k.shape()[0]), scale);
     }
 
     // x + linear(y)
     Tensor add_to(Tensor x, const Linear& l, Tensor y, int64_t first_row = 0) const {
-        if (fuses({&l})) return add_linear(x, y, weight(l));
-        if (fuses_adapted({&l})) return lora_add_linear(x, y, adapted(l));
+        if (fuses({&l})) return with_bias(l, add_linear(x, y, weight(l)));
+        if (fuses_adapted({&l})) return with_bias(l, lora_add_linear(x, y, adapted(l)));
         return linear(l, y, down({&l}, y, first_row)[0], x);
     }
 

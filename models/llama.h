@@ -25,6 +25,7 @@ class TensorSource;
 struct Linear {
     std::string module;          // "model.layers.0.self_attn.q_proj"
     Buffer* weight = nullptr;    // [out, in]
+    Buffer* bias = nullptr;      // [out], null without one
     Buffer* a = nullptr;         // [r, in], null without an adapter
     Buffer* b = nullptr;         // [out, r]
     double scaling = 1;          // alpha / r, or alpha / sqrt(r)
@@ -34,6 +35,7 @@ struct Linear {
 struct LlamaLayer {
     Buffer* input_norm = nullptr;
     Buffer* post_attention_norm = nullptr;
+    Buffer *q_norm = nullptr, *k_norm = nullptr;  // [head_dim], null without them
     Linear q, k, v, o, gate, up, down;
 };
 

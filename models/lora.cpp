@@ -31,7 +31,7 @@ void fill_new_adapter(Store& store, const Llama& llama, uint64_t seed) {
 }
 
 void check_adapter(const Llama& llama, const Adapter& adapter, const std::string& where) {
-    const std::string file = adapter.file.path().string();
+    const std::string file = adapter.file.string();
     std::set<std::string> used;
     for (const Linear* l : llama.adapted) {
         const auto found = adapter.modules.find(l->module);

@@ -23,6 +23,10 @@ constexpr const char* kKnownKeys[] = {"r",
                                       "lora_alpha",
                                       "lora_dropout",
                                       "use_rslora",
+                                      "use_dora",
+                                      "exclude_modules",
+                                      "modules_to_save",
+                                      "ensure_weight_tying",
                                       "target_modules",
                                       "layers_to_transform",
                                       "layers_pattern",
@@ -83,6 +87,15 @@ std::vector<std::string> read_texts(const JsonFields& fields, const char* key, c
     return texts;
 }
 
+void read_exceptions(const JsonFields& fields, LoraConfig& config) {
+    if (const json* excluded = fields.find("exclude_modules"); excluded && !says_nothing(*excluded)) {
+        if (excluded->is_string()) config.exclude_pattern = excluded->get<std::string>();
+        else config.exclude_modules = read_texts(fields, "exclude_modules", *excluded);
+    }
+    if (const json* saved = fields.find("modules_to_save"); saved && !says_nothing(*saved))
+        config.modules_to_save = read_texts(fields, "modules_to_save", *saved);
+}
+
 void read_targets(const JsonFields& fields, LoraConfig& config) {
     const json* targets = fields.find("target_modules");
     if (!targets) fields.refuse("target_modules", "a list of module names, a regular expression or \"all-linear\"");
@@ -107,11 +120,11 @@ ByPattern<Value> read_pattern(const JsonFields& fields, const ordered_json& in_o
     return patterns;
 }
 
-void check_pattern(const std::string& pattern, const std::string& where) {
+void check_pattern(const std::string& pattern, const char* key, const std::string& where) {
     try {
         const Regex compiled(pattern);
     } catch (const Error& error) {
-        fail("{}: target_modules: {}", where, error.what());
+        fail("{}: {}: {}", where, key, error.what());
     }
 }
 
@@ -121,6 +134,15 @@ bool full_match(const std::string& pattern, const std::string& text) {
 
 bool is_name_or_end(std::string_view end, std::string_view module) {
     return module.ends_with(end) && (module.size() == end.size() || module[module.size() - end.size() - 1] == '.');
+}
+
+bool is_any_of(const std::vector<std::string>& ends, const std::string& module) {
+    return std::ranges::any_of(ends, [&](const std::string& end) { return is_name_or_end(end, module); });
+}
+
+bool is_excluded(const std::string& module, const LoraConfig& config) {
+    return is_any_of(config.exclude_modules, module) ||
+           (!config.exclude_pattern.empty() && full_match(config.exclude_pattern, module));
 }
 
 // The number after "layers" in "model.layers.7.mlp.up_proj": the last part that is a number, if its list is asked for.
@@ -223,8 +245,11 @@ LoraConfig parse_lora_config(std::string_view json_text, const std::string& wher
         config.dropout = dropout->get<double>();
     }
     config.use_rslora = fields.flag_or("use_rslora", false);
+    config.use_dora = fields.flag_or("use_dora", false);
+    config.ensure_weight_tying = fields.flag_or("ensure_weight_tying", false);
     config.base_model = fields.text_or("base_model_name_or_path", "");
     read_targets(fields, config);
+    read_exceptions(fields, config);
     const ordered_json in_order = parse_ordered_json(json_text, where);
     config.rank_pattern = read_pattern<int64_t>(fields, in_order, "rank_pattern", &JsonFields::count);
     config.alpha_pattern = read_pattern<double>(fields, in_order, "alpha_pattern", &JsonFields::positive);
@@ -241,7 +266,8 @@ void check_lora_config(const LoraConfig& config, const std::string& where) {
             config.dropout);
     require(!config.target_modules.empty() || !config.target_pattern.empty(), "{}: target_modules is empty", where);
     const bool by_regex = config.target_modules.empty() && config.target_pattern != kAllLinear;
-    if (by_regex) check_pattern(config.target_pattern, where);
+    if (by_regex) check_pattern(config.target_pattern, "target_modules", where);
+    if (!config.exclude_pattern.empty()) check_pattern(config.exclude_pattern, "exclude_modules", where);
     require(!by_regex || config.layers_to_transform.empty(),
             "{}: layers_to_transform cannot go with target_modules as a regular expression; put the layers into the "
             "expression",
@@ -260,6 +286,8 @@ std::string lora_config_text(const LoraConfig& config, const std::vector<std::st
     set("lora_alpha", before.alpha, config.alpha, number(config.alpha));
     set("lora_dropout", before.dropout, config.dropout, config.dropout);
     set("use_rslora", before.use_rslora, config.use_rslora, config.use_rslora);
+    set("use_dora", before.use_dora, config.use_dora, config.use_dora);
+    set("modules_to_save", before.modules_to_save, config.modules_to_save, or_null(config.modules_to_save));
     set("layers_to_transform", before.layers_to_transform, config.layers_to_transform,
         or_null(config.layers_to_transform));
     set("layers_pattern", before.layers_pattern, config.layers_pattern, or_null(config.layers_pattern));
@@ -273,17 +301,19 @@ std::string lora_config_text(const LoraConfig& config, const std::vector<std::st
 
 bool module_matches(const std::string& module, const LoraConfig& config) {
     const auto is_target = [&] {
-        if (!config.target_modules.empty())
-            return std::any_of(config.target_modules.begin(), config.target_modules.end(),
-                               [&](const std::string& end) { return is_name_or_end(end, module); });
+        if (!config.target_modules.empty()) return is_any_of(config.target_modules, module);
         if (config.target_pattern == kAllLinear) return !is_name_or_end("lm_head", module);
         return full_match(config.target_pattern, module);
     };
-    if (!is_target()) return false;
+    if (!is_target() || is_excluded(module, config)) return false;
     if (config.layers_to_transform.empty()) return true;
     const std::optional<int64_t> layer = layer_of(module, config.layers_pattern);
     return layer && std::find(config.layers_to_transform.begin(), config.layers_to_transform.end(), *layer) !=
                         config.layers_to_transform.end();
+}
+
+bool is_saved_module(const std::string& module, const LoraConfig& config) {
+    return is_any_of(config.modules_to_save, module);
 }
 
 int64_t lora_rank(const std::string& module, const LoraConfig& config) {

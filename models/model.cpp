@@ -50,7 +50,8 @@ std::optional<std::string> warn_of_other_form(const Model& model) {
     const auto stored = model.weights->quantized();
     if (!stored || !model.config.quantization) return std::nullopt;
     const Bnb4bitConfig said = *model.config.quantization;
-    if (said == Bnb4bitConfig{stored->dtype, stored->spec.double_quant}) return std::nullopt;
+    const bool in_8bit = stored->dtype == DType::int8;
+    if (said == Bnb4bitConfig{stored->dtype, !in_8bit && stored->spec.double_quant}) return std::nullopt;
     return fmt::format("{}: quantization_config says {} with {} scales, the tensors are {}; they count",
                        (model.folder / "config.json").string(), name(said.type),
                        said.double_quant ? "double" : "single", describe(*stored));

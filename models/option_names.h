@@ -29,6 +29,19 @@ inline constexpr OptionName<OnLong> kOnLong[] = {
     {OnLong::split, "split"},
 };
 
+inline constexpr OptionName<DataFormat> kDataFormats[] = {
+    {DataFormat::automatic, "auto"},
+    {DataFormat::json, "json"},
+    {DataFormat::csv, "csv"},
+    {DataFormat::text, "text"},
+};
+
+inline constexpr OptionName<Documents> kDocuments[] = {
+    {Documents::file, "file"},
+    {Documents::blank_lines, "blank-lines"},
+    {Documents::lines, "lines"},
+};
+
 inline constexpr OptionName<LrScheduler> kLrSchedulers[] = {
     {LrScheduler::constant, "constant"},
     {LrScheduler::linear, "linear"},

@@ -17,7 +17,7 @@ public:
         : files_(folder), quantized_(config, files_) {
         check_weights(config, files_, quantized_);
         require(!config.quantization || quantized(),
-                "{}: quantization_config says that linears are in 4 bits, but the checkpoint has none that is; take "
+                "{}: quantization_config says that linears are quantized, but the checkpoint has none that is; take "
                 "the key out if they are not to be",
                 (folder / "config.json").string());
     }
@@ -51,8 +51,9 @@ public:
     TensorType type(const WeightRow& row) const override { return {DType::f32, row.shape, {}}; }
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         const int64_t n = row.shape.n_elems();
-        const std::vector<float> values = row.role == WeightRole::norm
-                                              ? std::vector<float>(static_cast<size_t>(n), 1.0f)
+        const bool is_norm = row.role == WeightRole::norm;
+        const std::vector<float> values = is_norm || row.role == WeightRole::bias
+                                              ? std::vector<float>(static_cast<size_t>(n), is_norm ? 1.0f : 0.0f)
                                               : normal_values(n, deviation_, seed_, row.name);
         write_converted(store, to, DType::f32, values.data());
     }

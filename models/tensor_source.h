@@ -27,6 +27,8 @@ public:
     // Weights lie in blocks of GGUF (kernels/gguf_blocks.h), each in a type of its own, and are held so where nobody
     // wishes for another form. They can be decoded for any.
     virtual bool packed() const { return false; }
+    // Whether a weight is held in type(), whatever is quantized else.
+    virtual bool is_fixed(const WeightRow& /*row*/) const { return false; }
     // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
     virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
     // Fills `to` with bytes of a weight as the source holds it, from its byte `at` on; false: it holds none.
@@ -43,7 +45,7 @@ std::unique_ptr<TensorSource> checkpoint_source(const std::filesystem::path& fol
 // Of a model of which only the shape is known: weights in `dtype` that cannot be loaded.
 std::unique_ptr<TensorSource> source_of_no_weights(DType dtype);
 
-// A new model: normal with the deviation that config.json names as initializer_range, norms 1.
+// A new model: normal with the deviation that config.json names as initializer_range, norms 1, biases 0.
 std::unique_ptr<TensorSource> initial_source(const LlamaConfig& config, uint64_t seed);
 
 }  // namespace ggq

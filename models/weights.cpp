@@ -11,22 +11,27 @@ namespace ggq {
 
 namespace {
 
-constexpr std::string_view kSuffix = ".weight";
 constexpr const char* kTable = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 
 void add_layer(const LlamaConfig& c, int64_t layer, std::vector<WeightRow>& rows) {
     const std::string prefix = "model.layers." + std::to_string(layer) + ".";
     const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
-    const auto linear = [&](const char* module, int64_t out, int64_t in) {
+    const auto linear = [&](const char* module, int64_t out, int64_t in, bool bias = false) {
         rows.push_back({prefix + module + ".weight", {out, in}, WeightRole::linear});
+        if (bias) rows.push_back({prefix + module + ".bias", {out}, WeightRole::bias});
     };
-    rows.push_back({prefix + "input_layernorm.weight", {c.hidden_size}, WeightRole::norm});
-    linear("self_attn.q_proj", q, c.hidden_size);
-    linear("self_attn.k_proj", kv, c.hidden_size);
-    linear("self_attn.v_proj", kv, c.hidden_size);
-    linear("self_attn.o_proj", c.hidden_size, q);
-    rows.push_back({prefix + "post_attention_layernorm.weight", {c.hidden_size}, WeightRole::norm});
+    const auto norm = [&](const char* module, int64_t size) {
+        rows.push_back({prefix + module + ".weight", {size}, WeightRole::norm});
+    };
+    norm("input_layernorm", c.hidden_size);
+    linear("self_attn.q_proj", q, c.hidden_size, c.qkv_bias);
+    linear("self_attn.k_proj", kv, c.hidden_size, c.qkv_bias);
+    linear("self_attn.v_proj", kv, c.hidden_size, c.qkv_bias);
+    if (c.qk_norm) norm("self_attn.q_norm", c.head_dim);
+    if (c.qk_norm) norm("self_attn.k_norm", c.head_dim);
+    linear("self_attn.o_proj", c.hidden_size, q, c.o_bias);
+    norm("post_attention_layernorm", c.hidden_size);
     linear("mlp.gate_proj", c.intermediate_size, c.hidden_size);
     linear("mlp.up_proj", c.intermediate_size, c.hidden_size);
     linear("mlp.down_proj", c.hidden_size, c.intermediate_size);
@@ -46,14 +51,14 @@ bool may_be_ignored(const LlamaConfig& config, const ShardedSafetensors& files, 
 }
 
 // Tensors named otherwise: what a model without its head, a compiled or a wrapped one was saved with.
-void check_prefix(const ShardedSafetensors& files) {
+void check_prefix(const ShardedSafetensors& files, const char* architecture) {
     if (files.find(kTable)) return;
     constexpr std::string_view kEnd = "embed_tokens.weight";
     for (const std::string& name : files.names())
         require(!name.ends_with(kEnd),
                 "{}: names its tensors '{}...' where '{}...' is expected, so it was not saved as a {}; load it as one "
                 "with transformers and save it again",
-                files.file_of(name), shown(name.substr(0, name.size() - kEnd.size())), "model.", "LlamaForCausalLM");
+                files.file_of(name), shown(name.substr(0, name.size() - kEnd.size())), "model.", architecture);
 }
 
 void check_tensor(const WeightRow& row, const LlamaConfig& config, const ShardedSafetensors& files) {
@@ -70,7 +75,7 @@ void check_tensor(const WeightRow& row, const LlamaConfig& config, const Sharded
 
 }  // namespace
 
-std::string WeightRow::module() const { return name.substr(0, name.size() - kSuffix.size()); }
+std::string WeightRow::module() const { return name.substr(0, name.rfind('.')); }
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& c) {
     std::vector<WeightRow> rows;
@@ -116,17 +121,17 @@ void check_weights(const LlamaConfig& config, const ShardedSafetensors& files, c
     require(config.num_hidden_layers <= std::ssize(names),
             "{}: num_hidden_layers is {}, but the checkpoint holds only {} tensors",
             (files.folder() / "config.json").string(), config.num_hidden_layers, names.size());
-    check_prefix(files);
+    check_prefix(files, row_of(config.family).architecture);
     std::set<std::string> known;
     for (const WeightRow& row : weight_rows(config)) {
         if (!quantized.has(row.name)) check_tensor(row, config, files);
         known.insert(row.name);
     }
     for (const std::string& name : names)
-        require(known.contains(name) || quantized.has_part(name) || may_be_ignored(config, files, name),
-                "{}: {}: this tensor is in the checkpoint but not in a Llama of this config.json; its effect would be "
-                "lost",
-                files.file_of(name), shown(name));
+        require(
+            known.contains(name) || quantized.has_part(name) || may_be_ignored(config, files, name),
+            "{}: {}: this tensor is in the checkpoint but not in a {} of this config.json; its effect would be lost",
+            files.file_of(name), shown(name), row_of(config.family).name);
 }
 
 void load_weight(const WeightRow& row, const ShardedSafetensors& files, Store& store, const Buffer& to) {

@@ -14,14 +14,14 @@
 
 namespace ggq {
 
-enum class WeightRole : uint8_t { embedding, norm, linear, head };
+enum class WeightRole : uint8_t { embedding, norm, linear, bias, head };
 
 struct WeightRow {
     std::string name;  // "model.layers.0.self_attn.q_proj.weight"
     Shape shape;       // linears [out, in]
     WeightRole role = WeightRole::linear;
 
-    std::string module() const;  // the name without ".weight"
+    std::string module() const;  // the name without ".weight" or ".bias"
 };
 
 std::vector<WeightRow> weight_rows(const LlamaConfig& config);

@@ -1,4 +1,5 @@
 // Cases of attention and of writes to the KV cache. The composed form works head by head, with a mask that is added.
+#include <algorithm>
 #include <cmath>
 
 #include "ggq/op_table.h"
@@ -91,6 +92,22 @@ void add_strided_attention(std::vector<OpCase>& table) {
     table.push_back(transposed);
 }
 
+// Documents of one length whose queries see the last `window` keys only.
+CaseInput windows(int64_t n_documents, int64_t length, int64_t window) {
+    std::vector<int64_t> spans;
+    for (int64_t t = 0; t < n_documents * length; ++t)
+        spans.insert(spans.end(), {std::max(t / length * length, t + 1 - window), t + 1});
+    return ints(DType::i32, {n_documents * length, 2}, spans);
+}
+
+void add_window_spans(std::vector<OpCase>& table) {
+    for (const int64_t n_keys : {1, 3, 100})
+        table.push_back({case_name(window_spans_op, "of " + std::to_string(n_keys), 5, 2),
+                         &window_spans_op,
+                         {ints(DType::i32, {5, 2}, {0, 1, 0, 2, 0, 3, 3, 8, 0, 300})},
+                         [=](In in) { return std::vector{window_spans(in[0], n_keys)}; }});
+}
+
 void add_caches(std::vector<OpCase>& table, DType dtype) {
     const auto keys = [&] { return kept_as(normal({9, 2, 17}), dtype); };
     OpCase c{std::string("attention over a cache in ") + name(dtype),
@@ -123,6 +140,8 @@ void add_attention_cases(std::vector<OpCase>& table) {
     add_attention(table, "unseen keys", {3, 11, 2, 1, 5}, ints(DType::i32, {3, 2}, {2, 4, 3, 4, 6, 9}));
     add_attention(table, "steep", {9, 9, 2, 1, 13}, documents({9}), 5);
     add_attention(table, "large", {140, 140, 4, 2, 32}, documents({67, 1, 72}));
+    add_attention(table, "window", {26, 26, 4, 2, 16}, windows(2, 13, 4));
+    add_window_spans(table);
     add_strided_attention(table);
     for (DType dtype : {DType::f32, DType::f16, DType::bf16}) add_caches(table, dtype);
 }
@@ -146,6 +165,8 @@ void add_large_attention_cases(std::vector<OpCase>& table) {
     add("documents", {1060, 1060, 32, 8, 128}, documents(hundreds));
     add("documents", {400, 400, 66, 66, 64}, documents({130, 1, 269}), 1e-5);  // 2 of 1,689,600 in bf16
     add("documents", {700, 700, 4, 2, 64}, documents({130, 570}));
+    add("window", {700, 700, 4, 2, 64}, windows(2, 350, 70));
+    add("window", {1040, 1040, 8, 2, 128}, windows(1, 1040, 300));
     add("documents", {1060, 1060, 96, 24, 8}, documents(hundreds), 1e-5);  // 3 of 814,080 in bf16
 }
 

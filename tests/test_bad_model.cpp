@@ -146,10 +146,10 @@ TEST_CASE("bad model: tensors of a wrong type, missing or surplus") {
 TEST_CASE("bad model: an architecture that is not known") {
     check_contains(json_refusal("config.json",
                                 [](Json& config) {
-                                    config["architectures"] = {"MistralForCausalLM"};
-                                    config["model_type"] = "mistral";
+                                    config["architectures"] = {"GemmaForCausalLM"};
+                                    config["model_type"] = "gemma";
                                 }),
-                   "config.json: the architecture [\"MistralForCausalLM\"] is not known; known is LlamaForCausalLM");
+                   "config.json: the architecture [\"GemmaForCausalLM\"] is not known; known are 'LlamaForCausalLM'");
 }
 
 TEST_CASE("bad model: NaN weights are named, and nothing is written") {

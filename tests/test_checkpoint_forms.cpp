@@ -125,9 +125,9 @@ TEST_CASE("adapter: names with one adapter's own name are those without it") {
     });
     check_contains(error_of([&] { read_adapter(place.out); }),
                    "holds tensors of two adapters, 'first' and 'my adapter'");
-    rename_tensors(file, [](const std::string&) { return "base_model.model.x.lora_embedding_A"; });
+    rename_tensors(file, [](const std::string&) { return "base_model.model.x.lora_bias"; });
     check_contains(error_of([&] { read_adapter(place.out); }),
-                   "tensor 'base_model.model.x.lora_embedding_A' is neither a lora_A nor a lora_B of a linear layer");
+                   "tensor 'base_model.model.x.lora_bias' is neither a lora_A nor a lora_B of a linear layer");
 }
 
 TEST_CASE("adapter: keys that say nothing are taken, known or not; any other that is not known is refused") {

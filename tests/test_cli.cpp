@@ -292,7 +292,7 @@ TEST_CASE("cli: help and version") {
     TrainOptions options;
     const std::string help = *train_flags(options).parse({"--help"});
     CHECK(help.starts_with("train: "));
-    CHECK(help.find("usage: train --model PATH --data PATH --output DIR [flags]") != std::string::npos);
+    CHECK(help.find("usage: train --model PATH --data PATHS --output DIR [flags]") != std::string::npos);
     CHECK(help.find("--batch-size N") != std::string::npos);
     CHECK(help.find("[2e-4; 1e-4 above 33B]") != std::string::npos);
     CHECK(help.find("[on; --no-packing]") != std::string::npos);

@@ -120,22 +120,27 @@ TEST_CASE("the type of the checkpoint is read in both spellings") {
 
 TEST_CASE("what is not held is refused by name") {
     const std::pair<json, const char*> cases[] = {
-        {with("architectures", {"MistralForCausalLM"}),
-         "config.json: the architecture [\"MistralForCausalLM\"] is not known; known is LlamaForCausalLM"},
-        {with("model_type", "qwen2"), "config.json: the model_type 'qwen2' is not known; known is 'llama'"},
+        {with("architectures", {"GemmaForCausalLM"}),
+         "config.json: the architecture [\"GemmaForCausalLM\"] is not known; known are 'LlamaForCausalLM', "
+         "'MistralForCausalLM', 'Qwen2ForCausalLM', 'Qwen3ForCausalLM'"},
+        {with("model_type", "gemma"),
+         "config.json: the model_type 'gemma' is not known; known are 'llama', 'mistral', 'qwen2', 'qwen3'"},
         {without(without(base_config(), "architectures"), "model_type"),
-         "config.json: the model_type '' is not known; known is 'llama'"},
+         "config.json: the model_type '' is not known; known are 'llama', 'mistral', 'qwen2', 'qwen3'"},
         {with("hidden_act", "gelu"), "config.json: hidden_act 'gelu' is not supported; only 'silu' is"},
-        {with("attention_bias", true),
-         "config.json: attention_bias = true is not supported; only layers without bias are"},
-        {with("mlp_bias", true), "config.json: mlp_bias = true is not supported; only layers without bias are"},
+        {with("mlp_bias", true), "config.json: mlp_bias = true is not supported; only MLPs without bias are"},
         {with("partial_rotary_factor", 0.5), "config.json: partial_rotary_factor other than 1 is not supported"},
         {with("quantization_config", {{"quant_method", "bitsandbytes"}}),
          "config.json: quantization_config: a checkpoint that is already quantized (bitsandbytes) cannot be loaded, "
          "but "
-         "for bitsandbytes in 4 bits; take the original one, it is quantized while it is loaded"},
-        {with("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}}),
-         "config.json, rope_scaling: the RoPE kind 'yarn' is not known; known are default, linear, llama3"},
+         "for bitsandbytes in 4 or in 8 bits; take the original one, it is quantized while it is loaded"},
+        {with("rope_scaling", {{"rope_type", "longrope"}, {"factor", 2}}),
+         "config.json, rope_scaling: the RoPE kind 'longrope' is not known; known are default, linear, llama3, yarn, "
+         "dynamic"},
+        {with("rope_scaling", {{"rope_type", "yarn"}}),
+         "config.json, rope_scaling: factor must be a number above zero, got nothing"},
+        {with("rope_scaling", {{"rope_type", "yarn"}, {"factor", 2}, {"beta_fast", 1}}),
+         "config.json, rope_scaling: beta_fast 1 must be above beta_slow 1"},
         {with("rope_scaling", {{"type", "linear"}}),
          "config.json, rope_scaling: factor must be a number above zero, got nothing"},
         {with("rope_scaling", without(kLlama3Scaling, "original_max_position_embeddings")),

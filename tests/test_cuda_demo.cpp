@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "tests/fixtures.h"
 #include "tests/gpu.h"
@@ -77,13 +78,21 @@ TEST_CASE("gpu: the demo's first 50 losses in float are those of the CPU") {
     for (size_t i = 0; i < actual.size(); ++i) CHECK(std::abs(actual[i] - expected[i]) <= 1e-3 * expected[i]);
 }
 
-TEST_CASE("gpu: the demo succeeds as on the CPU") {
+// The loss of a whole run, not that of its end, which is 1/80 of it and turns with every rounding: of six seeds one
+// ended 4.4 % apart on an H200 and on a CPU, both in float, and bf16 between 1.9 % below the CPU and 6.1 % above. Their
+// mean losses of training were 0.46 % to 0.70 % above the CPU's in bf16, and within 0.03 % of it in float.
+TEST_CASE("gpu: the demo learns as on the CPU") {
     if (!require_gpu()) return;
     const Task task;
-    const double actual = train(demo_options(task, "cuda")).result.eval_loss;
-    const double expected = train(demo_options(task, "cpu")).result.eval_loss;
-    INFO("validation loss ", actual, ", on the CPU ", expected);
-    CHECK(std::abs(actual - expected) <= 0.02 * expected);
+    const auto mean_loss = [&](const char* device) {
+        const Observed run = train(demo_options(task, device));
+        CHECK(run.result.eval_loss < 0.004);
+        const std::vector<double> losses = run.losses();
+        return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
+    };
+    const double actual = mean_loss("cuda"), expected = mean_loss("cpu");
+    INFO("mean loss ", actual, ", on the CPU ", expected);
+    CHECK(std::abs(actual - expected) <= 0.01 * expected);
     for (const char* device : {"cuda", "cpu"}) CHECK(n_right(task, task / device) > 180);  // of 200
 }
 

@@ -84,7 +84,7 @@ TEST_CASE("dataset: alpaca form, with and without input") {
     CHECK(letters(data.train[1]) == "^" + ggq::alpaca_prompt("Say hi") + "hi$");
     CHECK(labelled(data.train[0]) == "3$");
     CHECK(labelled(data.train[2]) == "ho$");
-    CHECK(data.report.form == ggq::Form::alpaca);
+    CHECK(data.report.forms == std::vector{ggq::Form::alpaca});
     CHECK(data.report.label_tokens == 8);
     CHECK(data.report.samples == 3);
     CHECK(data.report.missing_eos == 0);
@@ -100,7 +100,7 @@ TEST_CASE("dataset: the guides' shorter wording of alpaca") {
     CHECK(letters(data.train[1]) == "^### Instruction:\nSay hi\n\n### Response:\nhi$");
     CHECK(labelled(data.train[0]) == "3$");
     CHECK(letters(data.train[1]) == "^" + ggq::alpaca_prompt("Say hi", "", ggq::Form::alpaca_short) + "hi$");
-    CHECK(ggq::form_name(data.report.form) == "alpaca-short");
+    CHECK(ggq::form_name(data.report.forms[0]) == "alpaca-short");
 }
 
 TEST_CASE("dataset: what the post-processor puts behind a text is not doubled, and bytes without a token are counted") {
@@ -317,11 +317,11 @@ TEST_CASE("dataset: options that make no sense are refused") {
 }
 
 // The samples of a file against a second way to the same: tokenize the whole text, find the answer in what is labelled.
-static void check_file(const ggq::Records& records, const Dataset& set, const Tokenizer& tokenizer,
+static void check_file(const std::vector<ggq::Record>& records, const Dataset& set, const Tokenizer& tokenizer,
                        int64_t max_length) {
     size_t at = 0;
-    for (const auto& record : records.records) {
-        Ids whole = tokenizer.encode(render(record, records.form).text);
+    for (const auto& record : records) {
+        Ids whole = tokenizer.encode(render(record).text);
         if (whole.back() != tokenizer.eos_id()) whole.push_back(*tokenizer.eos_id());
         if (static_cast<int64_t>(whole.size()) > max_length) continue;
         REQUIRE(at < set.train.size());

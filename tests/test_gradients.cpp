@@ -89,7 +89,8 @@ TEST_CASE("only these ops, and backwards, have no gradient") {
                                             "clip_factor",  // clipping
                                             "accumulate",
                                             "cache_write",
-                                            "fill",  // writes of state
+                                            "fill",          // writes of state
+                                            "window_spans",  // which keys are seen
                                             "norm_qkv",
                                             "norm_swiglu",
                                             "add_linear",  // generating text

@@ -122,6 +122,37 @@ TEST_CASE("what is read again soon is restored once, and all of it where there i
     CHECK(planned < alone);
 }
 
+TEST_CASE("weights stay restored for the backward pass where nothing is recomputed and memory is left: the same bits") {
+    struct Fitted {
+        std::vector<float> adapter;
+        int64_t n_restores = 0, arena = 0;
+    };
+    const auto fitted = [](Recompute recompute, int64_t free) {
+        LaggingBackend backend(Order::random, 1, free);
+        backend.restoring = true;
+        EngineOptions options = small_options(backend, kTokens);
+        options.recompute = recompute;
+        SmallTraining training(backend, options, 4);
+        training.set.fit();
+        REQUIRE(training.set.fits());
+        training.load();
+        training.engine.train(small_update(kTokens), 1e-2);
+        CHECK(backend.memory().peak_bytes <= free);
+        const Plan& plan = training.engine.micro_program().plan();
+        return Fitted{adapter_of(training), plan.n_restores(), training.set.memory().total()};
+    };
+    constexpr int64_t kWeights = 4 * 7, kPlenty = int64_t{1} << 40;
+    const Fitted plenty = fitted(Recompute::none, kPlenty);
+    CHECK(plenty.n_restores == kWeights);
+    const Fitted recomputed = fitted(Recompute::full, kPlenty);
+    CHECK(recomputed.n_restores > kWeights);
+    CHECK(plenty.adapter == recomputed.adapter);
+    const Fitted between = fitted(Recompute::none, plenty.arena - 1);
+    CHECK(between.n_restores > kWeights);
+    CHECK(between.arena < plenty.arena);
+    CHECK(between.adapter == plenty.adapter);
+}
+
 TEST_CASE("a restored weight is there when it is read, and its codes when it is restored") {
     LaggingBackend backend;
     backend.restoring = true;

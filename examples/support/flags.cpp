@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "examples/support/flag_groups.h"
 #include "examples/support/memory_picture.h"
 #include "ggq/gpu_table.h"
 #include "models/shapes.h"
@@ -44,6 +45,8 @@ void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallbac
     switch_for(t, "--fp16", "--compute-dtype", {"f16"});
 }
 
+}  // namespace
+
 void machine_flags(FlagTable& t, BaseOptions& o) {
     t.group("machine");
     t.add("--device", "auto|cpu|cuda|cuda:N", o.device, "where to run; auto is a GPU if there is one");
@@ -63,9 +66,12 @@ void model_flag(FlagTable& t, BaseOptions& o) {
     t.require("--model");
 }
 
+namespace {
+
 // How the records of a file become rows of tokens.
 void data_flags(FlagTable& t, DataChoice& o) {
-    t.add("-d, --data", "PATH", o.data, "data: JSON or JSONL", {"--dataset_name", "-f", "--file"});
+    t.list("-d, --data", "PATHS", o.data, "data: files of JSON, JSON lines, CSV, or plain text (.txt)",
+           {"--dataset_name", "-f", "--file"});
     t.require("--data");
     t.add("--limit", "N", o.limit, "take the first N samples").fallback = "all";
     t.add("--template", "NAME", o.template_name,
@@ -75,8 +81,13 @@ void data_flags(FlagTable& t, DataChoice& o) {
     t.add("--chat-template", "PATH", o.chat_template, "a file of Jinja as the chat template", {"--chat_template_path"});
     t.add("--last-answer-only", o.last_answer_only, "of a conversation only the last answer carries loss");
     t.add("--text-field", "NAME", o.text_field, "the data is plain text under this key", {"--dataset_text_field"});
+    t.choice("--data-format", kDataFormats, o.format, "what the data files are, whatever their names end in");
+    t.choice("--documents", kDocuments, o.documents,
+             "what a document of a plain text file is; a line <|endoftext|> ends one in any case");
     t.add("-c, --max-length", "N", o.max_length, "tokens in a row", {"--max_seq_length"});
-    t.choice("--on-long", kOnLong, o.on_long, "what becomes of a longer sample");
+    t.choice("--on-long", kOnLong, o.on_long,
+             "what becomes of a longer sample; documents of plain text files are split unless this is given")
+        .given = &o.on_long_given;
     t.add("--packing", o.packing, "several samples in a row, which do not see each other");
     t.add("--train-on-prompt", o.train_on_prompt, "loss on the prompt too");
     for (const char* name : {"--mask_prompt", "--completion_only_loss", "--assistant_only_loss"})
@@ -91,7 +102,7 @@ void training_data_flags(FlagTable& t, TrainOptions& o) {
     t.group("model and data");
     model_flag(t, o.base);
     data_flags(t, o);
-    t.add("--val-data", "PATH", o.val_data, "validation data");
+    t.list("--val-data", "PATHS", o.val_data, "validation data");
     t.add("--val-split", "F", o.val_split, "share of the data kept for validation");
     t.add("--show-samples", "N", o.show_samples, "show N samples as text, ids, mask and positions");
     t.group("output");
@@ -214,6 +225,8 @@ Strings join_scales(const Strings& values) {
     return joined;
 }
 
+}  // namespace
+
 void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
     Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
     t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&adapters](const Strings& values) {
@@ -222,6 +235,8 @@ void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
     };
     t.translated("--lora-scaled", "--adapter", Takes::values, join_scales);
 }
+
+namespace {
 
 void prompt_flags(FlagTable& t, GenerateOptions& o) {
     t.group("model and prompt");

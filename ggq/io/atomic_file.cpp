@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <utility>
 
 #include "ggq/io/input_file.h"
@@ -26,16 +27,30 @@ AtomicFile::~AtomicFile() {
     unlink(aside_.c_str());
 }
 
-void AtomicFile::write(const void* data, int64_t n_bytes) {
-    const char* next = static_cast<const char*>(data);
-    while (n_bytes > 0) {
+namespace {
+
+// `write_some` writes bytes from a place on and says how many, as write() does.
+void write_all(const fs::path& path, const void* data, int64_t n_bytes,
+               const std::function<ssize_t(const char* from, int64_t done, size_t n)>& write_some) {
+    const char* bytes = static_cast<const char*>(data);
+    for (int64_t done = 0; done < n_bytes;) {
         constexpr int64_t kMostAtOnce = int64_t{1} << 30;  // Linux takes at most 2 GiB in one call
-        const ssize_t written = ::write(descriptor_, next, static_cast<size_t>(std::min(n_bytes, kMostAtOnce)));
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0) fail_writing(path_);
-        next += written;
-        n_bytes -= written;
+        const ssize_t n = write_some(bytes + done, done, static_cast<size_t>(std::min(n_bytes - done, kMostAtOnce)));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) fail_writing(path);
+        done += n;
     }
+}
+
+}  // namespace
+
+void AtomicFile::write(const void* data, int64_t n_bytes) {
+    write_all(path_, data, n_bytes, [&](const char* from, int64_t, size_t n) { return ::write(descriptor_, from, n); });
+}
+
+void AtomicFile::write_at(int64_t offset, const void* data, int64_t n_bytes) {
+    write_all(path_, data, n_bytes,
+              [&](const char* from, int64_t done, size_t n) { return pwrite(descriptor_, from, n, offset + done); });
 }
 
 void AtomicFile::write(std::string_view text) { write(text.data(), static_cast<int64_t>(text.size())); }

@@ -18,6 +18,7 @@ public:
 
     void write(const void* data, int64_t n_bytes);
     void write(std::string_view text);
+    void write_at(int64_t offset, const void* data, int64_t n_bytes);  // from that byte of the file on
     void commit();
 
 private:

@@ -128,6 +128,10 @@ void InputFile::read(uint64_t offset, std::span<std::byte> to) const {
     }
 }
 
+size_t InputFile::read_next(std::span<std::byte> to) const {
+    return read_some(path_, [&] { return ::read(descriptor_, to.data(), std::min(to.size(), kMostAtOnce)); });
+}
+
 std::string InputFile::read_all() const {
     std::string text;
     size_t size = 0;

@@ -40,6 +40,8 @@ public:
     void read(uint64_t offset, std::span<std::byte> to) const;
 
     std::string read_all() const;  // from the beginning to the end, once
+    // What comes next, of a pipe too, at least a byte; 0: the end.
+    size_t read_next(std::span<std::byte> to) const;
 
 private:
     std::filesystem::path path_;

@@ -1,7 +1,6 @@
 #include "ggq/io/safetensors.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +13,7 @@
 #include "ggq/error.h"
 #include "ggq/io/atomic_file.h"
 #include "ggq/io/json_reader.h"
+#include "ggq/io/safetensors_layout.h"
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
@@ -26,39 +26,9 @@ using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "safetensors holds little-endian numbers");
 
-struct DTypeName {
-    const char* name;
-    DType dtype;
-};
-
-// In the order of the safetensors library, which writes the last of this list first.
-constexpr std::array<DTypeName, 8> kDTypeNames = {{
-    {"U8", DType::u8},
-    {"I8", DType::i8},
-    {"F16", DType::f16},
-    {"BF16", DType::bf16},
-    {"I32", DType::i32},
-    {"F32", DType::f32},
-    {"F64", DType::f64},
-    {"I64", DType::i64},
-}};
-
-constexpr uint64_t kLengthBytes = 8;
+constexpr uint64_t kLengthBytes = kHeaderLengthBytes;
 constexpr uint64_t kMostHeaderBytes = 100'000'000;  // as the safetensors library has it
 constexpr uint64_t kLfsPointerBytes = 64;           // enough to know one by
-constexpr const char* kMetadataKey = "__metadata__";
-
-std::optional<DType> dtype_of(std::string_view name) {
-    for (const DTypeName& row : kDTypeNames)
-        if (row.name == name) return row.dtype;
-    return std::nullopt;
-}
-
-size_t rank_of(DType dtype) {
-    const auto row = std::find_if(kDTypeNames.begin(), kDTypeNames.end(), [=](auto& r) { return r.dtype == dtype; });
-    GGQ_ASSERT(row != kDTypeNames.end(), name(dtype));
-    return static_cast<size_t>(row - kDTypeNames.begin());
-}
 
 // Where a tensor stands in the data that follows the header.
 struct Range {
@@ -94,6 +64,7 @@ public:
 private:
     FileMetadata read_metadata(const json& value) const {
         FileMetadata metadata;
+        if (value.is_null()) return metadata;  // as mlx-lm wrote it
         require(value.is_object(), "{}: the metadata is not a JSON object", where_);
         for (const auto& [key, text] : value.items()) {
             require(text.is_string(), "{}: the metadata entry '{}' is not a text", where_, shown(key));
@@ -120,7 +91,7 @@ private:
 
     DType read_dtype(const std::string& tensor, const json& value) const {
         const std::string text = value.is_string() ? value.get<std::string>() : shown_json(value);
-        const std::optional<DType> dtype = dtype_of(text);
+        const std::optional<DType> dtype = safetensors_dtype(text);
         if (!dtype)
             fail("{}: tensor '{}' has dtype {}; known are U8, I8, F16, BF16, I32, F32, F64, I64", where_, shown(tensor),
                  shown(text));
@@ -230,34 +201,6 @@ const FileTensor* tensor_in(const FileTensors& tensors, std::string_view name) {
     return found == tensors.end() ? nullptr : &found->second;
 }
 
-using NamedTensor = std::pair<std::string_view, const FileTensor*>;
-
-std::vector<NamedTensor> in_file_order(const FileTensors& tensors) {
-    std::vector<NamedTensor> order;
-    for (const auto& [tensor, t] : tensors) order.emplace_back(tensor, &t);
-    std::stable_sort(order.begin(), order.end(), [](const NamedTensor& a, const NamedTensor& b) {
-        return rank_of(a.second->dtype) > rank_of(b.second->dtype);
-    });
-    return order;
-}
-
-std::string header_of(const std::vector<NamedTensor>& order, const FileMetadata& metadata) {
-    nlohmann::ordered_json header = nlohmann::ordered_json::object();
-    if (!metadata.empty()) header[kMetadataKey] = metadata;
-    int64_t offset = 0;
-    for (const auto& [tensor, t] : order) {
-        const int64_t end = offset + t->n_bytes();
-        auto& entry = header[std::string(tensor)];
-        entry["dtype"] = kDTypeNames[rank_of(t->dtype)].name;
-        entry["shape"] = std::vector<int64_t>(t->shape.dims, t->shape.dims + t->shape.rank);
-        entry["data_offsets"] = {offset, end};
-        offset = end;
-    }
-    std::string text = header.dump();
-    text.resize((text.size() + kLengthBytes - 1) / kLengthBytes * kLengthBytes, ' ');
-    return text;
-}
-
 }  // namespace
 
 SafetensorsContent parse_safetensors(std::span<const std::byte> file, const std::string& where) {
@@ -317,7 +260,7 @@ void write_safetensors(const std::filesystem::path& path, const FileTensors& ten
 void write_safetensors(const std::filesystem::path& path, const FileTensors& tensors, const TensorBytes& bytes_of,
                        const FileMetadata& metadata) {
     const std::vector<NamedTensor> order = in_file_order(tensors);
-    const std::string header = header_of(order, metadata);
+    const std::string header = safetensors_header(order, metadata);
     const uint64_t length = header.size();
     AtomicFile file(path);
     file.write(&length, sizeof length);

@@ -79,6 +79,12 @@ const OpDef attention_backward_op = {
     .kernel = kernels::attention_backward,
 };
 
+const OpDef window_spans_op = {
+    .name = "window_spans",
+    .signature = "spans:i32[T,2] -> y:i32[T,2]",
+    .kernel = kernels::window_spans,
+};
+
 const OpDef cache_write_op = {
     .name = "cache_write",
     .signature = "cache!:float[S,G,D] x:real[T,G,D] at:i32[A] ->",
@@ -131,6 +137,10 @@ const OpDef cached_attention_op = {
         },
     .kernel = kernels::cached_attention,
 };
+
+Tensor window_spans(Tensor spans, int64_t n_keys) {
+    return spans.graph->append(window_spans_op, {spans}, WindowParams{static_cast<int32_t>(n_keys)})[0];
+}
 
 Tensor attention(Tensor q, Tensor k, Tensor v, Tensor spans, float scale) {
     require(k.shape().rank == 3 && q.shape().rank == 3 && k.shape()[1] > 0 && q.shape()[1] % k.shape()[1] == 0,

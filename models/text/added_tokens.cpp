@@ -1,8 +1,6 @@
 #include "models/text/added_tokens.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <utility>
 
 #include "ggq/error.h"
@@ -47,27 +45,11 @@ AddedToken added_token_from_json(const nlohmann::json& json) {
     return token;
 }
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
-    std::erase_if(tokens_, [](const AddedToken& token) { return token.content.empty(); });
-    std::ranges::stable_sort(tokens_, {}, &AddedToken::content);
-    const auto same = [](const AddedToken& a, const AddedToken& b) { return a.content == b.content; };
-    tokens_.erase(std::unique(tokens_.begin(), tokens_.end(), same), tokens_.end());
-    for (const AddedToken& token : tokens_) ++first_of_[static_cast<unsigned char>(token.content[0]) + 1U];
-    std::partial_sum(first_of_.begin(), first_of_.end(), first_of_.begin());
-}
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {}
 
 const AddedToken* AddedTokens::match_at(std::string_view text, size_t at) const {
-    const auto byte = static_cast<unsigned char>(text[at]);
-    auto first = tokens_.begin() + first_of_[byte], last = tokens_.begin() + first_of_[byte + 1U];
     const AddedToken* longest = nullptr;
-    for (size_t n = 1; first != last; ++n) {  // all from first to last begin with n bytes of the text
-        if (first->content.size() == n) longest = &*first++;
-        if (at + n == text.size()) break;
-        const auto next = [n](const AddedToken& token) { return static_cast<unsigned char>(token.content[n]); };
-        const auto wanted = static_cast<unsigned char>(text[at + n]);
-        first = std::ranges::lower_bound(first, last, wanted, {}, next);
-        last = std::ranges::upper_bound(first, last, wanted, {}, next);
-    }
+    tokens_.each_at(text, at, [&](const AddedToken& token) { longest = &token; });
     return longest;
 }
 

@@ -1,17 +1,16 @@
 // Tokens that are found in a text before it is cut into words: special tokens and others that were added by name.
 //
 // Of several that match, the leftmost counts, then the longest. A token may take the white space around it (lstrip,
-// rstrip), may ask to stand alone as a word, and is looked for in the original or in the normalized text. They lie
-// sorted, and a text is compared byte by byte with those that still match: a model may bring as many as it likes.
+// rstrip), may ask to stand alone as a word, and is looked for in the original or in the normalized text.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "models/text/prefix_rows.h"
 #include "models/text/regex.h"
 
 namespace ggq {
@@ -48,9 +47,7 @@ private:
     const AddedToken* match_at(std::string_view text, size_t at) const;
     TextRange widened(std::string_view text, TextRange range, const AddedToken& token, size_t floor) const;
 
-    std::vector<AddedToken> tokens_;  // sorted by content
-    std::array<uint32_t, 257>
-        first_of_{};  // of the tokens that begin with a byte, the first; then that of the next byte
+    PrefixRows<AddedToken, &AddedToken::content> tokens_;
 };
 
 }  // namespace ggq

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "ggq/error.h"
 #include "kernels/rounding.h"
@@ -40,19 +41,20 @@ MicroBatch blank_batch(int64_t length) {
     return batch;
 }
 
-Batches::Batches(std::span<const Sample> samples, const BatchOptions& options) : samples_(samples), options_(options) {
+Batches::Batches(Samples samples, const BatchOptions& options) : samples_(std::move(samples)), options_(options) {
     GGQ_ASSERT(options.batch_size > 0 && options.grad_accum > 0 && options.max_length > 0);
     GGQ_ASSERT(options.batch_size <= INT32_MAX / options.max_length);
-    require(!samples.empty(), "batches: expected samples, got none");
-    for (const Sample& each : samples) {
-        require(each.n_tokens() <= options.max_length, "batches: a sample has {} tokens, expected at most {}",
-                each.n_tokens(), options.max_length);
+    require(!samples_.empty(), "batches: expected samples, got none");
+    const auto n_samples = static_cast<int64_t>(samples_.size());
+    for (int64_t i = 0; i < n_samples; ++i) {
+        require(length_of(i) <= options.max_length, "batches: a sample has {} tokens, expected at most {}",
+                length_of(i), options.max_length);
     }
     if (options.packing) {
         pack_rows();
         lengths_ = {options.batch_size * options.max_length};
     } else {
-        for (int64_t i = 0; i < std::ssize(samples); ++i) rows_.push_back({i});
+        for (int64_t i = 0; i < n_samples; ++i) rows_.push_back({i});
         lengths_ = find_lengths();
     }
 }
@@ -63,11 +65,12 @@ void Batches::pack_rows() {
         int64_t free;
     };
     std::vector<OpenRow> open;
+    const auto n_samples = static_cast<int64_t>(samples_.size());
     std::vector<int64_t> documents(samples_.size());
     std::iota(documents.begin(), documents.end(), 0);
-    if (options_.shuffle) documents = shuffled(std::ssize(samples_), ShuffleFor::packing, options_.seed);
+    if (options_.shuffle) documents = shuffled(n_samples, ShuffleFor::packing, options_.seed);
     for (const int64_t document : documents) {
-        const int64_t n_tokens = sample(document).n_tokens();
+        const int64_t n_tokens = length_of(document);
         auto fitting = std::find_if(open.begin(), open.end(), [&](const OpenRow& one) { return one.free >= n_tokens; });
         if (fitting == open.end()) {
             if (open.size() == kOpenRows) open.erase(open.begin());
@@ -91,7 +94,7 @@ std::vector<int64_t> Batches::find_lengths() const {
     std::vector<int64_t> lengths = {needed[needed.size() / 3], needed[needed.size() * 2 / 3], needed.back()};
     if (options_.shuffle) {
         std::vector<int64_t> sizes;
-        for (const Sample& each : samples_) sizes.push_back(each.n_tokens());
+        for (size_t i = 0; i < samples_.size(); ++i) sizes.push_back(samples_.n_tokens(i));
         std::sort(sizes.rbegin(), sizes.rend());
         const auto n = std::min(std::ssize(sizes), options_.batch_size);
         lengths.push_back(std::accumulate(sizes.begin(), sizes.begin() + n, int64_t{0}));
@@ -124,7 +127,7 @@ std::span<const int64_t> Batches::rows_of(std::span<const int64_t> order, int64_
 int64_t Batches::tokens_of(std::span<const int64_t> order, int64_t index) const {
     int64_t n_tokens = 0;
     for (const int64_t each : rows_of(order, index)) {
-        for (const int64_t document : row(each)) n_tokens += sample(document).n_tokens();
+        for (const int64_t document : row(each)) n_tokens += length_of(document);
     }
     return n_tokens;
 }
@@ -137,7 +140,7 @@ MicroBatch Batches::micro_batch(std::span<const int64_t> order, int64_t index) c
         if (options_.packing) at = row_begin;
         for (const int64_t document : row(each)) {
             place(sample(document), at, batch);
-            at += sample(document).n_tokens();
+            at += length_of(document);
         }
         row_begin += options_.max_length;
     }

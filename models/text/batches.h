@@ -57,8 +57,8 @@ struct Update {
 
 class Batches {
 public:
-    // The samples must outlive it; none may be longer than max_length.
-    Batches(std::span<const Sample> samples, const BatchOptions& options);
+    // None of the samples may be longer than max_length.
+    Batches(Samples samples, const BatchOptions& options);
 
     int64_t n_micro_batches() const;                                  // of an epoch
     int64_t n_updates() const;                                        // of an epoch
@@ -76,10 +76,11 @@ private:
     std::vector<int64_t> find_lengths() const;
     int64_t tokens_of(std::span<const int64_t> order, int64_t index) const;
     std::span<const int64_t> rows_of(std::span<const int64_t> order, int64_t index) const;
-    const Sample& sample(int64_t index) const { return samples_[static_cast<size_t>(index)]; }
+    Sample sample(int64_t index) const { return samples_[static_cast<size_t>(index)]; }
+    int64_t length_of(int64_t sample) const { return samples_.n_tokens(static_cast<size_t>(sample)); }
     const Row& row(int64_t index) const { return rows_[static_cast<size_t>(index)]; }
 
-    std::span<const Sample> samples_;
+    Samples samples_;
     BatchOptions options_;
     std::vector<Row> rows_;  // without packing one sample each
     std::vector<int64_t> lengths_;

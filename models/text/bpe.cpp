@@ -1,5 +1,7 @@
 #include "models/text/bpe.h"
 
+#include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <queue>
 
@@ -46,12 +48,10 @@ std::pair<std::string, std::string> merge_parts(const nlohmann::json& merge) {
     return {text.substr(0, space), text.substr(space + 1)};
 }
 
-// `user` is what names the token, for the error.
-int32_t id_or_fail(const Vocabulary& vocabulary, const std::string& token, const nlohmann::json& user) {
+int32_t id_or_fail(const Vocabulary& vocabulary, const std::string& token, const nlohmann::json& merge) {
     const auto found = vocabulary.find(token);
     if (found != vocabulary.end()) return found->second;
-    fail("model: token '{}' of {} is not in the vocab", shown(token),
-         user.is_string() && user == token ? "unk_token" : "merge " + shown_json(user));
+    fail("model: token '{}' of merge {} is not in the vocab", shown(token), shown_json(merge));
 }
 
 void refuse_extras(const nlohmann::json& model) {
@@ -76,11 +76,19 @@ std::string byte_level_bytes(std::string_view token) {
     return result;
 }
 
-int byte_of_fallback_token(std::string_view token) {
-    if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-    const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
-    const int high = digit(token[3]), low = digit(token[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
+std::string byte_level_token(std::string_view bytes) {
+    static const auto letters = byte_alphabet();
+    std::string result;
+    for (const char byte : bytes) {
+        const char32_t letter = letters[static_cast<unsigned char>(byte)];
+        if (letter >= 0x80) {  // all are below U+0800
+            result += static_cast<char>(0xC0 | letter >> 6);
+            result += static_cast<char>(0x80 | (letter & 0x3F));
+        } else {
+            result += static_cast<char>(letter);
+        }
+    }
+    return result;
 }
 
 Bpe::Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_level)
@@ -89,8 +97,12 @@ Bpe::Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_le
       fuse_unk_(JsonFields(model, "model").flag_or("fuse_unk", false)),
       ignore_merges_(JsonFields(model, "model").flag_or("ignore_merges", false)) {
     refuse_extras(model);
-    const auto unk = model.value("unk_token", nlohmann::json());
-    if (unk.is_string()) unk_ = id_or_fail(vocabulary, unk, unk);
+    unk_ = unknown_id(model, vocabulary);
+    if (const nlohmann::json* scores = JsonFields(model, "model").find("scores")) {
+        read_scores(scored_tokens(*scores, vocabulary));
+        read_bytes(vocabulary);
+        return;
+    }
     for (const auto& [token, id] : vocabulary) ids_.emplace(byte_level ? byte_level_bytes(token) : token, id);
     read_bytes(vocabulary);
     const nlohmann::json* merges = JsonFields(model, "model").find("merges");
@@ -116,6 +128,39 @@ void Bpe::read_merges(const nlohmann::json& merges, const Vocabulary& vocabulary
         const uint64_t pair = pair_key(id_or_fail(vocabulary, left, merge), id_or_fail(vocabulary, right, merge));
         merges_.insert_or_assign(pair, Merge{rank++, id_or_fail(vocabulary, left + right, merge)});
     }
+}
+
+// The work of finding all pairs is of the sum of the squares of the lengths; no vocabulary that was trained comes near.
+void Bpe::read_scores(std::vector<ScoredToken> tokens) {
+    constexpr double kMostWork = 4e9;
+    double work = 0;
+    for (ScoredToken& token : tokens) {
+        if (byte_level_) token.text = byte_level_bytes(token.text);
+        ids_.emplace(token.text, token.id);
+        work += static_cast<double>(token.text.size()) * static_cast<double>(token.text.size());
+    }
+    require(work <= kMostWork, "model: its tokens are too long: the squares of their bytes make {:.3g}, at most {:.3g}",
+            work, kMostWork);
+    std::ranges::stable_sort(tokens, std::greater(), &ScoredToken::score);
+    int32_t rank = 0;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+        if (i > 0 && tokens[i].score < tokens[i - 1].score) ++rank;
+        add_merges_of(tokens[i], rank);
+    }
+}
+
+void Bpe::add_merges_of(const ScoredToken& token, int32_t rank) {
+    const std::string_view text = token.text;
+    if (ids_.at(token.text) != token.id) return;  // spelled like another
+    for (size_t at = text.empty() ? 0 : symbol_bytes(text[0]); at < text.size(); at += symbol_bytes(text[at])) {
+        const auto left = ids_.find(text.substr(0, at)), right = ids_.find(text.substr(at));
+        if (left != ids_.end() && right != ids_.end())
+            merges_.insert_or_assign(pair_key(left->second, right->second), Merge{rank, token.id});
+    }
+}
+
+size_t Bpe::symbol_bytes(char lead) const {
+    return byte_level_ ? 1 : static_cast<size_t>(std::max(utf8_length(lead), 1));
 }
 
 const Bpe::Merge* Bpe::find_merge(int32_t left, int32_t right) const {
@@ -145,7 +190,7 @@ std::pair<std::vector<Bpe::Symbol>, int64_t> Bpe::symbols_of(std::string_view wo
     int64_t n_dropped = 0;
     symbols.reserve(word.size());
     for (size_t at = 0; at < word.size();) {
-        const size_t n_bytes = byte_level_ ? 1 : static_cast<size_t>(utf8_length(word[at]));
+        const size_t n_bytes = symbol_bytes(word[at]);
         if (!append_character(symbols, word.substr(at, n_bytes), at)) n_dropped += static_cast<int64_t>(n_bytes);
         at += n_bytes;
     }

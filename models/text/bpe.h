@@ -7,7 +7,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -15,33 +14,23 @@
 #include <utility>
 #include <vector>
 
+#include "models/text/token.h"
+
 namespace ggq {
-
-struct TextHash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
-};
-using Vocabulary = std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>;
-
-// One token and the bytes that it stands for, [begin, end).
-struct Token {
-    int32_t id;
-    size_t begin;
-    size_t end;
-    bool operator==(const Token&) const = default;
-};
 
 // A token of the byte-level alphabet ("Ġthe") as the bytes it stands for (" the"); as it is if it is not of the
 // alphabet.
 std::string byte_level_bytes(std::string_view token);
 
-// The byte of a token "<0x41>", -1 for any other token.
-int byte_of_fallback_token(std::string_view token);
+// The other way round: any bytes in letters of that alphabet.
+std::string byte_level_token(std::string_view bytes);
 
 class Bpe {
 public:
     Bpe() = default;
-    // `model` is the "model" of a tokenizer.json, `vocabulary` its vocab.
+    // `model` is the "model" of a tokenizer.json, `vocabulary` its vocab. In the place of merges it may have scores
+    // (token.h), as SentencePiece and tiktoken do: then two symbols merge where a token is spelled like both together,
+    // first those whose token has the highest score, of equal ones the leftmost.
     Bpe(const nlohmann::json& model, const Vocabulary& vocabulary, bool byte_level);
 
     // Appends the word's tokens with offsets from the word's first byte plus `offset`. Returns how many bytes were left
@@ -68,6 +57,9 @@ private:
     };
 
     void read_merges(const nlohmann::json& merges, const Vocabulary& vocabulary);
+    void read_scores(std::vector<ScoredToken> tokens);
+    void add_merges_of(const ScoredToken& token, int32_t rank);
+    size_t symbol_bytes(char lead) const;
     void read_bytes(const Vocabulary& vocabulary);
     const Merge* find_merge(int32_t left, int32_t right) const;
     // The word's symbols, and how many of its bytes have none.

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <optional>
+#include <utility>
 
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
@@ -31,17 +31,18 @@ Sample part_of(const Sample& sample, int64_t begin, int64_t end) {
 
 class Builder {
 public:
-    Builder(const Tokenizer& tokenizer, int64_t vocab_size, const DataOptions& options, const Records& records)
-        : tokenizer_(tokenizer), vocab_size_(vocab_size), options_(options), records_(records) {
+    Builder(const Tokenizer& tokenizer, int64_t vocab_size, const DataOptions& options, std::string name)
+        : tokenizer_(tokenizer), vocab_size_(vocab_size), options_(options), name_(std::move(name)) {
         require(tokenizer.eos_id().has_value(),
-                "{}: the tokenizer names no eos_token to end a sample; add it to tokenizer_config.json", records.file);
-        report_.form = records.form;
-        report_.records = static_cast<int64_t>(records.records.size());
+                "{}: the tokenizer names no eos_token to end a sample; add it to tokenizer_config.json", name_);
     }
 
-    void add(const Record& record, std::vector<Sample>& samples) {
-        const Sample whole = tokenize(record);
-        for (Sample& sample : fitted(whole)) {
+    // Returns how many samples it became.
+    int64_t add(const Record& record, Samples& samples) {
+        const int64_t n_before = report_.samples;
+        ++report_.records;
+        if (std::ranges::find(report_.forms, record.form) == report_.forms.end()) report_.forms.push_back(record.form);
+        for (const Sample& sample : fitted(tokenize(record), record.document)) {
             const int64_t n_labels = sample.n_label_tokens();
             if (n_labels == 0) {
                 ++report_.without_label;
@@ -51,18 +52,20 @@ public:
             report_.tokens += sample.n_tokens();
             report_.label_tokens += n_labels;
             report_.longest = std::max(report_.longest, sample.n_tokens());
-            if (records_.form != Form::chat && sample.ids.back() != *tokenizer_.eos_id()) ++report_.missing_eos;
-            samples.push_back(std::move(sample));
+            const bool ends = record.form == Form::chat || record.document || sample.ids.back() == *tokenizer_.eos_id();
+            report_.missing_eos += ends ? 0 : 1;
+            samples.push_back(sample);
         }
+        return report_.samples - n_before;
     }
 
     void require_samples() const {
         require(report_.dropped < report_.records,
                 "{}: every one of {} samples is longer than {} tokens (the shortest has {}); raise `max_length`, or "
                 "let `on_long` cut or split them",
-                records_.file, report_.records, options_.max_length, shortest_);
+                name_, report_.records, options_.max_length, shortest_);
         require(report_.samples > 0, "{}: no sample has a token that carries loss ({} of {} were left out for that)",
-                records_.file, report_.without_label, report_.records);
+                name_, report_.without_label, report_.records);
     }
 
     const DatasetReport& report() const { return report_; }
@@ -70,7 +73,7 @@ public:
 private:
     Sample tokenize(const Record& record) {
         if (!record.chat.empty()) return tokenize_chat(record);
-        const RenderedText rendered = render(record, records_.form);
+        const RenderedText rendered = render(record);
         std::vector<Token> tokens = encode(rendered.text, record);
         const int32_t eos = *tokenizer_.eos_id();
         if (tokens.empty() || tokens.back().id != eos)
@@ -112,7 +115,7 @@ private:
             if (!chat_) chat_ = options_.chat();
             return chat_->render(record.chat, false);
         } catch (const Error& error) {
-            fail("{}: {}", records_.place(record.number), error.what());
+            fail("{}: {}", record.place, error.what());
         }
     }
 
@@ -165,26 +168,27 @@ private:
             report_.records_without_token += open.n_dropped > 0 ? 1 : 0;
             return std::move(open.tokens);
         } catch (const Error& error) {
-            fail("{}: {}", records_.place(record.number), error.what());
+            fail("{}: {}", record.place, error.what());
         }
     }
 
     [[noreturn]] void refuse_token(int32_t id, const Record& record) const {
         fail("{}: token {} ('{}') is beyond the model's vocabulary of {}; tokenizer and model do not belong together",
-             records_.place(record.number), id, shown(tokenizer_.token_of(id)), vocab_size_);
+             record.place, id, shown(tokenizer_.token_of(id)), vocab_size_);
     }
 
-    std::vector<Sample> fitted(const Sample& sample) {
+    std::vector<Sample> fitted(const Sample& sample, bool document) {
         const int64_t n = sample.n_tokens(), most = options_.max_length;
+        const OnLong on_long = document && options_.split_documents ? OnLong::split : options_.on_long;
         shortest_ = shortest_ == 0 ? n : std::min(shortest_, n);
         if (n <= most) return {sample};
-        if (options_.on_long == OnLong::drop) {
+        if (on_long == OnLong::drop) {
             ++report_.dropped;
             return {};
         }
         ++report_.cut;
-        if (options_.on_long == OnLong::cut_right) return {part_of(sample, 0, most)};
-        if (options_.on_long == OnLong::cut_left) {
+        if (on_long == OnLong::cut_right) return {part_of(sample, 0, most)};
+        if (on_long == OnLong::cut_left) {
             Sample part = part_of(sample, n - most, n);
             if (tokenizer_.bos_id() == sample.ids[0]) part.ids[0] = sample.ids[0];
             return {part};
@@ -199,7 +203,7 @@ private:
     const Tokenizer& tokenizer_;
     int64_t vocab_size_;
     const DataOptions& options_;
-    const Records& records_;
+    std::string name_;
     std::optional<ChatTemplate> chat_;
     DatasetReport report_;
     int64_t shortest_ = 0;
@@ -231,26 +235,36 @@ std::vector<bool> validation_records(int64_t n, double share) {
     return chosen;
 }
 
+// Those of the records that were chosen become the validation's.
+void split_off(Dataset& dataset, const std::vector<bool>& chosen, const std::vector<int64_t>& n_samples) {
+    const Samples all = std::exchange(dataset.train, Samples(dataset.train.store()));
+    dataset.validation = Samples(all.store());
+    size_t at = 0;
+    for (size_t record = 0; record < chosen.size(); ++record)
+        for (int64_t i = 0; i < n_samples[record]; ++i)
+            (chosen[record] ? dataset.validation : dataset.train).push_back(all, at++);
+}
+
 }  // namespace
 
-int64_t Sample::n_label_tokens() const { return std::accumulate(has_loss.begin(), has_loss.end(), int64_t{0}); }
-
-Dataset load_dataset(const std::filesystem::path& path, const Tokenizer& tokenizer, int64_t vocab_size,
+Dataset load_dataset(const std::string& paths, const Tokenizer& tokenizer, int64_t vocab_size,
                      const DataOptions& options, const StopAsked& stop) {
     GGQ_ASSERT(options.max_length >= 2 && options.val_split >= 0 && options.val_split < 1);
-    const Records records = read_records(path, options.records, stop);
-    Builder builder(tokenizer, vocab_size, options, records);
-    const auto validation = validation_records(static_cast<int64_t>(records.records.size()), options.val_split);
+    RecordReader reader(data_files(paths), options.records);
+    Builder builder(tokenizer, vocab_size, options, paths);
     Dataset dataset;
-    for (size_t i = 0; i < records.records.size(); ++i) {
+    dataset.train = Samples(std::make_shared<TokenStore>(options.most_held_tokens));
+    std::vector<int64_t> n_samples;  // of each record
+    while (const std::optional<Record> record = reader.next()) {
         end_if_asked(stop);
-        builder.add(records.records[i], validation[i] ? dataset.validation : dataset.train);
+        n_samples.push_back(builder.add(*record, dataset.train));
     }
+    if (options.val_split > 0)
+        split_off(dataset, validation_records(std::ssize(n_samples), options.val_split), n_samples);
     builder.require_samples();
-    require(!dataset.train.empty(), "{}: no training sample is left beside the {} for validation", path.string(),
+    require(!dataset.train.empty(), "{}: no training sample is left beside the {} for validation", paths,
             dataset.validation.size());
-    require(options.val_split == 0 || !dataset.validation.empty(), "{}: no sample for validation is left",
-            path.string());
+    require(options.val_split == 0 || !dataset.validation.empty(), "{}: no sample for validation is left", paths);
     dataset.report = builder.report();
     dataset.hash = hash_of(dataset);
     return dataset;

@@ -1,11 +1,15 @@
 #include "models/text/normalizer.h"
 
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "ggq/error.h"
 #include "ggq/io/json_fields.h"
+#include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
+#include "models/text/charsmap.h"
 #include "models/text/tokenizer_json.h"
+#include "models/text/unicode_form.h"
 
 namespace ggq {
 
@@ -51,26 +55,37 @@ Normalizer::Normalizer(const nlohmann::json& json) {
         const std::string type = component_type(part, "normalizer");
         if (type == "Prepend") {
             const std::string content = component_content(part, "normalizer Prepend", "prepend");
-            steps_.push_back([content](const AlignedText& text, size_t) { return prepend(text, content); });
+            const bool first_only = JsonFields(part, "normalizer Prepend").flag_or(kFirstOnly, false);
+            steps_.push_back([content, first_only](const AlignedText& text, const Place& place) {
+                return first_only && !place.first ? text : prepend(text, content);
+            });
         } else if (type == "Replace") {
             const Regex pattern = component_pattern(part, "normalizer Replace");
             const std::string content = component_content(part, "normalizer Replace");
-            steps_.push_back([pattern, content](const AlignedText& text, size_t most) {
-                return replace(text, pattern, content, most);
+            steps_.push_back([pattern, content](const AlignedText& text, const Place& place) {
+                return replace(text, pattern, content, place.most_bytes);
             });
         } else if (type == "Strip") {
             const JsonFields fields(part, "normalizer Strip");
             const bool left = fields.flag_or("strip_left", true), right = fields.flag_or("strip_right", true);
-            steps_.push_back([left, right](const AlignedText& text, size_t) { return strip(text, left, right); });
+            steps_.push_back([left, right](const AlignedText& text, const Place&) { return strip(text, left, right); });
+        } else if (const UnicodeForm form = unicode_form(type); form != UnicodeForm::none) {
+            steps_.push_back([form](const AlignedText& text, const Place&) { return in_form(text, form); });
+        } else if (type == kCharacterMap) {
+            const nlohmann::json& blob = part.at("map");
+            require(blob.is_binary(), "normalizer {}: expected bytes", kCharacterMap);
+            const CharacterMap map(as_text(std::as_bytes(std::span(blob.get_binary()))));
+            steps_.push_back(
+                [map](const AlignedText& text, const Place& place) { return map.apply(text, place.most_bytes); });
         } else {
-            refuse_type("normalizer", type, "Prepend, Replace, Strip and Sequence");
+            refuse_type("normalizer", type, "NFC, NFD, NFKC, NFKD, Prepend, Replace, Strip and Sequence");
         }
     }
 }
 
 AlignedText Normalizer::apply(AlignedText text) const {
-    const size_t most = text.size() * kMostGrowth + kMostGrowthOfAny;
-    for (const Step& step : steps_) text = step(text, most);
+    const Place place{text.size() * kMostGrowth + kMostGrowthOfAny, text.origin(0) == 0};
+    for (const Step& step : steps_) text = step(text, place);
     return text;
 }
 

@@ -3,13 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "ggq/error.h"
-#include "ggq/io/json_reader.h"
-#include "ggq/io/text_file.h"
+#include "ggq/io/input_file.h"
 #include "ggq/io/utf8.h"
 #include "models/option_table.h"
 #include "models/text/named_templates.h"
@@ -29,129 +27,26 @@ constexpr OptionName<Form> kFormNames[] = {{Form::alpaca, "alpaca"},
 constexpr const char* kForms =
     "messages or conversations (chat), instruction and output (alpaca), prompt and completion, or text";
 
-void refuse_parquet(const fs::path& path) {
-    char magic[4] = {};
-    std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
-    if (std::string_view(magic, sizeof magic) != "PAR1" && path.extension() != ".parquet") return;
-    const std::string lines = fs::path(path).replace_extension(".jsonl").string();
-    fail(
-        "{0} is a Parquet file, which is not read here; convert it with: python3 -c \"import pandas; "
-        "pandas.read_parquet('{0}').to_json('{1}', orient='records', lines=True)\"",
-        path.string(), lines);
-}
-
 std::string keys_of(const json& object) {
     std::string keys;
     for (const auto& [key, value] : object.items()) keys += (keys.empty() ? "" : ", ") + key;
     return keys.empty() ? "no keys" : "keys " + shown(keys);
 }
 
-class Reader {
-public:
-    Reader(const fs::path& path, const RecordOptions& options, const StopAsked& stop) : options_(options), stop_(stop) {
-        result_.file = path.string();
-        if (!options.form.empty()) form_ = form_of_name(options.form);
-        if (options.text_field.empty()) return;
-        require(!form_ || *form_ == Form::text, "text field '{}' is for plain text, but the template is {}",
-                options.text_field, options.form);
-        form_ = Form::text;
-    }
+bool is_text(const json& item, const char* key) { return item.contains(key) && item[key].is_string(); }
 
-    Records read(const std::string& text) {
-        const size_t start = text.find_first_not_of(" \t\r\n");
-        require(start != std::string::npos, "{}: the file is empty, expected training samples", result_.file);
-        const bool array = text[start] == '[';
-        result_.unit = array ? "sample" : "line";
-        array ? read_array(text) : read_lines(text);
-        require(!result_.records.empty(), "{}: expected training samples, got none", result_.file);
-        result_.form = *form_;
-        return std::move(result_);
-    }
+std::optional<Form> form_of(const json& item) {
+    if (is_conversation(item)) return Form::chat;
+    if (item.contains("instruction") && item.contains("output")) return Form::alpaca;
+    if (item.contains("prompt") && item.contains("completion")) return Form::completion;
+    if (item.contains("text")) return Form::text;
+    return std::nullopt;
+}
 
-private:
-    bool full() const { return options_.limit >= 0 && static_cast<int64_t>(result_.records.size()) >= options_.limit; }
-
-    void read_array(const std::string& text) {
-        int64_t number = 0;
-        for (const json& item : parse_ordered_json(text, result_.file)) {
-            if (full()) return;
-            add(item, ++number);
-        }
-    }
-
-    void read_lines(std::string_view text) {
-        int64_t number = 0;
-        while (!text.empty() && !full()) {
-            const size_t end = std::min(text.find('\n'), text.size());
-            const std::string_view line = text.substr(0, end);
-            text.remove_prefix(std::min(end + 1, text.size()));
-            ++number;
-            if (line.find_first_not_of(" \t\r") != std::string_view::npos)
-                add(parse_ordered_json(line, result_.file, number), number);
-        }
-    }
-
-    void add(const json& item, int64_t number) {
-        end_if_asked(stop_);
-        require(item.is_object(), "{}: expected an object with {}, got {}", result_.place(number), kForms,
-                item.type_name());
-        if (!form_) form_ = form_of(item, number);
-        Record record{{}, {}, {}, number};
-        if (*form_ == Form::chat) {
-            record.chat = conversation(item, number);
-        } else if (is_alpaca(*form_)) {
-            record.prompt = field(item, "instruction", number);
-            record.input = item.value("input", json()).is_null() ? "" : field(item, "input", number);
-            record.answer = field(item, "output", number);
-        } else if (*form_ == Form::completion) {
-            record.prompt = field(item, "prompt", number);
-            record.answer = field(item, "completion", number);
-        } else {
-            record.answer = field(item, text_field(), number);
-        }
-        result_.records.push_back(std::move(record));
-    }
-
-    // Of a record of any form that has a question and an answer.
-    Conversation conversation(const json& item, int64_t number) const {
-        try {
-            if (is_conversation(item)) return read_conversation(item);
-        } catch (const Error& error) {
-            fail("{}: {}", result_.place(number), error.what());
-        }
-        const bool alpaca = item.contains("instruction");
-        std::string asked = field(item, alpaca ? "instruction" : "prompt", number);
-        if (alpaca && !item.value("input", json()).is_null() && !field(item, "input", number).empty())
-            asked += "\n\n" + field(item, "input", number);
-        const std::string answer = field(item, alpaca ? "output" : "completion", number);
-        const bool has_system = item.contains("system") && item["system"].is_string();
-        return single_turn(has_system ? item["system"].get<std::string>() : "", asked, &answer);
-    }
-
-    Form form_of(const json& item, int64_t number) const {
-        if (is_conversation(item)) return Form::chat;
-        if (item.contains("instruction") && item.contains("output")) return Form::alpaca;
-        if (item.contains("prompt") && item.contains("completion")) return Form::completion;
-        if (item.contains("text")) return Form::text;
-        fail("{}: unknown form of data: expected {}, got {}", result_.place(number), kForms, keys_of(item));
-    }
-
-    std::string text_field() const { return options_.text_field.empty() ? "text" : options_.text_field; }
-
-    std::string field(const json& item, const std::string& key, int64_t number) const {
-        const auto found = item.find(key);
-        require(found != item.end(), "{}: expected a field {} (data of form {}), got {}", result_.place(number), key,
-                form_name(*form_), keys_of(item));
-        require(found->is_string(), "{}: expected {} to be a text, got {}{}", result_.place(number), key,
-                found->type_name(), found->is_array() ? " (for lists of messages the template is chat)" : "");
-        return *found;
-    }
-
-    RecordOptions options_;
-    const StopAsked& stop_;
-    std::optional<Form> form_;
-    Records result_;
-};
+bool has_form(const json& item, Form form) {
+    const std::optional<Form> own = form_of(item);
+    return own == form || (form == Form::text && item.contains("text"));
+}
 
 }  // namespace
 
@@ -164,11 +59,118 @@ Form form_of_name(const std::string& name) {
     return *form;
 }
 
-Records read_records(const fs::path& path, const RecordOptions& options, const StopAsked& stop) {
-    GGQ_ASSERT(options.limit != 0);
-    std::error_code unknown;  // reading it will tell
-    if (fs::is_regular_file(path, unknown)) refuse_parquet(path);
-    return Reader(path, options, stop).read(read_text_file(path, InputFile::Takes::pipes_too));
+std::vector<fs::path> data_files(const std::string& paths) {
+    std::vector<fs::path> files;
+    if (paths.find(',') == std::string::npos || is_there(paths)) return {paths};
+    for (size_t begin = 0; begin <= paths.size();) {
+        const size_t end = std::min(paths.find(',', begin), paths.size());
+        if (end > begin) files.emplace_back(paths.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return files;
+}
+
+RecordReader::RecordReader(std::vector<fs::path> files, const RecordOptions& options)
+    : files_(std::move(files)), options_(options) {
+    GGQ_ASSERT(options.limit != 0 && !files_.empty());
+    if (!options.form.empty()) asked_ = form_of_name(options.form);
+    if (!options.text_field.empty()) {
+        require(!asked_ || *asked_ == Form::text, "text field '{}' is for plain text, but the template is {}",
+                options.text_field, options.form);
+        asked_ = Form::text;
+    }
+    open(0);
+}
+
+void RecordReader::open(size_t file) {
+    file_ = file;
+    n_in_file_ = 0;
+    usual_.reset();
+    items_ = open_record_items(files_[file], options_.format, options_.documents);
+}
+
+std::optional<Record> RecordReader::next() {
+    if (options_.limit >= 0 && n_read_ >= options_.limit) return std::nullopt;
+    for (;;) {
+        if (const auto item = items_->next()) {
+            Record record = record_of(*item);
+            ++n_read_, ++n_in_file_;
+            return record;
+        }
+        require(n_in_file_ > 0, "{}: expected training samples, got none", files_[file_].string());
+        if (file_ + 1 == files_.size()) return std::nullopt;
+        open(file_ + 1);
+    }
+}
+
+Form RecordReader::form_for(const json& item) {
+    require(item.is_object(), "{}: expected an object with {}, got {}", items_->place(), kForms, item.type_name());
+    if (items_->is_text()) return Form::text;
+    if (asked_) return *asked_;
+    const std::optional<Form> own = form_of(item);
+    if (!usual_) {
+        require(own.has_value(), "{}: unknown form of data: expected {}, got {}", items_->place(), kForms,
+                keys_of(item));
+        usual_ = own;
+    }
+    return has_form(item, *usual_) ? *usual_ : own.value_or(*usual_);
+}
+
+Record RecordReader::record_of(const json& item) {
+    Record record;
+    record.form = form_for(item);
+    record.place = items_->place();
+    record.document = items_->is_text();
+    if (record.document) {
+        record.answer = item["text"];
+    } else if (record.form == Form::chat) {
+        record.chat = conversation(item);
+    } else if (is_alpaca(record.form)) {
+        record.prompt = field(item, "instruction", record.form);
+        record.input = field_or_nothing(item, "input", record.form);
+        record.answer = field(item, "output", record.form);
+    } else if (record.form == Form::completion) {
+        record.prompt = field(item, "prompt", record.form);
+        record.answer = field(item, "completion", record.form);
+    } else {
+        record.answer = field(item, text_field(), record.form);
+    }
+    return record;
+}
+
+// Of a record of any form that has a question and an answer.
+Conversation RecordReader::conversation(const json& item) const {
+    try {
+        if (is_conversation(item)) return read_conversation(item);
+    } catch (const Error& error) {
+        fail("{}: {}", items_->place(), error.what());
+    }
+    const bool alpaca = item.contains("instruction");
+    std::string asked = field(item, alpaca ? "instruction" : "prompt", Form::chat);
+    const std::string input = alpaca ? field_or_nothing(item, "input", Form::chat) : "";
+    if (!input.empty()) asked += "\n\n" + input;
+    const std::string answer = field(item, alpaca ? "output" : "completion", Form::chat);
+    return single_turn(is_text(item, "system") ? item["system"].get<std::string>() : "", asked, &answer);
+}
+
+std::string RecordReader::field(const json& item, const std::string& key, Form form) const {
+    const auto found = item.find(key);
+    require(found != item.end(), "{}: expected a field {} (data of form {}), got {}", items_->place(), key,
+            form_name(form), keys_of(item));
+    require(found->is_string(), "{}: expected {} to be a text, got {}{}", items_->place(), key, found->type_name(),
+            found->is_array() ? " (for lists of messages the template is chat)" : "");
+    return *found;
+}
+
+std::string RecordReader::field_or_nothing(const json& item, const std::string& key, Form form) const {
+    return item.value(key, json()).is_null() ? "" : field(item, key, form);
+}
+
+std::vector<Record> read_records(const fs::path& path, const RecordOptions& options) {
+    RecordReader reader({path}, options);
+    std::vector<Record> records;
+    while (std::optional<Record> record = reader.next()) records.push_back(std::move(*record));
+    return records;
 }
 
 }  // namespace ggq

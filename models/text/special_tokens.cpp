@@ -133,6 +133,8 @@ SpecialTokens read_special_tokens(const fs::path& folder) {
         if (has_list) result.added = decoder_tokens(names["added_tokens_decoder"]);
         result.add_bos = flag(names, "add_bos_token");
         result.add_eos = flag(names, "add_eos_token");
+        result.add_prefix_space = flag(names, "add_prefix_space");
+        result.legacy = flag(names, "legacy").value_or(false);
         const json type = names.value("tokenizer_class", json());
         result.llama_class = type.is_string() && type.get<std::string>().starts_with("LlamaTokenizer");
         result.chat_template = names.contains("chat_template") && !names["chat_template"].is_null();

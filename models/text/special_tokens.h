@@ -18,11 +18,12 @@ namespace ggq {
 
 // The files of a folder that say how a text becomes tokens, and conversations texts.
 inline constexpr const char* kTokenizerJson = "tokenizer.json";
+inline constexpr const char* kTokenizerModel = "tokenizer.model";
 inline constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 inline constexpr const char* kSpecialTokensMap = "special_tokens_map.json";
 inline constexpr const char* kAddedTokens = "added_tokens.json";
 inline constexpr std::array kChatTemplates = {"chat_template.jinja", "chat_template.json"};
-inline constexpr std::array kTokenizerFiles = {kTokenizerJson, kTokenizerConfig,  kSpecialTokensMap,
+inline constexpr std::array kTokenizerFiles = {kTokenizerJson, kTokenizerModel,   kTokenizerConfig, kSpecialTokensMap,
                                                kAddedTokens,   kChatTemplates[0], kChatTemplates[1]};
 
 struct SpecialTokens {
@@ -34,8 +35,10 @@ struct SpecialTokens {
     // All that are named, by key: {"bos_token", "<s>"}, as chat templates see them.
     std::vector<std::pair<std::string, std::string>> texts;
     std::optional<bool> add_bos, add_eos;
-    bool llama_class = false;    // a LlamaTokenizer, which adds BOS where nothing is said
-    bool chat_template = false;  // in tokenizer_config.json or a file of its own
+    std::optional<bool> add_prefix_space;  // of a tokenizer.model: else it says so itself
+    bool legacy = false;                   // of a tokenizer.model: a space stands behind special tokens too
+    bool llama_class = false;              // a LlamaTokenizer, which adds BOS where nothing is said
+    bool chat_template = false;            // in tokenizer_config.json or a file of its own
 };
 
 SpecialTokens read_special_tokens(const std::filesystem::path& folder);

@@ -22,8 +22,9 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
     return fmt::format("{}### Instruction:\n{}\n\n{}### Response:\n", preamble, instruction, of_input);
 }
 
-RenderedText render(const Record& record, Form form) {
-    const std::string prompt = is_alpaca(form) ? alpaca_prompt(record.prompt, record.input, form) : record.prompt;
+RenderedText render(const Record& record) {
+    const std::string prompt =
+        is_alpaca(record.form) ? alpaca_prompt(record.prompt, record.input, record.form) : record.prompt;
     return {prompt + record.answer, {prompt.size(), prompt.size() + record.answer.size()}};
 }
 

@@ -17,7 +17,7 @@ struct RenderedText {
     TextRange answer;  // what carries loss when the prompt does not
 };
 
-RenderedText render(const Record& record, Form form);
+RenderedText render(const Record& record);
 
 // What stands before the answer; also how an instruction is put to the trained model. The form is one of the two.
 std::string alpaca_prompt(const std::string& instruction, const std::string& input = {}, Form form = Form::alpaca);

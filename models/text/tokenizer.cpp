@@ -38,7 +38,7 @@ int64_t Tokenizer::encode_valid(std::string_view text, bool parse_special, std::
     try {
         return encode_parts(text, parse_special, tokens);
     } catch (const Error& error) {  // an expression or a normalizer of the file, for which the text is too much
-        fail("{}{}", file_.empty() ? "" : file_.string() + ": ", error.what());
+        fail("{}{}", file_.empty() ? "" : file_ + ": ", error.what());
     }
 }
 
@@ -65,7 +65,10 @@ int64_t Tokenizer::encode_words(AlignedText text, std::vector<Token>& tokens) co
     const SplitText words = pre_tokenizer_.split(std::move(text));
     const size_t first = tokens.size();
     int64_t n_dropped = 0;
-    for (const TextRange& word : words.ranges) n_dropped += bpe_.encode(words.text.part(word), word.begin, tokens);
+    for (const TextRange& word : words.ranges) {
+        const auto encode = [&](const auto& model) { return model.encode(words.text.part(word), word.begin, tokens); };
+        n_dropped += std::visit(encode, model_);
+    }
     for (size_t i = first; i < tokens.size(); ++i) {
         tokens[i] = {tokens[i].id, words.text.origin(tokens[i].begin), words.text.origin(tokens[i].end)};
     }

@@ -1,6 +1,7 @@
-// A tokenizer as Hugging Face stores it: tokenizer.json with a BPE model, and which tokens begin and end a text.
+// A tokenizer as Hugging Face stores it: tokenizer.json with a BPE or unigram model, and which tokens begin and end a
+// text. Other forms of vocabularies (SentencePiece, tiktoken, GGUF) are told in the same terms first.
 //
-// Text -> added tokens cut out -> normalizer -> pre-tokenizer (words) -> BPE (ids) -> post-processor (BOS, EOS);
+// Text -> added tokens cut out -> normalizer -> pre-tokenizer (words) -> model (ids) -> post-processor (BOS, EOS);
 // ids -> bytes of each token -> UTF-8. Each stage is a class of its own beside this file. A component that is not
 // known is refused by name when the file is loaded. A Tokenizer does not change once loaded: threads may share it.
 #pragma once
@@ -12,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "ggq/io/utf8.h"
@@ -20,6 +22,7 @@
 #include "models/text/decoder.h"
 #include "models/text/normalizer.h"
 #include "models/text/pre_tokenizer.h"
+#include "models/text/unigram.h"
 
 namespace ggq {
 
@@ -40,8 +43,11 @@ struct OpenText {
 
 class Tokenizer {
 public:
-    // From a model folder, or from a tokenizer.json itself; the files beside it name bos and eos.
+    // From a model folder, or from a tokenizer.json or tokenizer.model itself (which of a folder's is said by
+    // tokenizer_files.h); the files beside it name bos and eos.
     static Tokenizer load(const std::filesystem::path& path);
+    // From what such files would say; `where` names the vocabulary in errors.
+    static Tokenizer make(const nlohmann::json& tokenizer, const SpecialTokens& special, const std::string& where);
 
     std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
     // With the bytes of `text` that each token stands for; what the post-processor adds stands for none.
@@ -71,6 +77,7 @@ private:
     const Entry& entry(int32_t id) const;
     void load_parts(const nlohmann::json& json, AddedList& added);
     void load_model(const nlohmann::json& json);
+    void load_unigram(const nlohmann::json& model);
     void load_post_processor(const nlohmann::json& json);
     void apply_model_config(const nlohmann::json& config);
     void apply_special_tokens(const SpecialTokens& tokens, AddedList& list);
@@ -83,10 +90,10 @@ private:
     int64_t encode_parts(std::string_view text, bool parse_special, std::vector<Token>& tokens) const;
     int64_t encode_words(AlignedText text, std::vector<Token>& tokens) const;
 
-    std::filesystem::path file_;  // tokenizer.json, for errors; empty: made in memory
+    std::string file_;  // the vocabulary's, for errors; empty: made in memory
     Normalizer normalizer_;
     PreTokenizer pre_tokenizer_;
-    Bpe bpe_;
+    std::variant<Bpe, Unigram> model_;
     Decoder decoder_;
     AddedTokens added_raw_;         // looked for in the original text
     AddedTokens added_normalized_;  // looked for in the normalized text

@@ -1,5 +1,5 @@
-// Tokenizer::load: tokenizer.json, then what the files beside it add (special_tokens.h); config.json only fills in ids
-// that no other file names.
+// Tokenizer::load: the vocabulary (tokenizer_files.h), then what the files beside it add (special_tokens.h);
+// config.json only fills in ids that no other file names.
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -13,6 +13,7 @@
 #include "ggq/io/utf8.h"
 #include "models/text/special_tokens.h"
 #include "models/text/tokenizer.h"
+#include "models/text/tokenizer_files.h"
 #include "models/text/tokenizer_json.h"
 
 namespace ggq {
@@ -20,17 +21,6 @@ namespace ggq {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path tokenizer_file(const fs::path& path) {
-    if (!is_folder(path)) return path;
-    fs::path file = path / kTokenizerJson;
-    if (is_there(file)) return file;
-    require(!is_there(path / "tokenizer.model"),
-            "{}: has tokenizer.model but no tokenizer.json; convert it with: python3 -c \"from transformers import "
-            "AutoTokenizer; AutoTokenizer.from_pretrained('{}').save_pretrained('{}')\"",
-            path.string(), path.string(), path.string());
-    fail("{}: no such file; a model folder needs its tokenizer", file.string());
-}
 
 struct Template {
     std::vector<int32_t> prefix, suffix;
@@ -88,22 +78,27 @@ void Tokenizer::load_parts(const nlohmann::json& json, AddedList& added) {
     load_post_processor(json.value("post_processor", nlohmann::json()));
 }
 
-Tokenizer Tokenizer::load(const fs::path& path) {
-    const fs::path file = tokenizer_file(path);
-    const nlohmann::json json = parse_json(read_side_file(file), file.string());
-    const SpecialTokens special = read_special_tokens(file.parent_path());
+Tokenizer Tokenizer::make(const nlohmann::json& json, const SpecialTokens& special, const std::string& where) {
     Tokenizer tokenizer;
-    tokenizer.file_ = file;
+    tokenizer.file_ = where;
     AddedList added;
     try {
         tokenizer.load_parts(json, added);
         tokenizer.apply_special_tokens(special, added);
         tokenizer.settle_added_tokens(std::move(added));
     } catch (const Error& error) {
-        fail("{}: {}", file.string(), error.what());
+        fail("{}: {}", where, error.what());
     } catch (const nlohmann::json::exception& error) {
-        fail("{}: not the form of a tokenizer.json: {}", file.string(), json_reason(error.what()));
+        fail("{}: not the form of a tokenizer.json: {}", where, json_reason(error.what()));
     }
+    return tokenizer;
+}
+
+Tokenizer Tokenizer::load(const fs::path& path) {
+    const fs::path file = tokenizer_file(path);
+    SpecialTokens special = read_special_tokens(file.parent_path());
+    const nlohmann::json json = read_tokenizer_file(file, special);
+    Tokenizer tokenizer = make(json, special, file.string());
     const fs::path config = file.parent_path() / "config.json";
     if (is_there(config)) tokenizer.apply_model_config(parse_json(read_side_file(config), config.string()));
     return tokenizer;
@@ -112,11 +107,29 @@ Tokenizer Tokenizer::load(const fs::path& path) {
 void Tokenizer::load_model(const nlohmann::json& model) {
     const JsonFields fields(model, "model");
     const std::string type = fields.text_or("type", "BPE");
-    if (type != "BPE") refuse_type("model", type, "BPE");
+    if (type == "Unigram") return load_unigram(model);
+    if (type != "BPE") refuse_type("model", type, "BPE and Unigram");
     const nlohmann::json* vocab = fields.find("vocab");
     if (!vocab || !vocab->is_object()) fields.refuse("vocab", "an object of tokens and ids");
     for (const auto& [token, id] : vocab->items()) add_entry(token, token_id(id, "token '" + token + "'"));
-    bpe_ = Bpe(model, ids_, pre_tokenizer_.byte_level());
+    model_ = Bpe(model, ids_, pre_tokenizer_.byte_level());
+}
+
+// {"vocab": [["token", score]...], "unk_id"}, or as a BPE model with scores.
+void Tokenizer::load_unigram(const nlohmann::json& model) {
+    nlohmann::json parts = {{"unk_token", model.value("unk_token", nlohmann::json())},
+                            {"byte_fallback", model.value("byte_fallback", false)},
+                            {"scores", model.value("scores", nlohmann::json::array())}};
+    for (const auto& [key, item] : model.at("vocab").items()) {
+        const bool listed = model["vocab"].is_array();
+        if (listed) parts["scores"].push_back(item.at(1));
+        const std::string token = listed ? item.at(0).get<std::string>() : key;
+        const int64_t id = listed ? std::ssize(parts["scores"]) - 1 : token_id(item, "token '" + key + "'");
+        add_entry(token, static_cast<int32_t>(id));
+    }
+    if (const auto unknown = model.value("unk_id", nlohmann::json()); !unknown.is_null())
+        parts["unk_token"] = token_of(token_id(unknown, "unk_id"));
+    model_ = Unigram(parts, ids_);
 }
 
 void Tokenizer::load_post_processor(const nlohmann::json& json) {
@@ -191,7 +204,8 @@ void Tokenizer::settle_added_tokens(AddedList list) {
         Entry& entry = tokens_[token.id];
         entry.special = token.special;
         if (token.normalized) {
-            token.content = normalizer_.apply(AlignedText(token.content, {0, token.content.size()})).text();
+            const std::string after = " " + token.content;  // it may stand anywhere in a text
+            token.content = normalizer_.apply(AlignedText(after, {1, after.size()})).text();
             entry.bytes = decoder_.bytes_of(token.content);  // it stands for what was found, the normalized text
         }
         (token.normalized ? normalized : raw).push_back(std::move(token));

@@ -58,7 +58,8 @@ Job::Job(TrainOptions wanted, std::unique_ptr<Backend> device)
       weights(weight_choice(options, model.config)) {
     peak_lr(options, model.n_weights());  // refuses what does not fit
     for (const std::string& data : {options.data, options.val_data})
-        require(data.empty() || is_there(data), "{}: no such file", data);
+        for (const auto& file : data_files(data))
+            require(file.empty() || is_there(file), "{}: no such file", file.string());
     check_tokenizer_files(model.folder);
     warnings = model.warnings;
     if (model.config.attention_dropout > 0)
@@ -98,7 +99,7 @@ TrainingData read_data(const Job& job, const TrainEvents& events) {
 
 void describe_updates(const RunData& run, const TrainEvents& events) {
     const auto updates = static_cast<double>(run.batches.n_updates());
-    const std::vector<Sample>& samples = run.data.train.train;
+    const Samples& samples = run.data.train.train;
     int64_t labels = 0;  // the data's report counts those of the validation samples too
     for (const Sample& sample : samples) labels += sample.n_label_tokens();
     events.tell(fmt::format("an update: {:.1f} samples, {:.0f} label tokens; an epoch: {} updates; in all: {} updates",
@@ -117,9 +118,9 @@ RunData::RunData(const Job& job, const TrainEvents& events)
       batches(data.train.train, training_batches(job.options)),
       total_steps(total_updates(job.options, batches.n_updates())),
       schedule(learning_rates(job.options, total_steps, job.model.n_weights())) {
-    const std::vector<Sample>& validation = data.validation_samples();
+    const Samples& validation = data.validation_samples();
     if (!validation.empty()) eval_batches.emplace(validation, batch_options(job.options));
-    const Sample& sample = validation.empty() ? data.train.train.front() : validation.front();
+    const Sample sample = validation.empty() ? data.train.train.front() : validation.front();
     const auto answer = std::ranges::find(sample.has_loss, uint8_t{1}) - sample.has_loss.begin();
     const auto cut = sample.ids.begin() + std::max<std::ptrdiff_t>(answer, 1);
     sample_prompt.assign(sample.ids.begin(), cut);

@@ -83,10 +83,13 @@ void save_data_options(const TrainOptions& o, nlohmann::ordered_json& to) {
     to["chat_template"] = o.chat_template;
     to["last_answer_only"] = o.last_answer_only;
     to["text_field"] = o.text_field;
+    to["data_format"] = option_text(kDataFormats, o.format);
+    to["documents"] = option_text(kDocuments, o.documents);
     to["output"] = o.output;
     to["overwrite"] = o.overwrite;
     to["max_length"] = o.max_length;
-    to["on_long"] = option_text(kOnLong, o.on_long);
+    to["on_long"] =
+        o.on_long_given ? nlohmann::ordered_json(option_text(kOnLong, o.on_long)) : nlohmann::ordered_json();
     to["packing"] = o.packing;
     to["train_on_prompt"] = o.train_on_prompt;
 }

@@ -25,7 +25,7 @@ struct TrainingData {
     Dataset train;
     std::optional<Dataset> validation;  // of val_data; else train.validation, which may be empty
 
-    const std::vector<Sample>& validation_samples() const { return validation ? validation->train : train.validation; }
+    const Samples& validation_samples() const { return validation ? validation->train : train.validation; }
     std::string hash() const;
 };
 
