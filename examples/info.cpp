@@ -1,4 +1,4 @@
-// info: what this build holds and this machine offers, and what is missing for the rest.
+// info: what this build holds and this machine offers, and what is missing for the rest; of a model, what it is.
 #include <fmt/format.h>
 
 #include <iostream>
@@ -6,6 +6,7 @@
 #include "examples/support/cli.h"
 #include "examples/support/run_program.h"
 #include "ggq/device.h"
+#include "models/model_summary.h"
 
 namespace ggq {
 
@@ -32,8 +33,14 @@ void print_cuda(const CudaInfo& info) {
 }
 
 int run(const Strings& args) {
+    const bool of_model = args.size() == 2 && (args[0] == "-m" || args[0] == "--model");
+    if (of_model) {
+        for (const std::string& line : summary_of(open_model(args[1]))) std::cout << line << '\n';
+        return 0;
+    }
     if (!args.empty()) {
-        std::cout << "usage: info\n\nPrints what this build holds and which devices this machine offers.\n";
+        std::cout << "usage: info [-m PATH]\n\nPrints what this build holds and which devices this machine offers, or "
+                     "what the model is\nthat lies at PATH: a folder or a GGUF file.\n";
         return args[0] == "--help" || args[0] == "-h" ? 0 : 2;
     }
     std::cout << make_cpu_backend()->description() << '\n';

@@ -80,6 +80,7 @@ void AdaptedModel::check_base(const Events& events) const {
 AdaptedModel open_adapted(BaseOptions& options, const std::vector<AdapterChoice>& adapters, const Events& events) {
     AdaptedModel opened{open_model(options.model), std::nullopt, {}};
     take_stored_form(options, opened.model.weights->quantized());
+    if (opened.model.weights->packed()) take_packed_form(options);
     if (adapters.empty()) return opened;
     opened.choice = adapters[0];
     opened.adapter.emplace(open_adapter(opened.choice.path, &opened.model.config));

@@ -9,12 +9,21 @@
 
 #include "ggq/error.h"
 #include "ggq/io/utf8.h"
+#include "models/rope.h"
 
 namespace ggq {
 
 namespace {
 
-constexpr const char* kArchitecture = "llama";
+struct Architecture {
+    const char* name;  // general.architecture, and what keys begin with
+    Family family;
+};
+
+// Mistral's files say that they are Llamas.
+constexpr Architecture kArchitectures[] = {
+    {"llama", Family::llama}, {"qwen2", Family::qwen2}, {"qwen3", Family::qwen3}};
+
 constexpr const char* kEmbedding = "token_embd.weight";
 constexpr const char* kHead = "output.weight";
 constexpr int64_t kLlama3Context = 8192;  // of all models that have factors
@@ -24,11 +33,12 @@ double decimal(double value) { return std::strtod(fmt::format("{}", static_cast<
 
 class ConfigReader {
 public:
-    explicit ConfigReader(const Gguf& gguf) : gguf_(gguf) {}
+    explicit ConfigReader(const Gguf& gguf) : gguf_(gguf), architecture_(architecture_of(gguf)) {}
 
     LlamaConfig read(const std::vector<float>& rope_factors) {
-        check_architecture();
+        check_whole();
         LlamaConfig c;
+        c.family = architecture_.family;
         const GgufTensor& table = gguf_.tensor(kEmbedding);
         c.vocab_size = table.shape[0];
         c.hidden_size = needed("embedding_length");
@@ -40,6 +50,9 @@ public:
         c.head_dim = count("attention.key_length").value_or(c.hidden_size / c.num_attention_heads);
         c.max_position_embeddings = count("context_length").value_or(c.max_position_embeddings);
         c.rms_norm_eps = decimal(number("attention.layer_norm_rms_epsilon").value_or(c.rms_norm_eps));
+        c.qkv_bias = row_of(c.family).qkv_bias || gguf_.find_tensor("blk.0.attn_q.bias") != nullptr;
+        c.o_bias = gguf_.find_tensor("blk.0.attn_output.bias") != nullptr;
+        c.qk_norm = row_of(c.family).qk_norm;
         c.tie_word_embeddings = gguf_.find_tensor(kHead) == nullptr;
         c.dtype = table.type == GgufType::f32 ? DType::f32 : table.type == GgufType::bf16 ? DType::bf16 : DType::f16;
         check_features(c);
@@ -50,7 +63,17 @@ public:
     }
 
 private:
-    static std::string key(const char* name) { return std::string(kArchitecture) + "." + name; }
+    static const Architecture& architecture_of(const Gguf& gguf) {
+        const std::string architecture = gguf.text("general.architecture").value_or("");
+        std::string known;
+        for (const Architecture& row : kArchitectures) {
+            if (architecture == row.name) return row;
+            known += (known.empty() ? "'" : ", '") + std::string(row.name) + "'";
+        }
+        fail("{}: the architecture '{}' is not known; known are {}", gguf.where, shown(architecture), known);
+    }
+
+    std::string key(const char* name) const { return std::string(architecture_.name) + "." + name; }
 
     // A number, or one for each layer, all alike.
     std::optional<int64_t> count(const char* name) const {
@@ -70,10 +93,7 @@ private:
         return *value;
     }
 
-    void check_architecture() const {
-        const std::string architecture = gguf_.text("general.architecture").value_or("");
-        require(architecture == kArchitecture, "{}: the architecture '{}' is not known; known is '{}'", gguf_.where,
-                shown(architecture), kArchitecture);
+    void check_whole() const {
         const std::string type = gguf_.text("general.type").value_or("model");
         require(type == "model", "{}: general.type is '{}'; expected a model", gguf_.where, shown(type));
         const int64_t n_files = gguf_.count("split.count").value_or(1);
@@ -143,6 +163,7 @@ private:
     }
 
     const Gguf& gguf_;
+    const Architecture& architecture_;
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The configuration that a GGUF file of llama.cpp carries, for the architecture "llama": what config.json says of the
-// same model in Hugging Face layout. Whatever would change the arithmetic and is not held here is refused by name.
+// The configuration that a GGUF file of llama.cpp carries, for the architectures "llama" (Mistral too), "qwen2" and
+// "qwen3": what config.json says of the same model in Hugging Face layout. Whatever would change the arithmetic and is
+// not held here is refused by name.
 #pragma once
 
 #include "ggq/io/gguf.h"

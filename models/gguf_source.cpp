@@ -11,6 +11,7 @@
 #include "ggq/io/utf8.h"
 #include "ggq/transfer.h"
 #include "kernels/packed_blocks.h"
+#include "models/gguf_config.h"
 #include "models/gguf_names.h"
 
 namespace ggq {
@@ -36,7 +37,8 @@ public:
 
     void read(uint64_t at, std::span<std::byte> to) const {
         if (head_dim_ == 0) return file_.read_part(tensor_, at, to);
-        const auto row_bytes = static_cast<uint64_t>(tensor_.row_bytes());
+        const bool is_bias = tensor_.shape.rank == 1;
+        const auto row_bytes = static_cast<uint64_t>(is_bias ? info(tensor_.type).bytes : tensor_.row_bytes());
         while (!to.empty()) {
             const auto row = static_cast<int64_t>(at / row_bytes);
             const uint64_t in_row = at % row_bytes, n = std::min<uint64_t>(to.size(), row_bytes - in_row);
@@ -56,21 +58,23 @@ private:
 class GgufSource final : public TensorSource {
 public:
     GgufSource(std::shared_ptr<const GgufFile> file, const LlamaConfig& config)
-        : file_(std::move(file)), head_dim_(config.head_dim) {
+        : file_(std::move(file)), head_dim_(config.family == Family::llama ? config.head_dim : 0) {
+        std::map<std::string, int64_t> of_types;
         std::set<std::string> known;
         for (const WeightRow& row : weight_rows(config)) {
             check(row);
             known.insert(stored_name_of(row));
-            packed_ |= row.role == WeightRole::linear && is_packed(type(row).dtype);
+            if (row.role == WeightRole::linear) ++of_types[info(tensor(row).type).name];
         }
+        note_types(of_types);
         for (const auto& [name, tensor] : content().tensors)
             require(known.contains(name) || name == kRopeFactors,
-                    "{}: tensor '{}' is no part of a Llama of this file's metadata; its effect would be lost",
+                    "{}: tensor '{}' is no part of a model of this file's metadata; its effect would be lost",
                     content().where, shown(name));
     }
 
     TensorType type(const WeightRow& row) const override { return {dtype_of(tensor(row).type), row.shape, {}}; }
-    bool packed() const override { return packed_; }
+    std::optional<std::string> packed() const override { return packed_; }
     void load(const WeightRow& row, Store& store, const Buffer& to) const override {
         const DType own = type(row).dtype;
         if (!is_packed(own)) return write_streamed(store, to, own, finite(row));
@@ -95,9 +99,19 @@ private:
                 row.name);
         require(t->shape == row.shape, "{}: '{}': the metadata asks for shape {}, the file has {}", content().where,
                 stored_name_of(row), to_string(row.shape), to_string(t->shape));
-        require(row.role != WeightRole::norm || !is_packed(dtype_of(t->type)),
-                "{}: '{}': expected F32, F16 or BF16, got {}", content().where, stored_name_of(row),
-                info(t->type).name);
+        const bool plain = row.role == WeightRole::norm || row.role == WeightRole::bias;
+        require(!plain || !is_packed(dtype_of(t->type)), "{}: '{}': expected F32, F16 or BF16, got {}", content().where,
+                stored_name_of(row), info(t->type).name);
+    }
+
+    void note_types(const std::map<std::string, int64_t>& counts) {
+        std::string text;
+        bool packed = false;
+        for (const auto& [name, n] : counts) {
+            text += fmt::format("{}{} {}", text.empty() ? "" : ", ", n, name);
+            packed |= is_packed(dtype_of(gguf_type(name).value_or(GgufType::f32)));
+        }
+        if (packed) packed_ = text;
     }
 
     void check_finite(const WeightRow& row, std::span<const std::byte> bytes) const {
@@ -147,7 +161,7 @@ private:
 
     std::shared_ptr<const GgufFile> file_;
     int64_t head_dim_;
-    bool packed_ = false;
+    std::optional<std::string> packed_;
 };
 
 }  // namespace
@@ -173,13 +187,6 @@ std::unique_ptr<TensorSource> gguf_source(std::shared_ptr<const GgufFile> file, 
     return std::make_unique<GgufSource>(std::move(file), config);
 }
 
-std::string describe_types(const Gguf& gguf) {
-    std::map<std::string, int64_t> counts;
-    for (const auto& [name, tensor] : gguf.tensors)
-        if (name.starts_with("blk.") && tensor.shape.rank == 2) ++counts[info(tensor.type).name];
-    std::string text;
-    for (const auto& [name, n] : counts) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", n, name);
-    return text;
-}
+LlamaConfig read_gguf_config(const GgufFile& file) { return gguf_config(file.content(), rope_factors(file)); }
 
 }  // namespace ggq

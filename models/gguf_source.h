@@ -1,5 +1,5 @@
 // The weights of a GGUF file of llama.cpp as a source of a model's weights: each in the type in which the file has it,
-// rows of q and k in the order of the Hugging Face layout.
+// rows of q and k, which the architecture "llama" has in another order, as in the Hugging Face layout.
 #pragma once
 
 #include <memory>
@@ -15,10 +15,9 @@ DType dtype_of(GgufType type);
 // f32[head_dim / 2] of rope_freqs.weight; empty without it.
 std::vector<float> rope_factors(const GgufFile& file);
 
+LlamaConfig read_gguf_config(const GgufFile& file);
+
 // Throws Error, by name, for what does not fit the configuration.
 std::unique_ptr<TensorSource> gguf_source(std::shared_ptr<const GgufFile> file, const LlamaConfig& config);
-
-// "72 Q4_K, 12 Q6_K": how many of the linears are of which type.
-std::string describe_types(const Gguf& gguf);
 
 }  // namespace ggq

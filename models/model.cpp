@@ -7,6 +7,8 @@
 #include "ggq/error.h"
 #include "ggq/io/hash.h"
 #include "ggq/io/input_file.h"
+#include "models/gguf_source.h"
+#include "models/text/gguf_tokenizer.h"
 
 namespace ggq {
 
@@ -33,15 +35,29 @@ std::vector<int32_t> Model::stop_tokens() const {
 
 namespace {
 
-Model open_without_weights(const std::filesystem::path& folder) {
-    require(is_folder(folder), "{}: expected a model folder (config.json, tokenizer.json, weights)", folder.string());
-    Model model{folder, read_config(folder), Tokenizer::load(folder), nullptr, {}};
-    model.warnings = model.config.warnings;
+void check_vocabulary(const std::filesystem::path& folder, Model& model) {
     if (model.tokenizer.vocab_size() > model.config.vocab_size)
         model.warnings.push_back(
             fmt::format("{}: the tokenizer has {} tokens, the model's vocabulary {}; a text with a token beyond it is "
                         "refused",
                         folder.string(), model.tokenizer.vocab_size(), model.config.vocab_size));
+}
+
+Model open_without_weights(const std::filesystem::path& folder) {
+    require(is_folder(folder), "{}: expected a model folder (config.json, tokenizer.json, weights) or a GGUF file",
+            folder.string());
+    Model model{folder, read_config(folder), Tokenizer::load(folder), nullptr, {}};
+    model.warnings = model.config.warnings;
+    check_vocabulary(folder, model);
+    return model;
+}
+
+Model open_gguf(const std::filesystem::path& path) {
+    const auto file = std::make_shared<const GgufFile>(path);
+    LlamaConfig config = read_gguf_config(*file);
+    auto weights = gguf_source(file, config);
+    Model model{path, std::move(config), tokenizer_of(file->content()), std::move(weights), {}};
+    check_vocabulary(path, model);
     return model;
 }
 
@@ -59,9 +75,10 @@ std::optional<std::string> warn_of_other_form(const Model& model) {
 
 }  // namespace
 
-Model open_model(const std::filesystem::path& folder) {
-    Model model = open_without_weights(folder);
-    model.weights = checkpoint_source(folder, model.config);
+Model open_model(const std::filesystem::path& path) {
+    if (is_gguf(path)) return open_gguf(path);
+    Model model = open_without_weights(path);
+    model.weights = checkpoint_source(path, model.config);
     if (auto line = warn_of_other_form(model)) model.warnings.push_back(*line);
     return model;
 }

@@ -16,7 +16,7 @@
 namespace ggq {
 
 struct Model {
-    std::filesystem::path folder;  // empty: made in memory
+    std::filesystem::path folder;  // or a GGUF file; empty: made in memory
     LlamaConfig config;
     Tokenizer tokenizer;  // empty without a folder
     std::unique_ptr<TensorSource> weights;
@@ -28,9 +28,9 @@ struct Model {
     std::vector<int32_t> stop_tokens() const;  // EOS by config.json, generation_config.json and the tokenizer
 };
 
-// A model folder: config.json, tokenizer.json, safetensors. Throws Error for whatever is missing or does not fit
-// together.
-Model open_model(const std::filesystem::path& folder);
+// A model folder (config.json, tokenizer.json, safetensors) or a GGUF file, which holds all of it. Throws Error for
+// whatever is missing or does not fit together.
+Model open_model(const std::filesystem::path& path);
 
 // A new model of a folder's config.json and tokenizer.json.
 Model open_untrained(const std::filesystem::path& folder, uint64_t seed);

@@ -24,11 +24,11 @@ public:
     virtual TensorType type(const WeightRow& row) const = 0;  // in which the source holds a weight
     // Nothing: no weight is quantized. Else linears are, in this form, and those that are plain are meant to be.
     virtual std::optional<QuantForm> quantized() const { return std::nullopt; }
+    // Nothing, or in words in which formats of GGUF (kernels/gguf_blocks.h) the linears are, each in one of its own:
+    // "30 Q4_K, 12 Q6_K". They are held so where nobody wishes for another form, and can be decoded for any.
+    virtual std::optional<std::string> packed() const { return std::nullopt; }
     // Whether a weight is held in type(), whatever is quantized else.
     virtual bool is_fixed(const WeightRow& /*row*/) const { return false; }
-    // Weights lie in blocks of GGUF (kernels/gguf_blocks.h), each in a type of its own, and are held so where nobody
-    // wishes for another form. They can be decoded for any.
-    virtual bool packed() const { return false; }
     // Fills the buffer of a weight, cast or quantized to its type. Throws Error for NaN and infinity, by name.
     virtual void load(const WeightRow& row, Store& store, const Buffer& to) const = 0;
     // Fills `to` with bytes of a weight as the source holds it, from its byte `at` on; false: it holds none.

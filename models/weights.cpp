@@ -106,9 +106,10 @@ bool is_adapted(const std::string& module, const WeightChoice& choice) {
 
 TensorType weight_type(const WeightRow& row, const TensorType& in_checkpoint, const WeightChoice& choice) {
     if (choice.train_all) return {DType::f32, row.shape, {}};
-    if (info(in_checkpoint.dtype).quantized) return in_checkpoint;
-    if (row.role == WeightRole::linear && quantizes(row.module(), choice))
-        return {*choice.quant, row.shape, choice.quant_spec};
+    const bool packed = is_packed(in_checkpoint.dtype), linear = row.role == WeightRole::linear;
+    if (info(in_checkpoint.dtype).quantized && !packed) return in_checkpoint;
+    if (linear && quantizes(row.module(), choice)) return {*choice.quant, row.shape, choice.quant_spec};
+    if (packed && (linear || !choice.lift_f32)) return in_checkpoint;
     return {choice.lift_f32 ? DType::f32 : in_checkpoint.dtype, row.shape, {}};
 }
 

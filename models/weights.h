@@ -47,7 +47,8 @@ struct WeightChoice : BaseForm {
 
 bool is_adapted(const std::string& module, const WeightChoice& choice);
 
-// The type of a weight in memory, given its type in the checkpoint. What is quantized there stays as it is.
+// The type of a weight in memory, given its type in the checkpoint. What is quantized there stays as it is, but for
+// linears in blocks of GGUF where a format was wished for.
 TensorType weight_type(const WeightRow& row, const TensorType& in_checkpoint, const WeightChoice& choice);
 
 // Names of the linears that are quantized here but carry no adapter: such layers lose accuracy that nothing makes up

@@ -1,184 +1,208 @@
-// Merged models as GGUF files: tensors, metadata and vocabulary as llama.cpp's converter writes them.
+// Models in GGUF files: the same configuration and logits as in Hugging Face layout, weights held in the types of the
+// file or in others.
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <cmath>
 
-#include "ggq/io/sharded_safetensors.h"
-#include "models/convert/gguf_vocabulary.h"
+#include "ggq/io/atomic_file.h"
+#include "ggq/transfer.h"
 #include "models/gguf_names.h"
-#include "models/merge/merge.h"
+#include "models/rope.h"
 #include "tests/file_checks.h"
 #include "tests/fixtures.h"
+#include "tests/gguf_bytes.h"
+#include "tests/gguf_model.h"
 #include "tests/golden.h"
-#include "tests/program_run.h"
-#include "tests/training.h"
+#include "tests/gpu.h"
+#include "tests/small_llama.h"
+#include "tests/temp_dir.h"
+
+namespace fs = std::filesystem;
 
 namespace ggq::test {
 
 namespace {
 
-namespace fs = std::filesystem;
-using nlohmann::json;
+GgufType all_f32(const WeightRow&) { return GgufType::f32; }
 
-MergeOptions merging(const Workplace& place, const fs::path& output) {
-    MergeOptions o;
-    o.base.model = place.model;
-    o.base.device = "cpu";
-    o.adapters = {{place.out, 1}};
-    o.output = output;
-    o.report.train_on_prompt = true;
-    o.report.batch_size = 1;
-    o.report.max_length = 64;
-    return o;
+// Rows of whole blocks of any type.
+Model wide_model(bool tied = false) {
+    LlamaConfig c = small_config(1);
+    c.hidden_size = c.intermediate_size = 256;
+    c.head_dim = 64;
+    c.tie_word_embeddings = tied;
+    return {{}, c, {}, initial_source(c, 7), {}};
 }
 
-std::vector<double> values_in(const GgufFile& file, const std::string& name) {
-    const GgufTensor& t = file.content().tensor(name);
-    std::vector<std::byte> bytes(static_cast<size_t>(t.n_bytes()));
-    file.read_part(t, 0, bytes);
-    const auto cpu = make_cpu_backend(1);
-    return to_doubles(gguf_decoded(*cpu, t.type, bytes));
+WeightChoice held_as(std::optional<DType> quant) {
+    WeightChoice choice;
+    choice.quant = quant;
+    return choice;
 }
 
-// Of the file, in the order of Hugging Face.
-std::vector<double> in_hf_order(const GgufFile& file, const WeightRow& row, int64_t head_dim) {
-    std::vector<double> values = values_in(file, gguf_name(row.name).value_or(""));
-    if (!is_permuted(row.name)) return values;
-    std::vector<double> ordered = values;
-    const int64_t n = row.shape[1];
-    for (int64_t i = 0; i < row.shape[0]; ++i)
-        std::copy_n(values.begin() + permuted_row(i, head_dim) * n, n, ordered.begin() + i * n);
-    return ordered;
+std::vector<double> logits_of(const Model& model, const WeightChoice& choice = {}) {
+    const auto cpu = make_cpu_backend(2);
+    return test::logits_of(model, small_update(12).micro_batches[0], *cpu, choice);
+}
+
+// The file's weights, decoded, in a file of F32.
+fs::path decoded_copy(const fs::path& path, const TempDir& dir) {
+    const fs::path copy = dir / "decoded.gguf";
+    write_gguf_model(copy, open_bare_gguf(path), all_f32);
+    return copy;
 }
 
 }  // namespace
 
-TEST_CASE("merge to GGUF: tensors are those of the merged folder, rows of q and k in llama.cpp's order") {
-    const Workplace place;
-    train(place.options(5));
-    MergeOptions o = merging(place, place / "folder");
-    o.dtype = DType::f32;
-    run_merge(o, {});
-    o.dtype = std::nullopt;
-    const ShardedSafetensors folder(place / "folder");
-    const LlamaConfig config = read_config(place.model);
-    for (const auto& [type, bar] :
-         {std::pair(GgufType::f32, 0.0), {GgufType::f16, 1e-3}, {GgufType::bf16, 4e-3}, {GgufType::q8_0, 1e-2}}) {
-        CAPTURE(info(type).name);
-        o.gguf = type;
-        o.output = place / (std::string(info(type).name) + ".gguf");
-        o.report.data = place.data;
-        const MergeResult result = run_merge(o, {});
-        CHECK(result.onto == MergeBase::dequantized);
-        REQUIRE(result.reports.size() == 1);
-        CHECK(result.reports[0].difference.kl < (type == GgufType::f32 ? 1e-6 : 1e-3));
-        const GgufFile file(o.output);
-        CHECK(file.content().tensors.size() == weight_rows(config).size());
-        for (const WeightRow& row : weight_rows(config)) {
-            CAPTURE(row.name);
-            std::vector<std::byte> bytes;
-            const std::vector<double> expected = to_doubles(folder.read(row.name, bytes));
-            CHECK(relative_l2(in_hf_order(file, row, config.head_dim), expected) <=
-                  (row.role == WeightRole::norm ? 0 : bar));
-        }
+TEST_CASE("gguf model: names of tensors, there and back") {
+    for (const WeightRow& row : weight_rows(small_config(12))) {
+        const auto name = gguf_name(row.name);
+        REQUIRE(name);
+        CHECK(hf_name(*name) == row.name);
     }
-    check_contains(error_of([&] { run_merge(o, {}); }), "Q8_0.gguf: is there already; allow it with `overwrite`");
-    o.dtype = DType::f32;
-    check_contains(error_of([&] { run_merge(o, {}); }), "`gguf`: expected neither `dtype`");
+    CHECK(gguf_name("model.layers.11.self_attn.o_proj.weight.lora_a") == "blk.11.attn_output.weight.lora_a");
+    CHECK(!gguf_name("model.layers.x.mlp.up_proj.weight"));
+    CHECK(!gguf_name("model.layers.1.mlp.up_projection.weight"));
+    CHECK(!hf_name("blk.1.ffn_gate_inp.weight"));
 }
 
-TEST_CASE("merge to GGUF: metadata and a vocabulary with scores") {
-    const Workplace place;
-    train(place.options(1));
-    const ProgramRun run = run_binary("merge", {"--model", place.model, "--adapter", place.out, "--output",
-                                                place / "m.gguf", "--gguf", "f16", "--device", "cpu"});
-    CHECK(run.code == 0);
-    const GgufFile file(place / "m.gguf");
-    const Gguf& gguf = file.content();
-    const LlamaConfig config = read_config(place.model);
-    CHECK(gguf.text("general.architecture") == "llama");
-    CHECK(gguf.text("general.type") == "model");
-    CHECK(gguf.count("general.file_type") == 1);
-    CHECK(gguf.count("llama.block_count") == config.num_hidden_layers);
-    CHECK(gguf.count("llama.attention.head_count_kv") == config.num_key_value_heads);
-    CHECK(gguf.count("llama.rope.dimension_count") == config.head_dim);
-    CHECK(gguf.number("llama.rope.freq_base") == 10000);
-    CHECK(gguf.text("tokenizer.ggml.model") == "llama");
-    const std::vector<std::string>& tokens = gguf.texts("tokenizer.ggml.tokens");
-    const std::vector<int64_t>& types = gguf.integers("tokenizer.ggml.token_type");
-    const std::vector<float>& scores = gguf.numbers("tokenizer.ggml.scores");
-    REQUIRE(std::ssize(tokens) == config.vocab_size);
-    REQUIRE(types.size() == tokens.size());
-    REQUIRE(scores.size() == tokens.size());
-    CHECK(types[0] == 2);
-    CHECK(types[1] == 3);
-    CHECK(tokens[3] == "<0x00>");
-    CHECK(types[3] == 6);
-    CHECK(gguf.token("tokenizer.ggml.bos_token_id") == 1);
-    CHECK(gguf.flag("tokenizer.ggml.add_bos_token") == true);
-    CHECK(gguf.flag("tokenizer.ggml.add_space_prefix") == true);
-    // What is merged first scores highest.
-    const json merges = read_json(place.model / "tokenizer.json").at("model").at("merges");
-    const auto score_of = [&](const json& merge) {
-        std::string token = merge.is_array() ? merge[0].get<std::string>() + " " + merge[1].get<std::string>()
-                                             : merge.get<std::string>();
-        token.erase(token.find(' '), 1);
-        return scores[static_cast<size_t>(std::ranges::find(tokens, token) - tokens.begin())];
-    };
-    CHECK(score_of(merges[0]) > score_of(merges[1]));
-    CHECK(score_of(merges[1]) > score_of(merges.back()));
-    CHECK_FALSE(gguf.has("tokenizer.chat_template"));
-}
-
-TEST_CASE("merge to GGUF: Llama 3's rule for frequencies is a tensor of factors") {
-    const Workplace place;
-    const fs::path model = place.copy_of_model();
-    change_config(model, "rope_scaling",
-                  {{"rope_type", "llama3"},
-                   {"factor", 8.0},
-                   {"low_freq_factor", 1.0},
-                   {"high_freq_factor", 4.0},
-                   {"original_max_position_embeddings", 64}});
-    TrainOptions training = place.options(1);
-    training.base.model = model;
-    train(training);
-    MergeOptions o = merging(place, place / "m.gguf");
-    o.base.model = model;
-    o.gguf = GgufType::f16;
-    run_merge(o, {});
-    const std::vector<double> factors = values_in(GgufFile(place / "m.gguf"), "rope_freqs.weight");
-    REQUIRE(std::ssize(factors) == read_config(model).head_dim / 2);
-    CHECK(factors.front() == doctest::Approx(1));
-    CHECK(factors.back() == doctest::Approx(8));
-    change_config(model, "model_type", "qwen9");
-    check_contains(error_of([&] { run_merge(o, {}); }), "qwen9");
-}
-
-TEST_CASE("merge to GGUF: a byte-level vocabulary has its merges and the name of its way to cut words") {
-    const auto root = fixtures();
-    const fs::path folder = root ? *root / "data/tokenizers/llama3" : fs::path();
-    if (!root || !fs::exists(folder / "tokenizer.json")) return skipped("Llama 3's tokenizer");
-    LlamaConfig config;
-    config.vocab_size = 128300;
-    const Model model{folder, config, Tokenizer::load(folder / "tokenizer.json"), nullptr, {}};
+TEST_CASE("gguf model: the same configuration and logits as in Hugging Face layout") {
     const TempDir dir;
-    GgufEntries entries;
-    add_vocabulary(model, entries);
-    GgufOutput file(dir / "v.gguf", entries, {});
-    file.commit();
-    const GgufFile read(dir / "v.gguf");
-    const Gguf& gguf = read.content();
-    CHECK(gguf.text("tokenizer.ggml.model") == "gpt2");
-    CHECK(gguf.text("tokenizer.ggml.pre") == "llama-bpe");
-    const std::vector<std::string>& tokens = gguf.texts("tokenizer.ggml.tokens");
-    REQUIRE(tokens.size() == 128300);
-    CHECK(tokens[128000] == "<|begin_of_text|>");
-    CHECK(gguf.integers("tokenizer.ggml.token_type")[128000] == 3);
-    CHECK(tokens[128299] == "[PAD128299]");
-    CHECK(gguf.integers("tokenizer.ggml.token_type")[128299] == 5);
-    CHECK(gguf.texts("tokenizer.ggml.merges").size() > 280000);
-    CHECK(gguf.flag("tokenizer.ggml.add_bos_token") == gguf.has("tokenizer.ggml.bos_token_id"));
+    const auto cpu = make_cpu_backend(2);
+    for (const fs::path& folder : golden_folders({"model/config.json", "forward.safetensors", "grads.safetensors"})) {
+        const Model original = open_bare(folder / "model");
+        if (original.config.family != Family::llama || original.config.rope.kind != RopeKind::plain) continue;
+        CAPTURE(folder);
+        write_gguf_model(dir / "model.gguf", original, all_f32);
+        const Model model = open_bare_gguf(dir / "model.gguf");
+        CHECK(function_text(model.config) == function_text(original.config));
+        CHECK(test::logits_of(model, forward_batch(folder), *cpu) ==
+              test::logits_of(original, forward_batch(folder), *cpu));
+        CHECK(relative_l2(test::logits_of(model, forward_batch(folder), *cpu), expected_logits(folder)) < 1e-5);
+    }
+}
+
+TEST_CASE("gguf model: weights of every type are held as they are, and decoded for other forms") {
+    for (const char* type : {"Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "F16", "BF16"})
+        for (const bool tied : {false, true}) {
+            CAPTURE(type);
+            CAPTURE(tied);
+            const TempDir dir;
+            write_gguf_model(dir / "m.gguf", wide_model(tied), [&](const WeightRow&) { return *gguf_type(type); });
+            const Model model = open_bare_gguf(dir / "m.gguf");
+            CHECK(model.weights->packed().has_value() == (std::string_view(type).front() != 'F' && type[0] != 'B'));
+            const Model decoded = open_bare_gguf(decoded_copy(dir / "m.gguf", dir));
+            CHECK(relative_l2(logits_of(model), logits_of(decoded)) < 1e-5);  // products that add in another order
+            CHECK(logits_of(model, held_as(DType::int8)).size() == logits_of(decoded, held_as(DType::int8)).size());
+            const double apart =
+                relative_l2(logits_of(model, held_as(DType::nf4)), logits_of(decoded, held_as(DType::nf4)));
+            CHECK(apart < 1e-6);
+        }
+}
+
+TEST_CASE("gguf model: weights keep their types in memory where nothing else is wished for") {
+    const TempDir dir;
+    write_gguf_model(dir / "m.gguf", wide_model(), mixed_types);
+    const Model model = open_bare_gguf(dir / "m.gguf");
+    CHECK(*model.weights->packed() == "1 Q4_0, 6 Q8_0");
+    const auto cpu = make_cpu_backend(1);
+    const auto type_of = [&](const char* name, const WeightChoice& choice) {
+        Store store(*cpu);
+        return declare_llama(store, model, choice)->weights.at(name)->type.dtype;
+    };
+    constexpr const char *kV = "model.layers.0.self_attn.v_proj.weight", *kTableName = "model.embed_tokens.weight";
+    CHECK(type_of(kV, {}) == DType::q4_0);
+    CHECK(type_of(kTableName, {}) == DType::q8_0);
+    CHECK(type_of(kV, held_as(DType::nf4)) == DType::nf4);
+    CHECK(type_of(kTableName, held_as(DType::nf4)) == DType::q8_0);
+    WeightChoice lifted;
+    lifted.lift_f32 = true;
+    CHECK(type_of(kTableName, lifted) == DType::f32);
+    CHECK(type_of(kV, lifted) == DType::q4_0);
+}
+
+TEST_CASE("gguf model: factors of llama3's rope are known again, others are refused") {
+    const TempDir dir;
+    Model model = wide_model();
+    model.config.rope.theta = 500000;
+    LlamaConfig scaled = model.config;
+    scaled.rope = {.kind = RopeKind::llama3, .theta = 500000, .factor = 32};
+    scaled.rope.original_max_position_embeddings = 8192;
+    const std::vector<float> plain = rope_frequencies(model.config), slow = rope_frequencies(scaled);
+    std::vector<float> factors;
+    for (size_t i = 0; i < plain.size(); ++i) factors.push_back(plain[i] / slow[i]);
+    write_gguf_model(dir / "m.gguf", model, all_f32, factors);
+    CHECK(open_bare_gguf(dir / "m.gguf").config.rope == scaled.rope);
+    factors[0] = 2;
+    write_gguf_model(dir / "m.gguf", model, all_f32, factors);
+    check_contains(error_of([&] { open_bare_gguf(dir / "m.gguf"); }), "rope_freqs.weight does not hold the factors");
+}
+
+TEST_CASE("gguf model: what is no whole model, or not one that is held, is refused by name") {
+    const TempDir dir;
+    const auto refused = [&](const GgufBytes& bytes) {
+        write_file(dir / "m.gguf", bytes.file());
+        return error_of([&] { open_bare_gguf(dir / "m.gguf"); });
+    };
+    const std::string row(32 * 4, '\0');
+    check_contains(refused(GgufBytes().entry("general.architecture", "gemma2")), "architecture 'gemma2' is not known");
+    check_contains(refused(GgufBytes().entry("general.architecture", "llama")), "holds no whole model");
+    const auto llama = [&] {
+        GgufBytes bytes;
+        bytes.entry("general.architecture", "llama").tensor("token_embd.weight", {32, 1}, 0, row);
+        return bytes;
+    };
+    check_contains(refused(llama()), "'llama.embedding_length' is missing");
+    check_contains(refused(llama().entry("split.count", uint32_t{3})), "one of 3 files");
+    const auto sized = [&] {
+        GgufBytes bytes = llama();
+        for (const char* key : {"block_count", "attention.head_count"}) bytes.entry("llama." + std::string(key), 1u);
+        return bytes.entry("llama.embedding_length", 32u).entry("llama.feed_forward_length", 32u);
+    };
+    check_contains(refused(sized()), "expected a tensor 'blk.0.attn_norm.weight'");
+    check_contains(refused(sized().entry("llama.expert_count", 8u)), "'llama.expert_count' is 8");
+    check_contains(refused(sized().list<uint32_t>("llama.attention.head_count_kv", 4, {1, 2})), "differs from layer");
+}
+
+TEST_CASE("gguf model: a damaged scale is found while weights are loaded") {
+    const TempDir dir;
+    write_gguf_model(dir / "m.gguf", wide_model(), [](const WeightRow&) { return GgufType::q6_k; });
+    std::string bytes = content_of(dir / "m.gguf");
+    const GgufTensor tensor = GgufFile(dir / "m.gguf").content().tensor("blk.0.ffn_up.weight");
+    bytes[tensor.offset + 3 * 210 + 209] = 0x7c;
+    write_file(dir / "m.gguf", bytes);
+    const Model model = open_bare_gguf(dir / "m.gguf");
+    check_contains(error_of([&] { logits_of(model); }), "'blk.0.ffn_up.weight' has NaN or infinite values");
+    check_contains(error_of([&] { logits_of(model, held_as(DType::nf4)); }), "'blk.0.ffn_up.weight' has NaN");
+}
+
+TEST_CASE("gguf model: golden logits of a file of llama.cpp") {
+    const auto root = fixtures();
+    const fs::path samples = root ? *root / "data/gguf-samples" : fs::path();
+    if (!root || !fs::exists(samples)) return skipped("data/gguf-samples is absent");
+    const nlohmann::json golden = read_json(samples / "llama-2-tiny-random-golden.json");
+    const Model model = open_model(samples / golden.at("file").get<std::string>());
+    const auto ids = golden.at("ids").get<std::vector<int32_t>>();
+    CHECK(model.tokenizer.encode(golden.at("text").get<std::string>()) == ids);
+    MicroBatch batch;
+    batch.ids = ids;
+    batch.n_tokens = std::ssize(ids);
+    for (int32_t t = 0; t < std::ssize(ids); ++t) {
+        batch.labels.push_back(kIgnoredLabel);
+        batch.positions.push_back(t);
+        batch.spans.insert(batch.spans.end(), {0, t + 1});
+    }
+    for (Backend* device : devices()) {
+        const std::vector<double> logits = test::logits_of(model, batch, *device, {});
+        const double* last = logits.data() + (ids.size() - 1) * static_cast<size_t>(model.config.vocab_size);
+        double norm = 0;
+        for (int64_t i = 0; i < model.config.vocab_size; ++i) norm += last[i] * last[i];
+        CHECK(std::sqrt(norm) == doctest::Approx(golden.at("logits_l2_last").get<double>()).epsilon(1e-5));
+        for (const auto& top : golden.at("logits_top8_last"))
+            CHECK(std::abs(last[top[0].get<size_t>()] - top[1].get<double>()) < 2e-6);
+        for (size_t i = 0; i < 8; ++i)
+            CHECK(std::abs(last[i] - golden.at("logits_first8_last")[i].get<double>()) < 2e-6);
+    }
 }
 
 }  // namespace ggq::test

@@ -26,7 +26,8 @@ void switch_for(FlagTable& table, const std::string& name, const std::string& fl
 
 void quantization_flags(FlagTable& t, BaseOptions& o, const std::string& fallback) {
     t.group("quantization and numbers");
-    Flag& quant = t.choice("--quant", kQuantNames, o.quant, "format of the base's linears", {"--bnb_4bit_quant_type"});
+    Flag& quant = t.choice("--quant", kQuantNames, o.quant, "format of the base's linears; none: as in the file",
+                           {"--bnb_4bit_quant_type"});
     quant.given = &o.given.quant;
     quant.fallback = fallback;
     t.add("--quant-block", "64|128|256", o.quant_spec.block, "weights that share a scale").given = &o.given.block;
@@ -62,7 +63,7 @@ void machine_flags(FlagTable& t, BaseOptions& o) {
 }
 
 void model_flag(FlagTable& t, BaseOptions& o) {
-    t.add("-m, --model", "PATH", o.model, "model folder: config.json, safetensors, tokenizer.json",
+    t.add("-m, --model", "PATH", o.model, "model folder (config.json, safetensors, tokenizer.json) or GGUF file",
           {"--model_name_or_path"});
     t.require("--model");
 }
@@ -346,7 +347,7 @@ FlagTable plan_flags(PlanFlags& options) {
     TrainOptions& train = options.request.train;
     FlagTable table("plan", "what a training run would take, without running it");
     table.group("model");
-    table.add("-m, --model", "PATH", train.base.model, "model folder, of which config.json is read",
+    table.add("-m, --model", "PATH", train.base.model, "model folder, of which config.json is read, or GGUF file",
               {"--model_name_or_path"});
     table.add("--shape", "NAME", options.request.shape, shape_list());
     table.add("-c, --max-length", "N", train.max_length, "tokens in a row", {"--max_seq_length"});

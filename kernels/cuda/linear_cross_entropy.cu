@@ -4,6 +4,7 @@
 // labelled ones are zeros with a zero gradient and which our own kernels skip. Rows without a label get a zero dx.
 // Losses are added in double in an order that depends on the number of labelled rows alone. Floor for L labelled rows:
 // 2 L C V FLOP, twice that more for dx and again for dw.
+#include "kernels/cuda/dequantize.h"
 #include "kernels/cuda/head_rows.cuh"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/product_workspace.h"
@@ -148,7 +149,8 @@ struct Head {
     void convert_weight() {
         if (w.dtype == real) return;
         void* copy = buffer<void>(at.w);
-        convert_dense(ctx, operand(w), V, C, real, copy);
+        if (info(w.dtype).quantized) dequantize_to(ctx, w.quant, w.dtype, V * C, real, copy);
+        else convert_dense(ctx, operand(w), V, C, real, copy);
         real_w = operand(copy, real, C);
     }
 

@@ -8,6 +8,7 @@
 #include "ggq/io/write_aside.h"
 #include "models/convert/gguf_adapter.h"
 #include "models/convert/mlx_adapter.h"
+#include "models/gguf_source.h"
 
 namespace ggq {
 
@@ -61,7 +62,8 @@ ConvertResult run_conversion(const ConvertOptions& options, const Events& events
     require(!fs::equivalent(options.adapter, options.output, error),
             "the output {} is the adapter that is read; choose another one", options.output);
     std::optional<LlamaConfig> base;
-    if (!options.model.empty()) base = read_config(options.model);
+    if (!options.model.empty())
+        base = is_gguf(options.model) ? read_gguf_config(GgufFile(options.model)) : read_config(options.model);
     const LlamaConfig* config = base ? &*base : nullptr;
     const Adapter adapter = open_adapter(options.adapter, config, events.stop);
     ConvertResult result{form_of_adapter(options.adapter), options.to, std::ssize(adapter.modules), 0};

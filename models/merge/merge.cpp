@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ggq/error.h"
+#include "ggq/io/gguf.h"
 #include "ggq/io/input_file.h"
 #include "models/bnb_writer.h"
 #include "models/convert/adapter_form.h"
@@ -29,6 +30,11 @@ std::string text_of(MergeBase base) { return option_text(kMergeBases, base); }
 // A report needs the tokenizer, the weights alone do not.
 Model open_base(const MergeOptions& o) {
     const std::filesystem::path path = o.base.model;
+    require(
+        !is_gguf(path),
+        "{}: adapters are merged into a base in Hugging Face layout, got a GGUF file; give the folder that it was made "
+        "of, or make a GGUF of the adapter alone (convert)",
+        path.string());
     const bool whole = !o.report.data.empty() || o.gguf || !is_folder(path) || is_there(path / kTokenizerJson);
     if (whole) return open_model(path);
     const LlamaConfig config = read_config(path);

@@ -6,10 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "ggq/io/gguf.h"
 #include "ggq/io/json_reader.h"
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
 #include "models/jinja/render.h"
+#include "models/text/gguf_tokenizer.h"
 #include "models/text/named_templates.h"
 #include "models/text/special_tokens.h"
 
@@ -137,6 +139,7 @@ ChatTemplate::ChatTemplate(const std::string& source, const std::string& name,
     : plain_(std::make_shared<jinja::Template>(source, name)), tokens_(std::move(tokens)), opening_(opening()) {}
 
 std::optional<ChatTemplate> ChatTemplate::of_folder(const fs::path& folder) {
+    if (is_gguf(folder)) return chat_template_of(GgufFile(folder).content());
     const std::optional<Sources> sources = sources_in(folder);
     if (!sources) return std::nullopt;
     ChatTemplate chat(sources->plain, sources->file, read_special_tokens(folder).texts);

@@ -1,7 +1,8 @@
 // Conversations become text by the chat template of a model's folder, of a file, or by a named one.
 //
 // The folder's is chat_template.jinja, else what chat_template.json or tokenizer_config.json hold under chat_template:
-// a template, or a list of named ones, of which "default" is taken, and "tool_use" where tools are given.
+// a template, or a list of named ones, of which "default" is taken, and "tool_use" where tools are given. Where a
+// folder is asked for, a GGUF file is one too (gguf_tokenizer.h).
 #pragma once
 
 #include <ctime>

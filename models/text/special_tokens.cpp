@@ -6,10 +6,12 @@
 #include <set>
 
 #include "ggq/error.h"
+#include "ggq/io/gguf.h"
 #include "ggq/io/json_fields.h"
 #include "ggq/io/json_reader.h"
 #include "ggq/io/text_file.h"
 #include "ggq/io/utf8.h"
+#include "models/text/gguf_tokenizer.h"
 #include "models/text/tokenizer_json.h"
 
 namespace ggq {
@@ -124,6 +126,7 @@ void reading(const fs::path& file, const Read& read) {
 }  // namespace
 
 SpecialTokens read_special_tokens(const fs::path& folder) {
+    if (is_gguf(folder)) return special_tokens_of(GgufFile(folder).content());
     SpecialTokens result;
     json names;
     bool has_list = false;

@@ -41,6 +41,7 @@ struct SpecialTokens {
     bool chat_template = false;            // in tokenizer_config.json or a file of its own
 };
 
+// Of a model folder, or of a GGUF file as gguf_tokenizer.h tells.
 SpecialTokens read_special_tokens(const std::filesystem::path& folder);
 
 }  // namespace ggq

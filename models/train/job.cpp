@@ -34,6 +34,8 @@ Model open_model_of(TrainOptions& options, std::vector<std::string>& notes) {
     if (options.from_scratch) return open_untrained(options.base.model, options.seed);
     Model model = open_model(options.base.model);
     take_form_of(model, options);
+    if (const auto types = model.weights->packed(); types && !options.base.quant)
+        notes.push_back("held as in the file: " + *types);
     if (const auto stored = model.weights->quantized()) notes.push_back("already quantized: " + describe(*stored));
     return model;
 }

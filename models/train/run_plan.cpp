@@ -7,6 +7,7 @@
 #include "ggq/error.h"
 #include "ggq/planning_backend.h"
 #include "models/figures.h"
+#include "models/gguf_source.h"
 #include "models/memory_lines.h"
 #include "models/model_figures.h"
 #include "models/option_checks.h"
@@ -37,10 +38,18 @@ std::shared_ptr<Backend> device_of(const PlanRequest& request) {
 
 Model of_no_weights(LlamaConfig config) { return {{}, std::move(config), {}, source_of_no_weights(DType::bf16), {}}; }
 
+Model of_gguf(const std::filesystem::path& path) {
+    const auto file = std::make_shared<const GgufFile>(path);
+    LlamaConfig config = read_gguf_config(*file);
+    auto weights = gguf_source(file, config);
+    return {path, std::move(config), {}, std::move(weights), {}};
+}
+
 Model model_of(const PlanRequest& request) {
     const TrainOptions& o = request.train;
     require(request.shape.empty() != o.base.model.empty(), "expected one of `model` and `shape`");
     if (o.base.model.empty()) return of_no_weights(config_of_shape(request.shape, o.max_length));
+    if (is_gguf(o.base.model)) return of_gguf(o.base.model);
     LlamaConfig config = read_config(o.base.model);
     if (!config.quantization) return of_no_weights(std::move(config));
     auto weights = checkpoint_source(o.base.model, config);  // which alone knows its form

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "ggq/error.h"
+#include "ggq/io/gguf.h"
 #include "models/option_checks.h"
 #include "models/train/lora_choice.h"
 
@@ -13,6 +14,11 @@ namespace ggq {
 
 void take_form_of(const Model& model, TrainOptions& options) {
     const auto stored = model.weights->quantized();
+    if (model.weights->packed() && options.train != TrainKind::full) take_packed_form(options.base);
+    require(options.train != TrainKind::full || !is_gguf(model.folder),
+            "`train` full: {} is a GGUF file, whose vocabulary cannot be saved beside a trained model; train LoRA, or "
+            "take the model in Hugging Face layout",
+            model.folder.string());
     if (!stored) return;
     require(options.train != TrainKind::full,
             "`train` full: the checkpoint is already quantized as {}, which cannot be trained; train LoRA, or take the "
