@@ -1,7 +1,11 @@
 // Folders quantized once and for all: what they hold, that they load as what they were made of, and what is refused.
 #include <doctest/doctest.h>
 
+#include <fmt/format.h>
+#include <sys/wait.h>
+
 #include <cmath>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "ggq/io/sharded_safetensors.h"
@@ -186,6 +190,29 @@ TEST_CASE("quantize: a 4-bit folder is not quantized again, an int8 folder is re
     run_quantization(o, {});
     CHECK_FALSE(open_model(place / "plain").weights->quantized());
     CHECK(generate(greedy(place / "int8", "Once upon a time")).text.size() > 5);
+}
+
+TEST_CASE("quantize: transformers and bitsandbytes load the folders and compute the same") {
+    const Workplace place;
+    const auto backend = make_cpu_backend(1);
+    for (const QuantForm& form : {QuantForm{DType::nf4, {64, true}}, {DType::fp4, {128, false}}}) {
+        QuantizeOptions o = options_for(place.model, place / "quantized", form);
+        o.overwrite = true;
+        o.dtype = DType::f32;
+        run_quantization(o, {});
+        const Model model = open_model(place / "quantized");
+        const MicroBatch batch = one_document(model.config.vocab_size);
+        const std::vector<double> all = logits_of(model, batch, *backend);
+        const std::vector<double> last(all.end() - model.config.vocab_size, all.end());
+        write_text(place / "expected.json", json{{"ids", batch.ids}, {"logits", last}}.dump());
+        const std::string command =
+            fmt::format("python3 '{}' '{}' '{}'", (source_dir() / "tests/compare_with_bnb.py").string(),
+                        (place / "quantized").string(), (place / "expected.json").string());
+        const int status = std::system(command.c_str());
+        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+        if (code == 77 || code == 127) return skipped("transformers and bitsandbytes are not installed");
+        CHECK(code == 0);
+    }
 }
 
 TEST_CASE("quantize: normal weights lose least in NF4, then FP4, and least of all in INT8") {

@@ -11,6 +11,7 @@
 #include "models/initial_values.h"
 #include "models/merge/merge.h"
 #include "tests/file_checks.h"
+#include "tests/fixtures.h"
 #include "tests/golden.h"
 #include "tests/training.h"
 
@@ -217,6 +218,23 @@ TEST_CASE("modules_to_save replace head and embedding") {
     wrong.add("lm_head.weight", {shape[0] + 1, shape[1]}, 0.2f);
     check_contains(error_of([&] { merge_f32(model, wrong.write(place / "wrong"), place / "x"); }),
                    "it was trained on another one");
+}
+
+TEST_CASE("every family: linears get the sum, biases and norms stay as they are") {
+    for (const auto& entry : fs::directory_iterator(source_dir() / "tests/fixtures/families")) {
+        const fs::path model = entry.path() / "model";
+        CAPTURE(model);
+        const TempDir dir;
+        Made made;
+        made.config["target_modules"] = {kQ};
+        const Shape shape = shape_of(model, kQ);
+        made.add_low_rank(kQ, shape[0], shape[1]);
+        const fs::path merged = merge_f32(model, made.write(dir / "adapter"), dir / "merged");
+        const std::string q = std::string(kQ) + ".weight";
+        CHECK(relative_l2(weight_of(merged, q), sum_of(model, made, kQ, 2)) < 1e-6);
+        for (const std::string& name : ShardedSafetensors(model).names())
+            if (name != q) CHECK(weight_of(merged, name) == weight_of(model, name));
+    }
 }
 
 TEST_CASE("a tied model is untied where its head or its embedding is changed alone") {

@@ -11,6 +11,7 @@
 #include "ggq/io/utf8.h"
 #include "ggq/tensor.h"
 #include "models/convert/adapter_math.h"
+#include "models/convert/gguf_architecture.h"
 #include "models/convert/gguf_floats.h"
 #include "models/convert/module_names.h"
 #include "models/gguf_names.h"
@@ -47,6 +48,10 @@ Matrix permuted(const Matrix& x, int64_t head_dim, bool back) {
         std::copy_n(x.values.begin() + from * n, n, y.values.begin() + to * n);
     }
     return y;
+}
+
+bool moves_rows(const std::string& module, const LlamaConfig& base) {
+    return is_permuted(module) && gguf_architecture(base.family).permutes;
 }
 
 void refuse_what_is_not_lora(const Adapter& adapter, const LlamaConfig& base) {
@@ -87,7 +92,7 @@ std::vector<Part> parts_of(const Adapter& adapter, const LlamaConfig& base, doub
             folded = true;
             for (float& x : b.values) x *= factor;
         }
-        if (is_permuted(module)) b = permuted(b, base.head_dim, false);
+        if (moves_rows(module, base)) b = permuted(b, base.head_dim, false);
         if (t.is_table) a = transposed(a);
         parts.push_back({*name + ".lora_a", std::move(a)});
         parts.push_back({*name + ".lora_b", std::move(b)});
@@ -95,9 +100,9 @@ std::vector<Part> parts_of(const Adapter& adapter, const LlamaConfig& base, doub
     return parts;
 }
 
-GgufEntries entries_of(const Adapter& adapter, GgufType type, float alpha, bool folded) {
+GgufEntries entries_of(const Adapter& adapter, const LlamaConfig& base, GgufType type, float alpha, bool folded) {
     GgufEntries e;
-    e.text("general.architecture", "llama");
+    e.text("general.architecture", gguf_architecture(base.family).name);
     e.text("general.type", "adapter");
     e.text("adapter.type", "lora");
     e.f32("adapter.lora.alpha", alpha);
@@ -148,13 +153,14 @@ void take_ranks(Adapter& adapter) {
     }
 }
 
-void check_header(const Gguf& gguf) {
+void check_header(const Gguf& gguf, const LlamaConfig& base) {
     const std::string architecture = gguf.text("general.architecture").value_or(""),
                       type = gguf.text("general.type").value_or(""), kind = gguf.text("adapter.type").value_or("");
     require(type == "adapter" && kind == "lora", "{}: is no LoRA adapter (general.type '{}', adapter.type '{}')",
             gguf.where, shown(type), shown(kind));
-    require(architecture == "llama", "{}: general.architecture '{}' is not known; known is 'llama'", gguf.where,
-            shown(architecture));
+    const std::string expected = gguf_architecture(base.family).name;
+    require(architecture == expected, "{}: is for the architecture '{}', the model is of '{}'", gguf.where,
+            shown(architecture), expected);
     require(!gguf.has("adapter.alora.invocation_tokens"),
             "{}: is an adapter that some tokens switch on (aLoRA), which "
             "is not supported",
@@ -166,7 +172,7 @@ void check_header(const Gguf& gguf) {
 Adapter read_gguf_adapter(const fs::path& path, const LlamaConfig& base) {
     const GgufFile file(path);
     const Gguf& gguf = file.content();
-    check_header(gguf);
+    check_header(gguf, base);
     const auto memory = std::make_shared<TensorMemory>();
     const auto cpu = make_cpu_backend(1);
     Adapter adapter;
@@ -177,11 +183,11 @@ Adapter read_gguf_adapter(const fs::path& path, const LlamaConfig& base) {
         LoraTensors& pair = adapter.modules[module];
         pair.is_table = module == "model.embed_tokens";
         Matrix x = read_matrix(*cpu, file, name, t);
-        require(is_a || !is_permuted(module) || x.shape[0] % base.head_dim == 0,
-                "{}: '{}' has {} rows, which are no whole heads of {}", gguf.where, shown(name), x.shape[0],
-                base.head_dim);
+        const bool moves = !is_a && moves_rows(module, base);
+        require(!moves || x.shape[0] % base.head_dim == 0, "{}: '{}' has {} rows, which are no whole heads of {}",
+                gguf.where, shown(name), x.shape[0], base.head_dim);
         if (is_a && pair.is_table) x = transposed(x);
-        if (!is_a && is_permuted(module)) x = permuted(x, base.head_dim, true);
+        if (moves) x = permuted(x, base.head_dim, true);
         (is_a ? pair.a : pair.b) = kept(x, *memory);
     }
     require(!adapter.modules.empty(), "{}: holds no tensor", gguf.where);
@@ -202,7 +208,7 @@ void write_gguf_adapter(const fs::path& path, const Adapter& adapter, const Llam
     std::vector<NamedGgufTensor> tensors;
     for (const Part& p : parts) tensors.push_back({p.name, type_of_rows(type, p.matrix.shape[1]), p.matrix.shape});
     const auto cpu = make_cpu_backend(1);
-    GgufOutput file(path, entries_of(adapter, type, alpha, folded), tensors);
+    GgufOutput file(path, entries_of(adapter, base, type, alpha, folded), tensors);
     for (size_t i = 0; i < parts.size(); ++i)
         file.write(parts[i].name, 0, gguf_encoded(*cpu, tensors[i].type, parts[i].matrix.values));
     file.commit();

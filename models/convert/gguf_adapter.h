@@ -1,8 +1,8 @@
-// LoRA adapters as GGUF files of llama.cpp, for the architecture "llama":
-//   general.type = adapter, general.architecture = llama, adapter.type = lora, adapter.lora.alpha
+// LoRA adapters as GGUF files of llama.cpp:
+//   general.type = adapter, general.architecture of the base, adapter.type = lora, adapter.lora.alpha
 //   <base tensor>.lora_a  [r, in]      <base tensor>.lora_b  [out, r]
-// The loader multiplies by alpha / r, r being that of each tensor. B of q and k has its rows in the order in which
-// llama.cpp has those of the base; of token_embd A is [vocab, r] and B [dim, r].
+// The loader multiplies by alpha / r, r being that of each tensor. B of a Llama's q and k has its rows in the order in
+// which llama.cpp has those of the base; of token_embd A is [vocab, r] and B [dim, r].
 // Source: llama.cpp, src/llama-adapter.cpp and convert_lora_to_gguf.py.
 #pragma once
 

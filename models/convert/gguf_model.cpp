@@ -1,12 +1,11 @@
 #include "models/convert/gguf_model.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
 
 #include "ggq/error.h"
 #include "ggq/io/disk_space.h"
 #include "ggq/io/gguf_output.h"
-#include "ggq/io/json_reader.h"
-#include "ggq/io/utf8.h"
+#include "models/convert/gguf_architecture.h"
 #include "models/convert/gguf_vocabulary.h"
 #include "models/gguf_names.h"
 
@@ -30,46 +29,50 @@ std::vector<float> rope_factors(const LlamaConfig& config) {
 
 GgufEntries entries_of(const LlamaConfig& c, const Model& model, GgufType type) {
     const auto u32 = [](int64_t n) { return static_cast<uint32_t>(n); };
+    const std::string arch = gguf_architecture(c.family).name;
     GgufEntries e;
-    e.text("general.architecture", "llama");
+    e.text("general.architecture", arch);
     e.text("general.type", "model");
     e.text("general.name", std::filesystem::absolute(model.folder).lexically_normal().filename().string());
     e.u32("general.file_type", gguf_file_type(type));
     if (type == GgufType::q8_0) e.u32("general.quantization_version", 2);
-    e.u32("llama.vocab_size", u32(c.vocab_size));
-    e.u32("llama.block_count", u32(c.num_hidden_layers));
-    e.u32("llama.context_length", u32(c.max_position_embeddings));
-    e.u32("llama.embedding_length", u32(c.hidden_size));
-    e.u32("llama.feed_forward_length", u32(c.intermediate_size));
-    e.u32("llama.attention.head_count", u32(c.num_attention_heads));
-    e.u32("llama.attention.head_count_kv", u32(c.num_key_value_heads));
-    e.u32("llama.attention.key_length", u32(c.head_dim));
-    e.u32("llama.attention.value_length", u32(c.head_dim));
-    e.f32("llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps));
-    e.u32("llama.rope.dimension_count", u32(c.head_dim));
-    e.f32("llama.rope.freq_base", static_cast<float>(c.rope.theta));
+    e.u32(arch + ".vocab_size", u32(c.vocab_size));
+    e.u32(arch + ".block_count", u32(c.num_hidden_layers));
+    e.u32(arch + ".context_length", u32(c.max_position_embeddings));
+    e.u32(arch + ".embedding_length", u32(c.hidden_size));
+    e.u32(arch + ".feed_forward_length", u32(c.intermediate_size));
+    e.u32(arch + ".attention.head_count", u32(c.num_attention_heads));
+    e.u32(arch + ".attention.head_count_kv", u32(c.num_key_value_heads));
+    e.u32(arch + ".attention.key_length", u32(c.head_dim));
+    e.u32(arch + ".attention.value_length", u32(c.head_dim));
+    e.f32(arch + ".attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps));
+    e.u32(arch + ".rope.dimension_count", u32(c.head_dim));
+    e.f32(arch + ".rope.freq_base", static_cast<float>(c.rope.theta));
     if (c.rope.kind == RopeKind::linear) {
-        e.text("llama.rope.scaling.type", "linear");
-        e.f32("llama.rope.scaling.factor", static_cast<float>(c.rope.factor));
+        e.text(arch + ".rope.scaling.type", "linear");
+        e.f32(arch + ".rope.scaling.factor", static_cast<float>(c.rope.factor));
     }
     add_vocabulary(model, e);
     return e;
 }
 
-// Other families have an architecture of their own there.
-void check_family(const LlamaConfig& config, const Model& model) {
-    if (config.source.empty()) return;
-    const nlohmann::json content = parse_json(config.source, "config.json");
-    const std::string family = content.value("model_type", "llama");
-    require(family == "llama", "{}: a model of the family '{}' cannot be written as GGUF yet, only llama",
-            model.folder.string(), shown(family));
+// What llama.cpp would compute otherwise.
+void check_features(const LlamaConfig& c, const Model& model) {
+    const RopeKind kind = c.rope.kind;
+    require(kind == RopeKind::plain || kind == RopeKind::linear || kind == RopeKind::llama3,
+            "{}: RoPE of the kinds yarn and dynamic is not written as GGUF yet", model.folder.string());
+    const bool slides = std::ranges::find(c.window_layers, true) != c.window_layers.end();
+    require(
+        !slides || c.sliding_window >= c.max_position_embeddings,
+        "{}: has layers with a sliding window of {} keys, which llama.cpp's '{}' has not; it would answer otherwise "
+        "beyond them",
+        model.folder.string(), c.sliding_window, gguf_architecture(c.family).name);
 }
 
 NamedGgufTensor tensor_of(const WeightRow& row, GgufType type) {
     const auto name = gguf_name(row.name);
     require(name.has_value(), "{}: llama.cpp has no tensor for it", row.name);
-    const bool plain = row.role == WeightRole::norm;
-    return {*name, plain ? GgufType::f32 : type_of_rows(type, row.shape[row.shape.rank - 1]), row.shape};
+    return {*name, row.shape.rank == 1 ? GgufType::f32 : type_of_rows(type, row.shape[row.shape.rank - 1]), row.shape};
 }
 
 class ModelWriter {
@@ -92,12 +95,17 @@ public:
     }
 
 private:
-    // Each row of q and k goes to its own place.
+    // Each row of q and k, or element of their biases, goes to its own place.
     void put(const WeightRow& row, const NamedGgufTensor& to, const MergedRows& rows, std::span<const std::byte> bytes,
              int64_t row_bytes) {
-        if (!is_permuted(row.name)) return file_.write(to.name, rows.first * row_bytes, bytes);
-        for (int64_t i = 0; i < rows.n; ++i)
-            file_.write(to.name, permuted_row(rows.first + i, weights_.config().head_dim) * row_bytes,
+        const LlamaConfig& config = weights_.config();
+        const bool moves = is_permuted(row.name) && row.role != WeightRole::norm;
+        if (!moves || !gguf_architecture(config.family).permutes)
+            return file_.write(to.name, rows.first * row_bytes, bytes);
+        const bool is_bias = row.shape.rank == 1;
+        if (is_bias) row_bytes = info(to.type).bytes;
+        for (int64_t i = 0; i < (is_bias ? row.shape[0] : rows.n); ++i)
+            file_.write(to.name, permuted_row(rows.first + i, config.head_dim) * row_bytes,
                         bytes.subspan(static_cast<size_t>(i * row_bytes), static_cast<size_t>(row_bytes)));
     }
 
@@ -112,7 +120,7 @@ private:
 void write_gguf_model(Backend& cpu, const MergedWeights& weights, const Model& model, const GgufModelOptions& options,
                       RoundingSummary& rounding, const StopAsked& stop) {
     const LlamaConfig& config = weights.config();
-    check_family(config, model);
+    check_features(config, model);
     require(options.overwrite || !is_there(options.path), "{}: is there already; allow it with `overwrite`",
             options.path.string());
     const std::vector<WeightRow> rows = weight_rows(config);

@@ -1,5 +1,5 @@
-// A merged Llama as one GGUF file, as llama.cpp's converter lays it out: metadata llama.*, the vocabulary, tensors by
-// llama.cpp's names, rows of q and k in its order, norms in F32, all else in one type.
+// A merged model as one GGUF file, as llama.cpp's converter lays it out: metadata, the vocabulary, tensors by
+// llama.cpp's names, rows of a Llama's q and k in its order, norms and biases in F32, all else in one type.
 #pragma once
 
 #include <filesystem>

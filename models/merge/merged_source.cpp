@@ -49,7 +49,7 @@ void MergedSource::load_plain(const WeightRow& row, Store& store, const Buffer& 
 void MergedSource::load_rounded(const WeightRow& row, Store& store, const Buffer& to) const {
     const int64_t n_columns = row.shape[row.shape.rank - 1];
     const GgufType type =
-        row.role == WeightRole::norm ? GgufType::f32 : type_of_rows(form_.gguf.value_or(GgufType::f32), n_columns);
+        row.shape.rank == 1 ? GgufType::f32 : type_of_rows(form_.gguf.value_or(GgufType::f32), n_columns);
     weights_.each(row, [&](const MergedRows& rows) {
         const std::vector<float> back = gguf_decoded(cpu_, type, gguf_encoded(cpu_, type, rows.merged));
         const auto bytes = std::as_bytes(std::span(back));

@@ -13,7 +13,7 @@ namespace ggq {
 struct MergedForm {
     std::optional<DType> dtype;            // of all that is plain; nothing: as the base stores it
     DType of_quantized = DType::f32;       // of what the base stores in few bits
-    std::optional<GgufType> gguf;          // plain ones are rounded to this type, norms not, and held as f32
+    std::optional<GgufType> gguf;          // matrices are rounded to this type, and all is held as f32
     std::optional<QuantForm> requantized;  // of the linears that the base holds quantized; nothing: they are plain
 };
 

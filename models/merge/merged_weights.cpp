@@ -111,7 +111,9 @@ WeightRow MergedWeights::base_row(const WeightRow& row) const {
     return base;
 }
 
-bool MergedWeights::changes(const WeightRow& row) const { return any_touches(adapters_, row.module()); }
+bool MergedWeights::changes(const WeightRow& row) const {
+    return row.role != WeightRole::bias && any_touches(adapters_, row.module());
+}
 
 TensorType MergedWeights::stored_type(const WeightRow& row) const { return source_.type(base_row(row)); }
 

@@ -96,6 +96,7 @@ bool touches(const Adapter& adapter, const std::string& module) {
 WeightUpdate::WeightUpdate(LowRankSums& sums, Backend& cpu, const WeightRow& row,
                            const std::vector<ScaledAdapter>& adapters)
     : sums_(sums), row_(row), n_columns_(row.shape[row.shape.rank - 1]) {
+    if (row.role == WeightRole::bias) return;
     for (const ScaledAdapter& of : adapters) {
         const std::string module = row.module();
         if (const auto whole = of.adapter->whole.find(module); whole != of.adapter->whole.end()) {
