@@ -3,11 +3,41 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <filesystem>
+
 #include "ggq/error.h"
+#include "ggq/io/input_file.h"
 #include "models/figures.h"
 #include "models/option_checks.h"
 
 namespace ggq {
+
+namespace {
+
+std::optional<std::string> part_of(const std::string& folder, const std::vector<std::string>& parts) {
+    for (const std::string& part : parts)
+        for (const char* ending : {".jsonl", ".json", ".csv", ".tsv", ".txt"}) {
+            const std::filesystem::path file = std::filesystem::path(folder) / (part + ending);
+            if (is_there(file)) return file.string();
+        }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string file_of_data(const std::string& data, const std::vector<std::string>& parts) {
+    if (!is_folder(data)) return data;
+    const auto file = part_of(data, parts);
+    require(file.has_value(), "{}: expected a file of data, or a folder with {}.jsonl (or .json, .csv, .tsv, .txt)",
+            data, fmt::join(parts, " or "));
+    return *file;
+}
+
+std::string validation_data(const std::string& data, const std::string& val_data, double val_split) {
+    if (!val_data.empty()) return file_of_data(val_data, kTestParts);
+    if (val_split > 0 || !is_folder(data)) return "";
+    return part_of(data, {"valid", "validation"}).value_or("");
+}
 
 void validate(const DataChoice& choice) {
     if (choice.limit) require_positive("limit", *choice.limit);

@@ -29,6 +29,16 @@ struct DataChoice {
     bool train_on_prompt = false;
 };
 
+// A folder of data as mlx-lm has it, {train,valid,test}.{jsonl,json,csv,tsv,txt}: the file of the first part that is
+// there (`parts` are names without an ending, "valid"). What is no folder is given back as it is. Throws Error for a
+// folder without any of them.
+std::string file_of_data(const std::string& data, const std::vector<std::string>& parts);
+// The validation data: that which was named, else that of a folder of training data where nothing is split off; or
+// none.
+std::string validation_data(const std::string& data, const std::string& val_data, double val_split);
+inline const std::vector<std::string> kTrainingParts = {"train"};
+inline const std::vector<std::string> kTestParts = {"test", "valid", "validation"};
+
 // Refuses numbers out of their range, by option.
 void validate(const DataChoice& choice);
 

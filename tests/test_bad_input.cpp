@@ -57,7 +57,8 @@ TEST_CASE("bad data: missing, empty or a folder") {
     fs::remove(place.data);
     CHECK(refusal(place, [](TrainOptions&) {}) == place.data.string() + ": no such file");
     fs::create_directory(place.data);
-    CHECK(refusal(place, [](TrainOptions&) {}) == place.data.string() + ": expected a file, got a folder");
+    CHECK(refusal(place, [](TrainOptions&) {}) ==
+          place.data.string() + ": expected a file of data, or a folder with train.jsonl (or .json, .csv, .tsv, .txt)");
     CHECK(data_refusal("") == ": the file is empty, expected training samples");
     CHECK(data_refusal(" \r\n\n") == ": the file is empty, expected training samples");
     CHECK(data_refusal("[]") == ": expected training samples, got none");

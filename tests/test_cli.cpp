@@ -203,8 +203,13 @@ TEST_CASE("cli: adapters and their scale") {
     CHECK(one({"--lora", "c:/out"}) == std::pair<std::string, double>("c:/out", 1));
     CHECK(one({"--lora-scaled", "out:0.5"}) == std::pair<std::string, double>("out", 0.5));
     CHECK(one({"--lora-scaled", "out", "0.25"}) == std::pair<std::string, double>("out", 0.25));
-    CHECK_THROWS_WITH_AS(validate(generate_options({"--adapter", "a", "--adapter", "b"})),
-                         "`adapter`: expected one adapter, got 2", Error);
+    CHECK(generate_options({"--adapter", "a", "--adapter", "b"}).adapters.size() == 2);
+    const GenerateOptions two = generate_options({"--lora-scaled", "a:0.5", "--lora-scaled", "b", "2"});
+    REQUIRE(two.adapters.size() == 2);
+    CHECK(two.adapters[1].path == "b");
+    CHECK(two.adapters[1].scale == 2);
+    CHECK_THROWS_WITH_AS(validate(generate_options({"--adapter", "a:nan"})),
+                         "`adapter` a: expected a finite scale, got nan", Error);
 }
 
 TEST_CASE("cli: wrong usage names the flag and the nearest one") {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ggq/error.h"
+#include "models/data_choice.h"
 #include "models/text/csv.h"
 #include "models/text/dataset.h"
 #include "tests/fixtures.h"
@@ -168,6 +169,36 @@ TEST_CASE("data: several files, of several forms, and a limit over all of them")
     CHECK(load_dataset(d + "," + a, ggq::test::byte_tokenizer(), 302, two).train.size() == 2);
     CHECK_THROWS_WITH_AS(load_dataset(a + ",/no/such", ggq::test::byte_tokenizer(), 302, {}), "/no/such: no such file",
                          ggq::Error);
+}
+
+TEST_CASE("data: a folder of train, valid and test files") {
+    const TempDir folder;
+    write_file(folder / "train.jsonl", "{\"text\": \"a\"}\n");
+    const std::string data = folder.path();
+    CHECK(ggq::file_of_data(data, ggq::kTrainingParts) == folder / "train.jsonl");
+    CHECK(ggq::validation_data(data, "", 0).empty());
+    CHECK_THROWS_WITH_AS(
+        ggq::file_of_data(data, ggq::kTestParts),
+        doctest::Contains("expected a file of data, or a folder with test or valid or validation.jsonl"), ggq::Error);
+    write_file(folder / "valid.csv", "text\na\n");
+    CHECK(ggq::validation_data(data, "", 0) == folder / "valid.csv");
+    CHECK(ggq::validation_data(data, "", 0.1).empty());
+    CHECK(ggq::validation_data(data, "x.json", 0) == "x.json");
+    CHECK(ggq::file_of_data(data, ggq::kTestParts) == folder / "valid.csv");
+    CHECK(ggq::file_of_data("x.json", ggq::kTestParts) == "x.json");
+}
+
+TEST_CASE("data: earlier turns of an Alpaca record are for conversations") {
+    const std::string line =
+        R"({"instruction": "c", "input": "", "output": "d", "system": "s", "history": [["a", "b"]]})";
+    RecordOptions chat;
+    chat.form = "chat";
+    const auto read = records("a.jsonl", line, chat);
+    CHECK(read[0].chat.n_messages() == 5);
+    CHECK(read[0].chat.loss_turns == std::vector<size_t>{2, 4});
+    CHECK(refusal("a.jsonl", line) == "a.jsonl: line 1: history is part of a conversation; use `template` chat");
+    CHECK(refusal("a.jsonl", R"({"instruction": "c", "output": "d", "history": ["a"]})", chat) ==
+          "a.jsonl: line 1: history: expected pairs of a question and its answer");
 }
 
 TEST_CASE("data: what holds data in another way is refused with what would help") {

@@ -72,7 +72,8 @@ namespace {
 
 // How the records of a file become rows of tokens.
 void data_flags(FlagTable& t, DataChoice& o) {
-    t.list("-d, --data", "PATHS", o.data, "data: files of JSON, JSON lines, CSV, or plain text (.txt)",
+    t.list("-d, --data", "PATHS", o.data,
+           "data: files of JSON, JSON lines, CSV, or plain text (.txt), or a folder with train.jsonl and valid.jsonl",
            {"--dataset_name", "-f", "--file"});
     t.require("--data");
     t.add("--limit", "N", o.limit, "take the first N samples").fallback = "all";
@@ -248,7 +249,8 @@ Strings join_scales(const Strings& values) {
 }  // namespace
 
 void adapter_flag(FlagTable& t, std::vector<AdapterChoice>& adapters) {
-    Flag row{.value = "PATH", .meaning = "adapter folder; PATH:SCALE weakens or strengthens it"};
+    Flag row{.value = "PATH",
+             .meaning = "adapter folder; PATH:SCALE weakens or strengthens it; of several the updates add up"};
     t.add_row("--adapter", {"--lora", "--adapter-path"}, row).set = [&adapters](const Strings& values) {
         adapters.clear();
         for (const std::string& value : values) adapters.push_back(read_adapter(value));

@@ -32,7 +32,8 @@ Evaluation run_evaluation(EvaluateOptions options, const Events& events, Profile
     events.tell("device: " + backend->description());
     const AdaptedModel opened = open_adapted(options.base, options.adapters, events);
     opened.check_base(events);
-    const Dataset dataset = load_samples(options.data, data_options(options), opened.model, events.stop);
+    const Dataset dataset =
+        load_samples(file_of_data(options.data, kTestParts), data_options(options), opened.model, events.stop);
     events.tell(describe(dataset.report, options.max_length));
     events.warn(warnings_of(dataset.report));
     const Batches batches(dataset.train, batch_options(options));

@@ -31,7 +31,7 @@ struct EvaluateOptions : DataChoice {
     std::string system;      // of a chat template
     int64_t max_new_tokens = 512;
     BaseOptions base;
-    std::vector<AdapterChoice> adapters;  // one at most
+    std::vector<AdapterChoice> adapters;  // what they add adds up
     bool json = false;
     bool quiet = false;
     bool profile = false;

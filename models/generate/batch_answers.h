@@ -15,6 +15,13 @@ namespace ggq {
 struct BatchCounts {
     int64_t prompt_tokens = 0, new_tokens = 0;
     int64_t n_empty = 0;  // answers without a token
+
+    BatchCounts& operator+=(const BatchCounts& other) {
+        prompt_tokens += other.prompt_tokens;
+        new_tokens += other.new_tokens;
+        n_empty += other.n_empty;
+        return *this;
+    }
 };
 
 struct BatchJob {

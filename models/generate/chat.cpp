@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <sstream>
 #include <utility>
 
 #include "ggq/error.h"
@@ -15,7 +16,8 @@ namespace ggq {
 namespace {
 
 constexpr const char* kHelp =
-    "/reset forgets what was said, /system TEXT sets what the system says, /exit ends; // begins a message with a "
+    "/reset forgets what was said, /system TEXT sets what the system says, /lora N SCALE how much an adapter counts, "
+    "/exit ends; // begins a message with a "
     "slash, \\ at the end of a line goes on with the next";
 
 std::string trimmed(const std::string& text) {
@@ -27,13 +29,14 @@ std::string trimmed(const std::string& text) {
 }  // namespace
 
 Chat::Chat(Generator& generator, const Tokenizer& tokenizer, const PromptForm& form, const GenerationOptions& options,
-           const std::vector<std::string>& stop, const GenerateEvents& events)
+           const std::vector<std::string>& stop, const GenerateEvents& events, AdapterSwitch adapters)
     : generator_(generator),
       tokenizer_(tokenizer),
       form_(form),
       options_(options),
       stop_(stop),
       events_(events),
+      adapters_(std::move(adapters)),
       system_(form.system) {
     GGQ_ASSERT(form.chat.has_value() && events.ask, "a conversation needs a template and somebody who asks");
     begin_again();
@@ -78,11 +81,36 @@ bool Chat::obey(const std::string& command, const std::string& rest) {
         begin_again();
         events_.tell(system_.empty() ? "a new conversation, without a message of the system"
                                      : "a new conversation, with that message of the system");
+    } else if (command == "/lora") {
+        switch_adapters(rest);
     } else {
         if (command != "/help") events_.warn(fmt::format("{} is no command", shown(command)));
         events_.tell(kHelp);
     }
     return true;
+}
+
+// What was said stays, but not in the cache, which the old scales made.
+void Chat::switch_adapters(const std::string& rest) try {
+    if (!rest.empty()) {
+        std::istringstream words(rest);
+        size_t n = 0;
+        double scale = 0;
+        require((words >> n >> scale) && (words >> std::ws).eof() && n < adapters_.adapters.size(),
+                "/lora: expected the number of an adapter and a scale, got '{}'; there are {} adapters", shown(rest),
+                adapters_.adapters.size());
+        std::vector<double> scales;
+        for (const AdapterChoice& a : adapters_.adapters) scales.push_back(a.scale);
+        scales[n] = scale;
+        adapters_.set(scales);
+        adapters_.adapters[n].scale = scale;
+        cached_.clear();
+    }
+    for (size_t i = 0; i < adapters_.adapters.size(); ++i)
+        events_.tell(fmt::format("{}: {}, scale {}", i, adapters_.adapters[i].path, adapters_.adapters[i].scale));
+    if (adapters_.adapters.empty()) events_.tell("there is no adapter");
+} catch (const Error& error) {
+    events_.warn(error.what());
 }
 
 void Chat::say(const std::string& message) try { answer(message); } catch (const Error& error) {

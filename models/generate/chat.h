@@ -3,14 +3,17 @@
 // What a person enters is a message, or a command, which begins with a slash:
 //   /reset        forgets all that was said but the system's message; /clear is the same
 //   /system TEXT  another message of the system; forgets all that was said
+//   /lora         the adapters with their scales; /lora N SCALE sets one, 0 switches it off
 //   /help
 //   /exit         /quit and /bye are the same
 // Two slashes begin a message with one. A line that ends with a backslash goes on with the next one.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "models/adapted_model.h"
 #include "models/generate/generator.h"
 #include "models/generate/prompt.h"
 #include "models/generate/session.h"
@@ -18,12 +21,18 @@
 
 namespace ggq {
 
+// How the adapters of a model are switched.
+struct AdapterSwitch {
+    std::vector<AdapterChoice> adapters;
+    std::function<void(const std::vector<double>& scales)> set;
+};
+
 class Chat {
 public:
     // All must outlive it. `first`: what is said before anything is asked for; empty: nothing. The form has a chat
     // template.
     Chat(Generator& generator, const Tokenizer& tokenizer, const PromptForm& form, const GenerationOptions& options,
-         const std::vector<std::string>& stop, const GenerateEvents& events);
+         const std::vector<std::string>& stop, const GenerateEvents& events, AdapterSwitch adapters = {});
 
     // Until events.ask gives nothing, or a command ends it. A message for which there is no room, or that the template
     // refuses, is not taken, and why is said.
@@ -40,6 +49,7 @@ public:
 private:
     bool obey(const std::string& command, const std::string& rest);
     void begin_again();
+    void switch_adapters(const std::string& rest);
     void answer(const std::string& message);
     size_t n_kept(const std::vector<int32_t>& ids) const;
 
@@ -49,6 +59,7 @@ private:
     GenerationOptions options_;
     const std::vector<std::string>& stop_;
     const GenerateEvents& events_;
+    AdapterSwitch adapters_;
     std::string system_;
     Conversation conversation_;
     std::vector<int32_t> cached_;  // tokens in the cache

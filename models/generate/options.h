@@ -15,7 +15,7 @@ namespace ggq {
 
 struct GenerateOptions {
     BaseOptions base;
-    std::vector<AdapterChoice> adapters;  // one at most
+    std::vector<AdapterChoice> adapters;  // what they add adds up
 
     std::string prompt;
     bool chat = false;       // a conversation: GenerateEvents::ask says what follows (generate/chat.h)
@@ -41,7 +41,7 @@ struct GenerateOptions {
 // Whether prompts go through a chat template.
 bool is_chat(const GenerateOptions& options);
 
-// Refuses numbers out of their range, by flag, and more than one adapter.
+// Refuses numbers out of their range, by flag.
 void validate(const GenerateOptions& options);
 
 }  // namespace ggq

@@ -9,6 +9,7 @@
 #include "ggq/error.h"
 #include "ggq/io/json_reader.h"
 #include "ggq/io/text_file.h"
+#include "models/option_checks.h"
 
 namespace ggq {
 
@@ -35,9 +36,26 @@ Conversation conversation_of(const ordered_json& item, const std::string& place)
     }
 }
 
+std::map<int64_t, double> scales_of(const ordered_json& list, const std::string& place) {
+    std::map<int64_t, double> scales;
+    require(list.is_array(), "{}: expected a list under lora, of objects with id and scale", place);
+    for (const ordered_json& item : list) {
+        const bool good = item.is_object() && item.contains("id") && item["id"].is_number_unsigned() &&
+                          item.contains("scale") && item["scale"].is_number();
+        require(good && item["id"] <= kMostOfAnything, "{}: lora: expected an object with id and scale, got {}", place,
+                shown_json(nlohmann::json(item)));
+        scales[item["id"]] = item["scale"];
+    }
+    return scales;
+}
+
 PromptLine line_of(const ordered_json& item, const std::string& place) {
     const bool chat = item.is_object() && item.contains("messages") && !item.contains("prompt");
-    return chat ? PromptLine{place, "", conversation_of(item, place)} : PromptLine{place, prompt_of(item, place)};
+    PromptLine line{place, "", {}};
+    if (chat) line.chat = conversation_of(item, place);
+    else line.text = prompt_of(item, place);
+    if (item.contains("lora") && !item["lora"].is_null()) line.lora = scales_of(item["lora"], place);
+    return line;
 }
 
 }  // namespace

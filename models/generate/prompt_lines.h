@@ -1,9 +1,12 @@
 // Prompts of a file: JSON lines, each an object with a text under "prompt", or a conversation under "messages" (with
-// "tools", if there are) that a chat template makes a prompt of; other keys are not looked at.
+// "tools", if there are) that a chat template makes a prompt of. "lora" says which of several adapters answer, [{"id":
+// 0, "scale": 1}], as llama.cpp's server has it: those that are not named do not. Other keys are not looked at.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +17,8 @@ namespace ggq {
 struct PromptLine {
     std::string place;  // "prompts.jsonl: line 3", for messages
     std::string text;
-    Conversation chat = {};  // instead of the text, where there is one
+    Conversation chat = {};                              // instead of the text, where there is one
+    std::optional<std::map<int64_t, double>> lora = {};  // scales, by the number of the adapter from 0
 };
 
 // Empty lines are passed over. Throws Error naming the line for whatever is not such an object, and for a file without

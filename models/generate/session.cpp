@@ -64,11 +64,24 @@ private:
 
     // Of conversations the model's own template makes prompts, unless another one was named.
     void add_line(const PromptLine& line) {
+        scales_.push_back(scales_of(line));
         if (line.chat.empty()) return add_prompt(line.text, line.place);
         if (!messages_form_)
             messages_form_ = form_.chat ? form_ : PromptForm{"", ChatTemplate::chosen("", "", model().folder), ""};
         add(encode_prompt(line.chat, *messages_form_, model().tokenizer, model().config.vocab_size, line.place),
             line.place);
+    }
+
+    // Of the adapters, as the line or the options have them.
+    std::vector<double> scales_of(const PromptLine& line) const {
+        std::vector<double> scales;
+        for (const AdapterChoice& choice : options_.adapters) scales.push_back(line.lora ? 0 : choice.scale);
+        for (const auto& [id, scale] : line.lora.value_or(std::map<int64_t, double>())) {
+            require(id < std::ssize(scales), "{}: lora: there is no adapter {}, there are {}", line.place, id,
+                    scales.size());
+            scales[static_cast<size_t>(id)] = scale;
+        }
+        return scales;
     }
 
     void add(Prompt prompt, const std::string& name) {
@@ -177,7 +190,8 @@ private:
     }
 
     GenerateResult converse() {
-        Chat chat(*generator_, model().tokenizer, form_, generation_options(), options_.stop, events_);
+        Chat chat(*generator_, model().tokenizer, form_, generation_options(), options_.stop, events_,
+                  {options_.adapters, [this](const std::vector<double>& scales) { set_scales(scales); }});
         const Clock::time_point start = Clock::now();
         chat.run(options_.prompt);
         return {chat.n_answers(),
@@ -190,14 +204,31 @@ private:
                 StopReason::length};
     }
 
+    // Lines that the same adapters answer are answered together.
+    size_t end_of_run(size_t begin) const {
+        size_t end = begin + 1;
+        while (end < scales_.size() && scales_[end] == scales_[begin]) ++end;
+        return end;
+    }
+
     GenerateResult generate_batch() {
         const GenerationOptions options = generation_options();
+        std::vector<double> current;
+        for (const AdapterChoice& choice : options_.adapters) current.push_back(choice.scale);
         const Clock::time_point start = Clock::now();
-        const BatchCounts counts = answer_batch(
-            *generator_, {model().tokenizer, prompts_, options, options_.stop, [&] { return events_.asked_to_stop(); },
-                          [&](const AnswerLine& line) {
-                              if (events_.line) events_.line(to_json_line(line));
-                          }});
+        BatchCounts counts;
+        for (size_t begin = 0; begin < prompts_.size();) {
+            const size_t end = end_of_run(begin);
+            if (scales_[begin] != current) set_scales(current = scales_[begin]);
+            const std::vector<std::vector<int32_t>> prompts(prompts_.begin() + static_cast<std::ptrdiff_t>(begin),
+                                                            prompts_.begin() + static_cast<std::ptrdiff_t>(end));
+            counts += answer_batch(*generator_, {model().tokenizer, prompts, options, options_.stop,
+                                                 [&] { return events_.asked_to_stop(); },
+                                                 [&](const AnswerLine& line) {
+                                                     if (events_.line) events_.line(to_json_line(line));
+                                                 }});
+            begin = end;
+        }
         if (counts.n_empty > 0) explain_no_answer();
         return {std::ssize(prompts_),
                 counts.prompt_tokens,
@@ -209,6 +240,8 @@ private:
                 StopReason::length};
     }
 
+    void set_scales(const std::vector<double>& scales) { opened_->set_scales(set_->store(), *llama_, scales); }
+
     GenerateOptions options_;
     const GenerateEvents& events_;
     Profile* profile_;
@@ -217,7 +250,8 @@ private:
     PromptForm form_;
     std::optional<PromptForm> messages_form_;  // of lines that are conversations
     std::vector<std::vector<int32_t>> prompts_;
-    std::vector<std::string> names_;  // of the prompts, for messages
+    std::vector<std::string> names_;           // of the prompts, for messages
+    std::vector<std::vector<double>> scales_;  // of the adapters, for each line of a batch
     int64_t context_ = 0, n_slots_ = 1;
     std::optional<ProgramSet> set_;
     std::unique_ptr<Llama> llama_;

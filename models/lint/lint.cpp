@@ -217,8 +217,9 @@ LintReport lint(const TrainOptions& options, const Events& events) {
     validate(static_cast<const DataChoice&>(options));
     const Model model = open_model(options.base.model);
     Linter linter(options, model, events);
-    linter.look_at(options.data, false);
-    if (!options.val_data.empty()) linter.look_at(options.val_data, true);
+    linter.look_at(file_of_data(options.data, kTrainingParts), false);
+    const std::string validation = validation_data(options.data, options.val_data, options.val_split);
+    if (!validation.empty()) linter.look_at(validation, true);
     return linter.finish(options.data);
 }
 

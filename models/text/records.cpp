@@ -35,6 +35,11 @@ std::string keys_of(const json& object) {
 
 bool is_text(const json& item, const char* key) { return item.contains(key) && item[key].is_string(); }
 
+// Earlier turns of an Alpaca record, [[question, answer], ...], as LLaMA-Factory has them.
+bool has_history(const json& item) {
+    return item.contains("history") && item["history"].is_array() && !item["history"].empty();
+}
+
 std::optional<Form> form_of(const json& item) {
     if (is_conversation(item)) return Form::chat;
     if (item.contains("instruction") && item.contains("output")) return Form::alpaca;
@@ -126,6 +131,7 @@ Record RecordReader::record_of(const json& item) {
     } else if (record.form == Form::chat) {
         record.chat = conversation(item);
     } else if (is_alpaca(record.form)) {
+        require(!has_history(item), "{}: history is part of a conversation; use `template` chat", record.place);
         record.prompt = field(item, "instruction", record.form);
         record.input = field_or_nothing(item, "input", record.form);
         record.answer = field(item, "output", record.form);
@@ -146,11 +152,28 @@ Conversation RecordReader::conversation(const json& item) const {
         fail("{}: {}", items_->place(), error.what());
     }
     const bool alpaca = item.contains("instruction");
+    if (has_history(item)) check_history(item["history"]);
     std::string asked = field(item, alpaca ? "instruction" : "prompt", Form::chat);
     const std::string input = alpaca ? field_or_nothing(item, "input", Form::chat) : "";
     if (!input.empty()) asked += "\n\n" + input;
     const std::string answer = field(item, alpaca ? "output" : "completion", Form::chat);
-    return single_turn(is_text(item, "system") ? item["system"].get<std::string>() : "", asked, &answer);
+    const std::string system = is_text(item, "system") ? item["system"].get<std::string>() : "";
+    if (!has_history(item)) return single_turn(system, asked, &answer);
+    json messages = json::array();
+    if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
+    for (const json& turn : item["history"]) {
+        messages.push_back({{"role", "user"}, {"content", turn[0]}});
+        messages.push_back({{"role", "assistant"}, {"content", turn[1]}});
+    }
+    messages.push_back({{"role", "user"}, {"content", asked}});
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    return read_conversation({{"messages", std::move(messages)}});
+}
+
+void RecordReader::check_history(const json& history) const {
+    for (const json& turn : history)
+        require(turn.is_array() && turn.size() == 2 && turn[0].is_string() && turn[1].is_string(),
+                "{}: history: expected pairs of a question and its answer", items_->place());
 }
 
 std::string RecordReader::field(const json& item, const std::string& key, Form form) const {

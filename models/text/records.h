@@ -1,7 +1,8 @@
 // Training data as it lies in files (models/text/record_items.h): records of one of five forms, told by their keys.
 //
 //   {"messages"}, {"conversations"}, ...  conversations (models/text/conversation.h)
-//   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent. Two templates word it
+//   {"instruction", "input", "output"}    Alpaca; the input may be empty or absent. Two templates word it;
+//                                         {"system"} and {"history": [[question, answer], ...]} are for chat templates
 //   {"prompt", "completion"}              both plain texts
 //   {"text"}                              or another field that is named; a document of a plain text file
 //
@@ -63,6 +64,7 @@ private:
     Record record_of(const nlohmann::ordered_json& item);
     Form form_for(const nlohmann::ordered_json& item);
     Conversation conversation(const nlohmann::ordered_json& item) const;
+    void check_history(const nlohmann::ordered_json& history) const;
     std::string text_field() const { return options_.text_field.empty() ? "text" : options_.text_field; }
     std::string field(const nlohmann::ordered_json& item, const std::string& key, Form form) const;
     std::string field_or_nothing(const nlohmann::ordered_json& item, const std::string& key, Form form) const;

@@ -57,9 +57,11 @@ std::string TrainingData::hash() const {
 TrainingData load_training_data(const TrainOptions& options, const Model& model, const StopAsked& stop) {
     DataOptions wanted = data_options(options);
     wanted.val_split = options.val_split;
-    TrainingData data{load_samples(options.data, wanted, model, stop), std::nullopt};
+    TrainingData data{load_samples(file_of_data(options.data, kTrainingParts), wanted, model, stop), std::nullopt};
     wanted.records.limit = -1;
-    if (!options.val_data.empty()) data.validation = load_samples(options.val_data, wanted, model, stop);
+    wanted.val_split = 0;
+    const std::string validation = validation_data(options.data, options.val_data, options.val_split);
+    if (!validation.empty()) data.validation = load_samples(validation, wanted, model, stop);
     return data;
 }
 
