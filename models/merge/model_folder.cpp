@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kConfigFile = "config.json";
 // Files of other programs that belong to a model, beside those that ggq reads.
-constexpr const char* kSideFiles[] = {"generation_config.json", "tokenizer.model", "vocab.json", "merges.txt"};
+constexpr const char* kSideFiles[] = {"generation_config.json", "vocab.json", "merges.txt"};
 constexpr int64_t kRoomForTexts = 64 << 20;  // tokenizer and configuration
 
 fs::path outside_of(const fs::path& path, const fs::path& from) {
