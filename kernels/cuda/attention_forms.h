@@ -30,7 +30,7 @@ void attention_decode(const CudaContext& ctx, const KernelArgs& args);
 bool cached_attention_decode_takes(const KernelArgs& args);
 void cached_attention_decode(const CudaContext& ctx, const KernelArgs& args);
 
-// The same of one token on Hopper, in one launch: head sizes 64 and 128, all of f16 or bf16.
+// The same of tokens with a place each on Hopper, in one launch: head sizes 64 and 128, all of f16 or bf16.
 bool cached_attention_token_takes(const CudaContext& ctx, const KernelArgs& args);
 void cached_attention_token(const CudaContext& ctx, const KernelArgs& args);
 

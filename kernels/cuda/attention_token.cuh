@@ -1,4 +1,4 @@
-// Attention of one new token, as attention_token.cu describes it: what the warps of a block do.
+// Attention of new tokens, as attention_token.cu describes it: what the warps of a block do.
 #pragma once
 
 #include "kernels/cuda/attention_block.cuh"
@@ -8,13 +8,13 @@ namespace ggq::cuda::token {
 inline constexpr int kThreads = 256, kWarps = kThreads / kWarp, kMostBlocks = 16;  // blocks of a cluster
 
 struct Call {
-    const void *q, *k, *v;  // of the token: [H,D], [G,D], [G,D]; q and k are still to be rotated
+    const void *q, *k, *v;  // of the tokens: [T,H,D], [T,G,D], [T,G,D]; q and k are still to be rotated
     void *k_cache, *v_cache, *y;
-    const int *position, *at, *span;
+    const int *positions, *at, *spans;
     const float* frequencies;
     int64_t k_token, k_head, v_token, v_head;  // strides of the caches, in elements
     float scale;
-    int n_keys, group;
+    int n_tokens, n_keys, n_key_heads, group;
 };
 
 // Sizes of a block for kRows rows of q that share a key head. kLanes lanes have a row of k or v, 16 bytes each, so that
@@ -26,6 +26,7 @@ struct Sizes {
     static constexpr int kHeld = kScores > kLanes ? kScores / kLanes : 1;        // of them in a lane
     static constexpr int kSame = kLanes > kScores ? kLanes / kScores : 1;        // lanes with the same one
     static constexpr int kRowLanes = kLanes / kRows, kParts = kWarps * kGroups;  // lanes of a row's scores
+    static constexpr int kAtATime = kWarps * kGroups * kEach;                    // keys that a block reads
     static_assert(kRows * kParts <= kThreads && kRowLanes >= 1);
 };
 
@@ -44,7 +45,12 @@ struct Shared {
 
 struct Range {
     int begin, end;
+
+    __device__ __forceinline__ bool has(int key) const { return begin <= key && key < end; }
 };
+
+// The block's threads of this part: another kernel may have more.
+__device__ __forceinline__ void sync_threads() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
 
 // The keys of block `rank` of n.
 __device__ __forceinline__ Range share_of(Range keys, int rank, int n) {
@@ -81,16 +87,14 @@ struct Unturned {
     __device__ __forceinline__ static Unturned of(const T* row, int d) {
         return {*reinterpret_cast<const uint4*>(row + d), *reinterpret_cast<const uint4*>(row + (d + D / 2) % D)};
     }
+    // By these eight turns, which are those of d % (D / 2) and on.
     template <typename T, int D>
-    __device__ __forceinline__ void turn(int d, const float2* turns, float (&to)[8]) const {
+    __device__ __forceinline__ void turn(int d, const float2* by, float (&to)[8]) const {
         float a[8], b[8];
         widen<T>(own, a);
         widen<T>(other, b);
 #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-            const float2 by = turns[d % (D / 2) + e];
-            to[e] = a[e] * by.x + (d < D / 2 ? -b[e] : b[e]) * by.y;
-        }
+        for (int e = 0; e < 8; ++e) to[e] = a[e] * by[e].x + (d < D / 2 ? -b[e] : b[e]) * by[e].y;
     }
 };
 
@@ -185,7 +189,7 @@ __device__ __forceinline__ void add_parts(Shared<D, kRows>& shared, const Place&
         for (int e = 0; e < 8; e += 4)
             *reinterpret_cast<float4*>(&shared.parts[part][r][at.d + e]) = {run.o[r][e], run.o[r][e + 1],
                                                                             run.o[r][e + 2], run.o[r][e + 3]};
-    __syncthreads();
+    sync_threads();
     if (threadIdx.x < ceil_div(kRows * S::kParts, kWarp) * kWarp) {
         const int row = static_cast<int>(threadIdx.x) / S::kParts;
         float2& mine = shared.part_tops[threadIdx.x % S::kParts][min(row, kRows - 1)];
@@ -196,13 +200,113 @@ __device__ __forceinline__ void add_parts(Shared<D, kRows>& shared, const Place&
         if (row < kRows) mine.x = factor;
         if (row < kRows && threadIdx.x % S::kParts == 0) shared.tops[row] = {top, total};
     }
-    __syncthreads();
+    sync_threads();
     for (int i = static_cast<int>(threadIdx.x); i < kRows * D; i += kThreads) {
         float o = 0;
 #pragma unroll
         for (int n = 0; n < S::kParts; ++n) o = fmaf(shared.part_tops[n][i / D].x, shared.parts[n][i / D][i % D], o);
         shared.o[i / D][i % D] = o;
     }
+}
+
+template <int D>
+__device__ __forceinline__ void fill_turns(const Call& call, int token, float2* turns) {
+    const int i = static_cast<int>(threadIdx.x);
+    if (i < D / 2) {
+        float sine, cosine;
+        sincosf(__fmul_rn(static_cast<float>(call.positions[token]), call.frequencies[i]), &sine, &cosine);
+        turns[i] = {cosine, sine};
+    }
+    sync_threads();
+}
+
+// What a lane reads of the caches of a key head for a token.
+template <typename T, typename S>
+struct Reader {
+    T *k, *v;
+    int64_t k_token, v_token;
+    int own, end;
+
+    __device__ __forceinline__ Reader(const Call& call, const Place& at, int token, int key_head, int end)
+        : k(static_cast<T*>(call.k_cache) + key_head * call.k_head + at.d),
+          v(static_cast<T*>(call.v_cache) + key_head * call.v_head + at.d),
+          k_token(call.k_token),
+          v_token(call.v_token),
+          own(call.at[token]),
+          end(end) {}
+
+    __device__ __forceinline__ void read(const Place& at, int first, Batch<S::kEach>& batch) const {
+#pragma unroll
+        for (int u = 0; u < S::kEach; ++u) {
+            const int64_t key = at.key<S>(first, u);
+            batch.k[u] = batch.v[u] = uint4{0, 0, 0, 0};
+            if (key < end && key != own) {
+                batch.k[u] = *reinterpret_cast<const uint4*>(k + key * k_token);
+                batch.v[u] = *reinterpret_cast<const uint4*>(v + key * v_token);
+            }
+        }
+    }
+    // A new row, by as many threads as have one.
+    __device__ __forceinline__ void write(int row, const uint4& key, const uint4& value) const {
+        *reinterpret_cast<uint4*>(k + row * k_token) = key;
+        *reinterpret_cast<uint4*>(v + row * v_token) = value;
+    }
+};
+
+template <typename T, typename S, int kRows>
+__device__ __forceinline__ void multiply_keys(const float (&q)[kRows][8], const Batch<S::kEach>& batch,
+                                              float (&scores)[S::kScores]) {
+#pragma unroll
+    for (int u = 0; u < S::kEach; ++u) {
+        float values[8];
+        widen<T>(batch.k[u], values);
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) {
+            float s = 0;
+#pragma unroll
+            for (int e = 0; e < 8; ++e) s = fmaf(q[r][e], values[e], s);
+            scores[r * S::kEach + u] = s;
+        }
+    }
+}
+
+// As the cache takes it.
+template <typename T, int D>
+__device__ __forceinline__ uint4 turned_key(const Unturned& key, int d, const float2* by) {
+    float turned[8];
+    key.template turn<T, D>(d, by, turned);
+    uint4 pack;
+    store<8>(reinterpret_cast<T*>(&pack), turned);
+    return pack;
+}
+
+// The block's share of attention to its keys, of which `batch` has the first; its sums are in `shared` afterwards.
+template <typename T, int D, int kRows>
+__device__ __forceinline__ void attend_share(const Call& call, Shared<D, kRows>& shared, const Place& at,
+                                             const Reader<T, Sizes<D, kRows>>& reader, const Range& keys,
+                                             Batch<Sizes<D, kRows>::kEach>& batch, const Unturned (&rows)[kRows],
+                                             const uint4& own_key, const uint4& own_value) {
+    using S = Sizes<D, kRows>;
+    float q[kRows][8];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+        rows[r].template turn<T, D>(at.d, shared.turns + at.d % (D / 2), q[r]);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) q[r][e] *= call.scale * kLog2E;
+    }
+    Running<kRows> run;
+    for (int first = keys.begin; first < keys.end; first += S::kAtATime) {
+#pragma unroll
+        for (int u = 0; u < S::kEach; ++u)
+            if (at.key<S>(first, u) == reader.own) batch.k[u] = own_key, batch.v[u] = own_value;
+        float scores[S::kScores];
+        multiply_keys<T, S>(q, batch, scores);
+        sum_and_scatter<S::kLanes>(scores, at.lane);
+        weigh<S>(shared, at, first, keys.end, scores, run);
+        add_values<T, S>(shared, at, batch, run);
+        if (first + S::kAtATime < keys.end) reader.read(at, first + S::kAtATime, batch);
+    }
+    add_parts<S>(shared, at, run);
 }
 
 }  // namespace ggq::cuda::token

@@ -140,7 +140,8 @@ void multiply(const CudaContext& ctx, const Product& p, Scratch scratch) {
     if (p.m == 0 || p.n == 0) return;
     if (several_rows_takes(ctx, p)) return several_rows_4bit(ctx, several_rows_call(p), scratch);
     if (!takes_some_rows(p.m, p.n, p.k, p.real, p.w.dtype, *ctx.device))
-        return p.m <= kFewRows ? few_rows(ctx, p, scratch) : multiply_tiled(ctx, p, scratch);
+        return p.m <= kFewRows && !leaves_few_rows(p.m, p.n, p.k, p.real, p.w.dtype) ? few_rows(ctx, p, scratch)
+                                                                                     : multiply_tiled(ctx, p, scratch);
     Product aligned = p;
     aligned.x = aligned_rows(ctx, p.x, p.m, p.k, scratch);
     some_rows(ctx, aligned, scratch);

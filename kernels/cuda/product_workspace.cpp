@@ -85,6 +85,10 @@ int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DT
     return converted_bytes(m * k, x, real) + converted_bytes(n * k, w, real) + blas_workspace(device);
 }
 
+bool leaves_few_rows(int64_t m, int64_t n, int64_t k, DType real, DType w) {
+    return m > 4 && w == real && is_half(real) && n * k >= int64_t{1} << 24;
+}
+
 bool multiplies_restored(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device) {
     return m > kFewRows && !takes_some_rows(m, n, k, real, w, device) && !takes_several_rows(m, n, k, real, w, device);
 }
@@ -95,7 +99,8 @@ int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, 
                                 : 0;
     if (takes_some_rows(m, n, k, real, w, device))
         return std::max(several, bytes_of(m * k, real) + some_rows_workspace(m, n, k, device));
-    if (m <= kFewRows) return std::max(several, few_rows_workspace(m, n, k, real, w, device));
+    if (m <= kFewRows && !leaves_few_rows(m, n, k, real, w))
+        return std::max(several, few_rows_workspace(m, n, k, real, w, device));
     return std::max(several, tiled_workspace(m, n, k, real, real, w, device));
 }
 

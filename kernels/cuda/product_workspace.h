@@ -25,6 +25,10 @@ bool takes_some_rows(int64_t m, int64_t n, int64_t k, DType real, DType w, const
 int64_t some_rows_chunk(int64_t m, int64_t n, int64_t k, const Device& device);
 int64_t some_rows_workspace(int64_t m, int64_t n, int64_t k, const Device& device);
 
+// Whether so few rows are left to the engine for many: from five on multiply-adds of a large dense weight take longer
+// than its bytes.
+bool leaves_few_rows(int64_t m, int64_t n, int64_t k, DType real, DType w);
+
 // several_rows_4bit.cu: whether it takes a weight [n,k] in blocks of 64 against m rows, contiguous and on 16 bytes; the
 // columns to which m rows are padded, a block of them at a time; the rows of a tile of w; and f32[places,cols,rows]
 // sums, a place for each block of threads and for each of n_tiles tiles of w against a block of columns.
@@ -44,7 +48,7 @@ int64_t converted_bytes(int64_t n_elems, DType from, DType real);
 int64_t tiled_workspace(int64_t m, int64_t n, int64_t k, DType real, DType x, DType w, const Device& device);
 
 // y[m,n] = x[m,k] w[n,k]^T by the engine for so many rows: that of several_rows, which may leave it to the others, if
-// it takes them; that of few_rows; that of some_rows and before it a copy of x
+// it takes them; that of few_rows, unless it leaves them to that of many; that of some_rows and before it a copy of x
 // (for which there is only a use where x is not aligned); or that of many.
 int64_t product_workspace(int64_t m, int64_t n, int64_t k, DType real, DType w, const Device& device);
 
