@@ -118,7 +118,7 @@ TEST_CASE("programs: whatever else is wrong gives one line and exit code 1") {
             ? fmt::format("train: --device cuda:99: this machine has {} CUDA devices", cuda_info().gpus.size())
             : "train: --device cuda:99: " + cuda_info().problem + "; use --device cpu");
     check_one_line(run_binary("generate", generate_args(place) + Strings{"--model", "nowhere"}), 1,
-                   "generate: nowhere: expected a model folder (config.json, tokenizer.json, weights)");
+                   "generate: nowhere: expected a model folder (config.json, tokenizer.json, weights) or a GGUF file");
     CHECK_FALSE(fs::exists(place.out));
 }
 
