@@ -188,7 +188,9 @@ TEST_CASE("gpu: --gpu-memory holds for the driver's part, the plan and all that 
     check_contains(refusal, "memory: the plan needs ");
     check_contains(refusal, " are free (--gpu-memory 1GiB), ");
     check_contains(refusal, " MiB too few; it would fit with --batch-size 1 with a larger --grad-accum");
-    CHECK(run({"--gpu-memory", "1GiB"}).code == 0);  // the backend throws where the process holds more
+    const ProgramRun held = run({"--gpu-memory", "1GiB"});  // the backend throws where the process holds more
+    INFO(held.err);
+    CHECK(held.code == 0);
 }
 
 }  // namespace ggq::test
