@@ -45,8 +45,7 @@ std::string as_text(const MergeReport& report) {
     const Comparison& c = report.difference;
     return fmt::format(
         "{:<12} mean KL {:.3g} nats, top-1 agreement {:.3f} %, largest logit difference {:.3g}, perplexity {:.4f} "
-        "(base "
-        "+ adapter {:.4f}), {} tokens",
+        "(base + adapter {:.4f}), {} tokens",
         option_text(kMergeBases, report.onto), c.kl, 100 * c.same_top, c.largest_difference, c.other_perplexity(),
         c.reference_perplexity(), c.n_tokens);
 }
@@ -56,6 +55,8 @@ std::string as_text(const MergeResult& r, const std::string& output) {
         fmt::format("merged into the {} base: {} of {} tensors, saved to {}; rounding is at most {:.3g} of an update",
                     option_text(kMergeBases, r.onto), r.n_merged, r.n_weights, told(output), r.rounding.worst.error());
     for (const MergeReport& report : r.reports) text += "\n" + as_text(report);
+    if (r.onto != MergeBase::requantized)
+        text += "\ngenerate and evaluate take it as it is with --quant none; without it they quantize it again";
     return text;
 }
 
