@@ -195,7 +195,8 @@ TEST_CASE("quantize: a 4-bit folder is not quantized again, an int8 folder is re
 TEST_CASE("quantize: transformers and bitsandbytes load the folders and compute the same") {
     const Workplace place;
     const auto backend = make_cpu_backend(1);
-    for (const QuantForm& form : {QuantForm{DType::nf4, {64, true}}, {DType::fp4, {128, false}}}) {
+    // Blocks no wider than a row: bitsandbytes 0.50's code for CPUs decodes others wrongly.
+    for (const QuantForm& form : {QuantForm{DType::nf4, {64, true}}, {DType::fp4, {64, false}}}) {
         QuantizeOptions o = options_for(place.model, place / "quantized", form);
         o.overwrite = true;
         o.dtype = DType::f32;
