@@ -12,6 +12,7 @@
 #include "tests/fixtures.h"
 #include "tests/golden.h"
 #include "tests/program_run.h"
+#include "tests/script_run.h"
 #include "tests/training.h"
 
 namespace ggq::test {
@@ -181,6 +182,21 @@ TEST_CASE("merge to GGUF: a byte-level vocabulary has its merges and the name of
     CHECK(gguf.integers("tokenizer.ggml.token_type")[128299] == 5);
     CHECK(gguf.texts("tokenizer.ggml.merges").size() > 280000);
     CHECK(gguf.flag("tokenizer.ggml.add_bos_token") == gguf.has("tokenizer.ggml.bos_token_id"));
+}
+
+TEST_CASE("merge to GGUF: the gguf package reads what is written, every type as it rounds itself") {
+    const Workplace place;
+    train(place.options(2));
+    std::vector<fs::path> files;
+    for (const GgufType type : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0}) {
+        files.push_back(place / (std::string(info(type).name) + ".gguf"));
+        MergeOptions o = merging(place, files.back());
+        o.gguf = type;
+        run_merge(o, {});
+    }
+    const auto code = run_script("compare_with_gguf.py", files);
+    if (!code) return skipped("the gguf package is not installed");
+    CHECK(code == 0);
 }
 
 }  // namespace ggq::test

@@ -10,6 +10,7 @@
 #include "models/generate/generator.h"
 #include "tests/fixtures.h"
 #include "tests/gpu.h"
+#include "tests/script_run.h"
 #include "tests/training.h"
 
 namespace ggq::test {
@@ -42,12 +43,8 @@ TEST_CASE("peft: the adapter of a run gives the same logits in transformers and 
         const std::vector<int32_t> ids = open_model(place.model).tokenizer.encode(sample_lines(1));
         const nlohmann::json expected = {{"ids", ids}, {"logits", logits_with(place.out, place.model, ids)}};
         write_text(place / "expected.json", expected.dump());
-        const std::string command =
-            fmt::format("python3 '{}' '{}' '{}' '{}'", (source_dir() / "tests/compare_with_peft.py").string(),
-                        place.model.string(), place.out.string(), (place / "expected.json").string());
-        const int status = std::system(command.c_str());
-        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        if (code == 77 || code == 127) skipped("transformers and PEFT are not installed");
+        const auto code = run_script("compare_with_peft.py", {place.model, place.out, place / "expected.json"});
+        if (!code) skipped("transformers and PEFT are not installed");
         else CHECK(code == 0);
     }
 }

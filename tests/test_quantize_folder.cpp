@@ -17,6 +17,7 @@
 #include "tests/fixtures.h"
 #include "tests/golden.h"
 #include "tests/program_run.h"
+#include "tests/script_run.h"
 #include "tests/training.h"
 
 namespace ggq::test {
@@ -206,12 +207,8 @@ TEST_CASE("quantize: transformers and bitsandbytes load the folders and compute 
         const std::vector<double> all = logits_of(model, batch, *backend);
         const std::vector<double> last(all.end() - model.config.vocab_size, all.end());
         write_text(place / "expected.json", json{{"ids", batch.ids}, {"logits", last}}.dump());
-        const std::string command =
-            fmt::format("python3 '{}' '{}' '{}'", (source_dir() / "tests/compare_with_bnb.py").string(),
-                        (place / "quantized").string(), (place / "expected.json").string());
-        const int status = std::system(command.c_str());
-        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-        if (code == 77 || code == 127) return skipped("transformers and bitsandbytes are not installed");
+        const auto code = run_script("compare_with_bnb.py", {place / "quantized", place / "expected.json"});
+        if (!code) return skipped("transformers and bitsandbytes are not installed");
         CHECK(code == 0);
     }
 }
