@@ -23,13 +23,13 @@ Backend& cpu() {
 
 bool is_real(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
 
-void check_close(const std::vector<Result>& actual, const std::vector<Result>& expected, double tolerance,
-                 double floor) {
+void check_close(const std::vector<Result>& actual, const std::vector<Result>& expected, double tolerance, double floor,
+                 double outliers = 0) {
     REQUIRE(actual.size() == expected.size());
     for (size_t i = 0; i < actual.size(); ++i) {
         INFO(actual[i].name, " in ", name(actual[i].dtype));
         if (is_real(actual[i].dtype))
-            CHECK_EQ(difference(actual[i].values(), expected[i].values(), tolerance, floor), "");
+            CHECK_EQ(difference(actual[i].values(), expected[i].values(), tolerance, floor, 0, outliers), "");
     }
 }
 
@@ -103,11 +103,13 @@ TEST_CASE("float agrees with double, values and gradients") {
     }
 }
 
+// What is rounded to 16 bits on the way may fall to the other side in double.
 TEST_CASE("slow: float agrees with double at the sizes of large cases") {
     for (const OpCase& c : large_op_cases()) {
         CAPTURE(c.name);
         check_close(results(c, cpu(), {.real = DType::f32, .gradients = true}),
-                    results(c, cpu(), {.real = DType::f64, .gradients = true}), 1e-5, c.floor);
+                    results(c, cpu(), {.real = DType::f64, .gradients = true}), std::max(1e-5, c.tolerance), c.floor,
+                    c.rounds_operand ? 1e-3 : 0);
     }
 }
 

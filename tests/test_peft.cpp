@@ -1,9 +1,6 @@
 // transformers and PEFT read the adapters that training writes, and compute the same with them.
 #include <doctest/doctest.h>
-#include <fmt/format.h>
-#include <sys/wait.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "models/adapted_model.h"

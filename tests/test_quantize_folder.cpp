@@ -1,9 +1,6 @@
 // Folders quantized once and for all: what they hold, that they load as what they were made of, and what is refused.
 #include <doctest/doctest.h>
 
-#include <fmt/format.h>
-#include <sys/wait.h>
-
 #include <cmath>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
