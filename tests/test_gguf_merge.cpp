@@ -64,8 +64,10 @@ TEST_CASE("merge to GGUF: tensors are those of the merged folder, rows of q and 
     o.dtype = std::nullopt;
     const ShardedSafetensors folder(place / "folder");
     const LlamaConfig config = read_config(place.model);
-    for (const auto& [type, bar] :
+    for (const auto& form :
          {std::pair(GgufType::f32, 0.0), {GgufType::f16, 1e-3}, {GgufType::bf16, 4e-3}, {GgufType::q8_0, 1e-2}}) {
+        const auto type = form.first;
+        const double bar = form.second;
         CAPTURE(info(type).name);
         o.gguf = type;
         o.output = place / (std::string(info(type).name) + ".gguf");
