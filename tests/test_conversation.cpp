@@ -88,6 +88,12 @@ TEST_CASE("chat: commands") {
     CHECK(again.said.ends_with("\n" + plain.said));
     CHECK(again.result.n_prompts == 2);
     check_contains(again.notes, "a new conversation\n");
+    // What was forgotten was longer, and of none of it may the cache be used.
+    const Talk after_long =
+        talk(options, {"Once there was a little red fish, and every day it sang to the big dog of the "
+                       "sea, the sun and all the bright stars above the house.",
+                       "/reset", "Who likes Tom?"});
+    CHECK(after_long.said.ends_with("\n" + plain.said));
     GenerateOptions of_system = options;
     of_system.system = "Be brief.";
     CHECK(talk(options, {"/system Be brief.", "Who likes Tom?"}).said == talk(of_system, {"Who likes Tom?"}).said);
